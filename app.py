@@ -1,0 +1,13 @@
+"""Entry: flags -> server, nothing else."""
+
+import sys
+
+from asr_app import config, server
+from asr_app.errors import UserError
+
+if __name__ == "__main__":
+    try:
+        server.run(config.parse(sys.argv[1:]))
+    except UserError as error:
+        print(f"error: {error.en}\n{error.zh}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,1 @@
+"""Speech recognition with a precision switch, and the proof of what a precision cost."""

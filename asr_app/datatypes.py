@@ -1,0 +1,182 @@
+"""The frozen values that flow through the app, from a file's samples to its transcript."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from asr_app.precision.enum import Precision
+from asr_app.precision.report import PrecisionReport
+from asr_app.text import join
+
+SAMPLE_RATE = 16_000  # Hz; every array of samples in the app has this rate
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A decoded recording: float32 samples `(n,)` in [-1, 1] at 16 kHz, and a name to show."""
+
+    samples: np.ndarray
+    name: str
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One stretch of speech, no longer than the family takes. `start_s` counts from the file's start."""
+
+    start_s: float
+    samples: np.ndarray
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + len(self.samples) / SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Word:
+    """A Mandarin character or a Latin word, without punctuation; seconds from the start of chunk or file."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A sentence or phrase, as subtitles show it. `words` is empty where the model gives no word times."""
+
+    start_s: float
+    end_s: float
+    text: str
+    words: tuple[Word, ...] = ()
+    speaker: str | None = None
+    language: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def shifted(self, by_s: float) -> Segment:
+        """The same segment `by_s` later: from chunk time to file time."""
+        words = tuple(Word(w.start_s + by_s, w.end_s + by_s, w.text) for w in self.words)
+        return dataclasses.replace(self, start_s=self.start_s + by_s, end_s=self.end_s + by_s, words=words)
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Seconds of wall clock in each stage of one job. Loading is never hidden in recognition."""
+
+    queue_s: float = 0.0
+    decode_s: float = 0.0
+    vad_s: float = 0.0
+    load_s: float = 0.0
+    warmup_s: float = 0.0
+    asr_s: float = 0.0
+    punctuation_s: float = 0.0
+    first_text_s: float | None = None  # from the start of the work (not of the wait) to the first words
+
+    @property
+    def work_s(self) -> float:
+        """What the recording itself cost: decoding to punctuation, without waiting or loading."""
+        return self.decode_s + self.vad_s + self.asr_s + self.punctuation_s
+
+    @property
+    def total_s(self) -> float:
+        return self.queue_s + self.load_s + self.warmup_s + self.work_s
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of a model; a family refuses what its card's capabilities lack."""
+
+    hotwords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`)."""
+
+    segments: tuple[Segment, ...]
+    model_id: str
+    precision: PrecisionReport
+    device: str
+    audio_s: float
+    times: StageTimes
+    memory: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return join(s.text for s in self.segments)
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of work a second of audio."""
+        return self.times.work_s / self.audio_s if self.audio_s else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON of the command line, the downloads and the journal."""
+        return {
+            "text": self.text,
+            "segments": [
+                {
+                    "start": round(s.start_s, 3),
+                    "end": round(s.end_s, 3),
+                    "text": s.text,
+                    "words": [
+                        {"start": round(w.start_s, 3), "end": round(w.end_s, 3), "text": w.text} for w in s.words
+                    ],
+                    **({"speaker": s.speaker} if s.speaker else {}),
+                    **({"language": s.language} if s.language else {}),
+                    **({"tags": list(s.tags)} if s.tags else {}),
+                }
+                for s in self.segments
+            ],
+            "model": self.model_id,
+            "precision": {"requested": self.precision.requested.value, "effective": self.precision.as_dict()},
+            "device": self.device,
+            "duration_s": round(self.audio_s, 3),
+            "times": {k: None if v is None else round(v, 4) for k, v in dataclasses.asdict(self.times).items()}
+            | {"total_s": round(self.times.total_s, 4)},
+            "rtf": round(self.rtf, 5),
+            "memory": dict(self.memory),
+        }
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a published model lives. `bundled` names a folder of assets/models instead."""
+
+    modelscope: str | None = None
+    modelscope_revision: str = "master"
+    huggingface: str | None = None
+    huggingface_revision: str = "main"
+    bundled: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the catalog says of a model, before a byte of it is loaded.
+
+    `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from;
+    `directory`, where set, is a local folder that takes the place of the "model" source. `capabilities` are what the
+    options and the page ask for: "hotwords", "word_timestamps", "punctuation".
+    """
+
+    id: str
+    family: str
+    title: str
+    sources: Mapping[str, Source]
+    size_mb: int
+    languages: tuple[str, ...]
+    licence: str
+    max_chunk_s: float
+    precisions: tuple[Precision, ...]
+    capabilities: frozenset[str]
+    note: str = ""
+    vad: str = "silero"
+    directory: str | None = None

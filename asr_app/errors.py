@@ -1,0 +1,20 @@
+"""The one error that is meant for people. Imports nothing of the app."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Says what is wrong and what to do, in both languages of the page; shown to the user as it is.
+
+    It becomes an error message in the page, and exit code 2 on the command line. Anything else that is raised is a
+    defect of ours and goes to the log with its traceback.
+    """
+
+    def __init__(self, en: str, zh: str) -> None:
+        super().__init__(en)
+        self.en = en
+        self.zh = zh
+
+    def text(self, language: str) -> str:
+        """The message in `language` ("zh", or anything else for English)."""
+        return self.zh if language == "zh" else self.en

@@ -1,0 +1,12 @@
+"""How a model's weights are stored and multiplied. Nothing outside this folder branches on a precision.
+
+enum.py names the precisions, recipes.py says what each means for a family on a device, linears.py holds the layers
+that do it, apply.py swaps them in, report.py counts what is really there.
+"""
+
+from asr_app.precision.apply import apply
+from asr_app.precision.choice import choose, refusal
+from asr_app.precision.enum import Precision
+from asr_app.precision.report import PrecisionReport, report
+
+__all__ = ["Precision", "PrecisionReport", "apply", "choose", "refusal", "report"]

@@ -1,0 +1,143 @@
+"""Layers that store a weight in fewer bits, and multiply it as the device does best. They know no model.
+
+Activations stay FP32 between layers: each layer narrows its own input and widens its own output, so norms, softmax,
+residual sums and the integrate-and-fire see what they see at FP32.
+
+Per-channel weights and per-token activations follow Dettmers et al., "LLM.int8()", 2022, without the outlier path.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+
+def cpu_has_vnni() -> bool:
+    """Whether this CPU sums products of 8-bit numbers in 32 bits. Without it, pairs overflow 16 bits."""
+    return bool(torch.cpu.get_capabilities().get("avx512_vnni", False))
+
+
+def cpu_multiplies(dtype: torch.dtype) -> bool:
+    """Whether this CPU has instructions for matrices of `dtype`, so that narrowing the activations pays."""
+    found = torch.cpu.get_capabilities()
+    if dtype is torch.bfloat16:
+        return bool(found.get("avx512_bf16", False) or found.get("amx_bf16", False))
+    return bool(found.get("amx_fp16", False)) if dtype is torch.float16 else dtype is torch.float32
+
+
+class Restored(nn.Module):
+    """A layer that took the place of another: the dtype its weight is kept in, and the one its products are made in."""
+
+    storage: torch.dtype
+    arithmetic: torch.dtype
+    weight_count: int
+
+    def stored_tensors(self) -> Iterator[torch.Tensor]:
+        """Every tensor kept in memory, as it is kept."""
+        yield from self.parameters(recurse=False)
+        yield from self.buffers(recurse=False)
+
+
+class HalfLinear(Restored):
+    """Weight `(out, in)` in FP16 or BF16; products in it where the device can, else the weight is widened each call."""
+
+    def __init__(self, linear: nn.Linear, storage: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(linear.weight.detach().to(storage), requires_grad=False)
+        bias = linear.bias
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
+        native = self.weight.device.type != "cpu" or cpu_multiplies(storage)
+        self.storage = storage
+        self.arithmetic = storage if native else torch.float32
+        self.weight_count = self.weight.numel()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.linear(x.to(self.arithmetic), self.weight.to(self.arithmetic)).to(x.dtype)
+        return y if self.bias is None else y + self.bias
+
+
+class HalfEmbedding(Restored):
+    """A table `(rows, dim)` in FP16 or BF16 whose rows come out in FP32: a look-up loses only the rounding."""
+
+    arithmetic = torch.float32
+
+    def __init__(self, embedding: nn.Embedding, storage: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(embedding.weight.detach().to(storage), requires_grad=False)
+        self.storage = storage
+        self.padding_idx = embedding.padding_idx
+        self.weight_count = 0
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return nn.functional.embedding(ids, self.weight, self.padding_idx).float()
+
+
+class Int8Linear(Restored):
+    """Weight in INT8 by output channel, activations in 8 bits by token, products and sums in integers. CPU only.
+
+    The library kernel scales a whole tensor of activations at once; dividing every token by its own maximum first,
+    and multiplying the result back, turns that into a scale a token and halves the error.
+    """
+
+    storage = torch.int8
+    arithmetic = torch.int8
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = (weight.abs().amax(1) / 127).clamp(min=1e-12)
+        with warnings.catch_warnings():
+            # Quantised tensors are deprecated but still the only door to fbgemm's packed format in the pinned torch.
+            warnings.simplefilter("ignore", UserWarning)
+            quantised = torch.quantize_per_channel(
+                weight, scale.double(), torch.zeros(len(scale), dtype=torch.long), 0, torch.qint8
+            )
+            vnni = cpu_has_vnni()
+            if torch.backends.quantized.engine in ("x86", "fbgemm", "onednn"):
+                torch.backends.quantized.engine = "onednn" if vnni else "x86"
+            self._packed = torch.ops.quantized.linear_prepack(quantised, None)
+        self._reduce_range = not vnni
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
+        self.out_features, self.in_features = weight.shape
+        self.weight_count = weight.numel()
+
+    def stored_tensors(self) -> Iterator[torch.Tensor]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            weight, _ = torch.ops.quantized.linear_unpack(self._packed)
+            yield weight.int_repr()
+            yield weight.q_per_channel_scales().float()
+        yield from super().stored_tensors()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        largest = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12)
+        y = torch.ops.quantized.linear_dynamic((x / largest).contiguous(), self._packed, self._reduce_range)
+        y = y * largest
+        return y if self.bias is None else y + self.bias
+
+
+class Int8WeightLinear(Restored):
+    """Weight in INT8 by output channel, widened at each call and multiplied in BF16: memory saved, not time.
+
+    What INT8 means on CUDA here: torch's INT8 kernels for dynamic activations exist for CPUs only.
+    """
+
+    storage = torch.int8
+    arithmetic = torch.bfloat16
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-12)
+        self.register_buffer("weight", torch.round(weight / scale).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
+        self.weight_count = weight.numel()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight, scale = self.get_buffer("weight"), self.get_buffer("scale")
+        y = nn.functional.linear(x.to(self.arithmetic), weight.to(self.arithmetic)).to(x.dtype) * scale.t()
+        return y if self.bias is None else y + self.bias
