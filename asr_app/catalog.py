@@ -1,0 +1,41 @@
+"""Every model the app knows: the families' cards, and local folders as cards of their own. Loads no model library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from asr_app.datatypes import ModelCard
+from asr_app.errors import UserError
+from asr_app.families import paraformer
+
+FAMILIES: dict[str, ModuleType] = {module.NAME: module for module in (paraformer,)}
+CARDS: dict[str, ModelCard] = {}
+for _family in FAMILIES.values():
+    for _card in _family.CARDS:
+        if _card.id in CARDS:
+            raise RuntimeError(f"two cards are called {_card.id}")
+        CARDS[_card.id] = _card
+
+DEFAULT = "demo-paraformer"
+
+
+def find(name: str) -> ModelCard:
+    """The card called `name`, or the card of the local folder at that path. Raises UserError with the choices."""
+    if name in CARDS:
+        return CARDS[name]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        for family in FAMILIES.values():
+            if family.recognises(folder):
+                card: ModelCard = family.card_of(folder.resolve())
+                return card
+        raise UserError(
+            f"{folder.name}: no model of a known family lies in this directory (looked for config.yaml).",
+            f"{folder.name}：该目录中没有已知类型的模型（需要 config.yaml）。",
+        )
+    choices = ", ".join(CARDS)
+    raise UserError(
+        f"Unknown model {name!r}. Choose one of: {choices}; or give a directory.",
+        f"未知模型 {name!r}。可选：{choices}；或提供一个目录。",
+    )

@@ -1,0 +1,115 @@
+"""Flags over ASR_* environment variables over defaults, in one frozen value made once and passed down."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from asr_app import catalog
+from asr_app.errors import UserError
+from asr_app.hub import HUBS
+from asr_app.precision import Precision
+
+DEFAULT_PORT = 6006
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the server was started with."""
+
+    model: str
+    lite: bool
+    precision: Precision | None
+    device: str
+    threads: int | None
+    hub: str
+    host: str
+    port: int
+    max_upload_mb: int
+    max_hours: float
+    home: Path
+
+
+def home() -> Path:
+    """Where the journal and the kept recordings lie: ASR_HOME, or the platform's data folder."""
+    return Path(os.environ.get("ASR_HOME") or platformdirs.user_data_dir("asr_app"))
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("0", "1", "true", "false", "yes", "no", "on", "off", ""):
+        raise UserError(f"ASR_LITE is {text!r}; use 1 or 0.", f"ASR_LITE 的值为 {text!r}；请使用 1 或 0。")
+    return text.lower() in ("1", "true", "yes", "on")
+
+
+def number(name: str, text: str) -> int:
+    """`text` as a whole number. Raises UserError that names the setting."""
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(
+            f"{name} is {text!r}; a whole number is needed.", f"{name} 的值为 {text!r}；需要整数。"
+        ) from None
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that the server and the command line share."""
+    env = os.environ
+    parser.add_argument("--model", default=env.get("ASR_MODEL") or catalog.DEFAULT, metavar="ID|DIR",
+                        help="a model of `python -m asr_app models`, or a local directory")  # fmt: skip
+    parser.add_argument("--precision", default=env.get("ASR_PRECISION") or None, metavar="P",
+                        help="fp32, bf16, fp16 or int8; default fp32, or what --lite stands for")  # fmt: skip
+    parser.add_argument("--lite", action=argparse.BooleanOptionalAction, default=None,
+                        help="the smaller, faster variant for this device")  # fmt: skip
+    parser.add_argument("--device", default=env.get("ASR_DEVICE") or "auto", help="auto, cpu or cuda:0")
+    parser.add_argument("--threads", default=env.get("ASR_THREADS"), help="CPU threads; default all usable cores")
+    parser.add_argument("--hub", default=env.get("ASR_HUB") or HUBS[0], choices=HUBS, help="where models come from")
+
+
+def parse(arguments: Sequence[str]) -> Config:
+    """The server's configuration. Raises UserError for a value that cannot be."""
+    env = os.environ
+    parser = argparse.ArgumentParser("app.py", description="Speech recognition with a precision switch.")
+    add_model_arguments(parser)
+    parser.add_argument("--host", default=env.get("ASR_HOST") or "127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", default=env.get("ASR_PORT") or str(DEFAULT_PORT))
+    parser.add_argument("--max-upload-mb", type=int, default=2048, help="largest upload taken")
+    parser.add_argument("--max-hours", type=float, default=4.0, help="longest recording taken")
+    found = parser.parse_args(arguments)
+    port = number("--port", found.port)
+    if not 0 < port < 65536:
+        raise UserError(
+            f"There is no port {port}; choose one from 1024 to 65535.", f"没有端口 {port}；请选择 1024 到 65535。"
+        )
+    return Config(
+        model=found.model,
+        lite=lite(found),
+        precision=Precision.parse(found.precision) if found.precision else None,
+        device=found.device,
+        threads=number("--threads", found.threads) if found.threads else None,
+        hub=hub_name(found),
+        host=found.host,
+        port=port,
+        max_upload_mb=found.max_upload_mb,
+        max_hours=found.max_hours,
+        home=home(),
+    )
+
+
+def hub_name(found: argparse.Namespace) -> str:
+    """--hub; argparse lets a default from the environment through unchecked."""
+    if found.hub not in HUBS:
+        choices = ", ".join(HUBS)
+        raise UserError(
+            f"Unknown hub {found.hub!r}. Choose one of: {choices}.", f"未知平台 {found.hub!r}。可选：{choices}。"
+        )
+    return str(found.hub)
+
+
+def lite(found: argparse.Namespace) -> bool:
+    """--lite or --no-lite if given, else ASR_LITE."""
+    return bool(found.lite) if found.lite is not None else _truth(os.environ.get("ASR_LITE", ""))

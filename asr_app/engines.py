@@ -1,0 +1,317 @@
+"""Loads models at a precision, warms them up, checks them, and keeps as many resident as the memory budget allows.
+
+One lock an engine: FunASR's AutoModel is not thread-safe. An engine in use is never unloaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from asr_app import audio, catalog, hub
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options
+from asr_app.errors import UserError
+from asr_app.families._funasr import load_auto_model
+from asr_app.families.base import Engine
+from asr_app.hub import OnProgress
+from asr_app.precision import Precision, PrecisionReport, apply, refusal, report
+from asr_app.scoring import normalise
+
+log = logging.getLogger(__name__)
+EXAMPLES = Path(__file__).resolve().parent.parent / "example"
+_LOOP = 6  # the same words this many times in a row are a decoder that has lost its way
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the self-check after loading found; `reason` is empty when all is well."""
+
+    text: str
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.reason
+
+
+@dataclass
+class Loaded:
+    """A resident engine with what loading it cost. Hold it only inside `Engines.use`."""
+
+    card: ModelCard
+    engine: Engine
+    precision: PrecisionReport
+    device: str
+    load_s: float
+    warmup_s: float
+    check: Check
+    vad: object | None = None  # FunASR's fsmn-vad, where the card brings one
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    last_used: float = 0.0
+    fresh: bool = True  # the job that waited for the loading has not been told what it cost
+
+
+@dataclass
+class Startup:
+    """What the server is loading before anyone asked: shown in the page's pill. `done` and `total` are bytes."""
+
+    model: str = ""
+    busy: bool = False
+    done: int = 0
+    total: int = 0
+    error: UserError | None = None
+
+
+def pick_device(wanted: str) -> str:
+    """ "auto" -> the first CUDA device or the CPU. Raises UserError for a device that is not there."""
+    if wanted == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(wanted).type
+    except RuntimeError:
+        kind = ""
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "No CUDA device is usable here. Check the driver (torch 2.13 from PyPI needs CUDA 13), or use --device cpu.",
+            "此处没有可用的 CUDA 设备。请检查驱动（PyPI 的 torch 2.13 需要 CUDA 13），或使用 --device cpu。",
+        )
+    if kind == "cuda" and (torch.device(wanted).index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"There is no {wanted}: {torch.cuda.device_count()} CUDA devices are here, counted from cuda:0.",
+            f"没有 {wanted}：此处有 {torch.cuda.device_count()} 个 CUDA 设备，从 cuda:0 开始编号。",
+        )
+    if kind not in ("cpu", "cuda"):
+        raise UserError(
+            f"Unknown device {wanted!r}. Use auto, cpu or cuda:0.", f"未知设备 {wanted!r}。可用：auto、cpu、cuda:0。"
+        )
+    return wanted
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and the limit of its cgroup."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(int(quota) / int(period))))
+    return cores
+
+
+class Engines:
+    """The resident engines of one device. `budget` is bytes of weights; the least recently used idle one goes first."""
+
+    def __init__(self, device: str, threads: int, hub_name: str, budget: int | None = None) -> None:
+        self.device, self.threads, self.hub_name = device, threads, hub_name
+        self.budget = budget or _default_budget(device)
+        self._resident: dict[tuple[str, Precision], Loaded] = {}
+        self._lock = threading.Lock()  # guards the dictionary
+        self._loading = threading.Lock()  # one model is loaded at a time
+        self.startup = Startup()
+
+    def preload(self, card: ModelCard, precision: Precision, fallback: ModelCard) -> None:
+        """Loads the model the server was started with; where that cannot be, says why and loads `fallback` instead."""
+
+        def downloading(done: int, total: int) -> None:
+            self.startup.done, self.startup.total = done, total
+
+        self.startup = Startup(card.id, busy=True)
+        try:
+            try:
+                with self.use(card, precision, downloading) as loaded:
+                    loaded.fresh = False  # no job waited for it
+            except UserError as error:
+                log.error("%s", error)
+                self.startup = Startup(fallback.id, busy=True, error=error)
+                with self.use(fallback, Precision.FP32) as loaded:
+                    loaded.fresh = False
+        except Exception as error:
+            log.exception("no model could be loaded")
+            what = type(error).__name__
+            self.startup.error = UserError(
+                f"Loading {card.id} failed ({what}); the server's log has the details. Choose another model.",
+                f"加载 {card.id} 失败（{what}），详情见服务器日志。请选择其他模型。",
+            )
+        finally:
+            self.startup.busy = False
+
+    def resident(self) -> list[Loaded]:
+        """What is loaded now, most recently used first."""
+        with self._lock:
+            return sorted(self._resident.values(), key=lambda x: -x.last_used)
+
+    @contextlib.contextmanager
+    def use(self, card: ModelCard, precision: Precision, on_progress: OnProgress | None = None) -> Iterator[Loaded]:
+        """The engine of `card` at `precision`, loaded if it must be, its lock held.
+
+        Raises UserError if the pair is not allowed, cannot be loaded, or fails its self-check at a lowered precision.
+        """
+        problem = refusal(precision, card.family, card.precisions, self.device)
+        if problem:
+            raise problem
+        loaded = self._take(card, precision, on_progress)
+        try:
+            with loaded.lock:
+                yield loaded
+        finally:
+            with self._lock:
+                loaded.users -= 1
+                loaded.last_used = time.monotonic()
+
+    def _take(self, card: ModelCard, precision: Precision, on_progress: OnProgress | None) -> Loaded:
+        key = (card.directory or card.id, precision)
+        if found := self._find(key):
+            return found
+        with self._loading:
+            if found := self._find(key):  # another thread has loaded it in the meantime
+                return found
+            loaded = load(card, precision, self.device, self.threads, self.hub_name, on_progress)
+            if not loaded.check.passed and precision is not Precision.FP32:
+                raise UserError(
+                    f"{card.id} at {precision.label} failed its self-check: {loaded.check.reason}. "
+                    "It was not put to use; choose another precision.",
+                    f"{card.id} 的 {precision.label} 版本自检未通过：{loaded.check.reason}。未启用，请选择其他精度。",
+                )
+            with self._lock:
+                self._resident[key] = loaded
+                loaded.users += 1
+                loaded.last_used = time.monotonic()
+                self._evict()
+            return loaded
+
+    def _find(self, key: tuple[str, Precision]) -> Loaded | None:
+        with self._lock:
+            found = self._resident.get(key)
+            if found:
+                found.users += 1
+            return found
+
+    def _evict(self) -> None:
+        while sum(x.precision.weight_bytes for x in self._resident.values()) > self.budget:
+            idle = [k for k, x in self._resident.items() if x.users == 0]
+            if not idle:
+                return
+            oldest = min(idle, key=lambda k: self._resident[k].last_used)
+            log.info("unloading %s at %s: over the memory budget", *oldest)
+            del self._resident[oldest]
+            _give_back_memory()
+
+
+def load(
+    card: ModelCard,
+    precision: Precision,
+    device: str,
+    threads: int,
+    hub_name: str,
+    on_progress: OnProgress | None = None,
+) -> Loaded:
+    """Folders -> model -> precision -> warm-up -> self-check. Raises UserError where a folder or checkpoint is wrong."""
+    family = catalog.FAMILIES[card.family]
+    folders = {role: path for role in family.ROLES if (path := hub.locate(card, role, hub_name, on_progress))}
+    if "model" not in folders:
+        raise UserError(
+            f"{card.id}: its files are not here. Check the directory, or choose another model.",
+            f"{card.id}：缺少模型文件。请检查目录或选择其他模型。",
+        )
+    began = time.perf_counter()
+    engine = family.load(card, folders, device, threads)
+    apply(engine.parts, card.family, precision, device)
+    vad = None
+    if card.vad == "fsmn" and "vad" in folders:
+        vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)
+    gc.collect()
+    load_s = time.perf_counter() - began
+    began = time.perf_counter()
+    check = self_check(card, engine)
+    if torch.device(device).type == "cuda":
+        # The first pass compiled and allocated; a second one, waited for, is what every later chunk is like.
+        self_check(card, engine)
+        torch.cuda.synchronize(device)
+    warmup_s = time.perf_counter() - began
+    counted = report(engine.parts, precision)
+    log.info("%s: %s, %.0f MB, loaded in %.1f s", card.id, counted.effective, counted.weight_bytes / 1e6, load_s)
+    if not check.passed:
+        log.warning("%s at %s failed its self-check: %s", card.id, precision.label, check.reason)
+    return Loaded(card, engine, counted, device, load_s, warmup_s, check, vad)
+
+
+def self_check(card: ModelCard, engine: Engine) -> Check:
+    """Transcribes a clip of example/ in the card's language: text not empty, numbers finite, no loop.
+
+    It is the warm-up pass as well.
+    """
+    expected = json.loads((EXAMPLES / "expected.json").read_text(encoding="utf-8"))
+    name = next((n for n, e in expected.items() if e["language"] in card.languages), next(iter(expected)))
+    samples = audio.decode(EXAMPLES / name).samples[: int(card.max_chunk_s * SAMPLE_RATE)]
+    broken: list[str] = []
+    hooks = [part.register_forward_hook(_finite_hook(part_name, broken)) for part_name, part in engine.parts.items()]
+    try:
+        segments = engine.transcribe([np.ascontiguousarray(samples)], Options())[0]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    text = "".join(s.text for s in segments)
+    if broken:
+        return Check(text, f"numbers that are not finite in {', '.join(sorted(set(broken)))}")
+    if not text.strip():
+        return Check(text, f"no text for {name}")
+    if repeats(text):
+        return Check(text, f"a loop in the text for {name}")
+    return Check(text)
+
+
+def repeats(text: str) -> bool:
+    """Whether one to four units stand `_LOOP` times or more in a row."""
+    units = normalise(text)
+    for size in range(1, 5):
+        run = 1
+        for i in range(size, len(units) - size + 1, size):
+            run = run + 1 if units[i : i + size] == units[i - size : i] else 1
+            if run >= _LOOP:
+                return True
+    return False
+
+
+def _finite_hook(name: str, broken: list[str]):  # type: ignore[no-untyped-def]
+    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+        tensors = output if isinstance(output, tuple | list) else [output]
+        for tensor in tensors:
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                broken.append(name)
+
+    return hook
+
+
+def resident_bytes() -> int:
+    """This process's resident memory."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def _default_budget(device: str) -> int:
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory * 0.7)
+    return int(psutil.virtual_memory().available * 0.5)
+
+
+def _give_back_memory() -> None:
+    """Makes freed weights leave the process, not only its heap."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,0 +1,1 @@
+"""One file per model family: its cards, and how to load one of them."""

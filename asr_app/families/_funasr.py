@@ -1,0 +1,130 @@
+"""What the FunASR families share: loading a local folder through AutoModel, and refusing one that does not fit.
+
+FunASR loads a checkpoint leniently: a key that is missing or has another shape leaves random weights behind a line of
+log that says all is well. So keys and shapes are compared here, and anything short of equal is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from asr_app.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def model_class(folder: Path) -> str | None:
+    """The `model:` of the folder's config.yaml; None if there is no readable one."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return config.get("model") if isinstance(config, dict) else None
+
+
+def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads: int) -> Any:
+    """A `funasr.AutoModel` of the folder, its checkpoint known to fit.
+
+    Raises UserError if the folder is not of one of `classes`, or config or checkpoint are missing, damaged or foreign.
+    """
+    found = model_class(folder)
+    if found not in classes:
+        what = f"a {found} model" if found else "no FunASR model (there is no readable config.yaml)"
+        raise UserError(
+            f"{folder.name}: expected one of {', '.join(classes)}, found {what}. Choose another directory.",
+            f"{folder.name}：需要 {', '.join(classes)} 之一，实际为 {found or '非 FunASR 模型'}。请选择其他目录。",
+        )
+    state = _checkpoint(folder)
+    from funasr import AutoModel
+
+    try:
+        with _quiet():
+            auto = AutoModel(
+                model=str(folder), device=device, ncpu=threads, disable_update=True, disable_pbar=True,
+                disable_log=True, trust_remote_code=False,
+            )  # fmt: skip
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{folder.name} does not fit into the memory of {device}. Choose a lower precision, or --device cpu.",
+            f"{device} 的显存不足以加载 {folder.name}。请选择更低的精度，或使用 --device cpu。",
+        ) from error
+    except (AssertionError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
+        raise UserError(
+            f"{folder.name}: FunASR cannot build this model ({type(error).__name__}: {error}). "
+            "The directory is incomplete or damaged: download it again.",
+            f"{folder.name}：FunASR 无法构建该模型（{type(error).__name__}）。目录不完整或已损坏，请重新下载。",
+        ) from error
+    refuse_misfit(folder.name, auto.model, state)
+    return auto
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """FunASR logs its configuration through the root logger and prints every key it misses; errors still show."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)
+
+
+def _checkpoint(folder: Path) -> dict[str, torch.Tensor]:
+    """Keys and shapes of model.pt, on the meta device: no weight is read."""
+    path = folder / "model.pt"
+    if not path.is_file():
+        raise UserError(
+            f"{folder.name}: model.pt is missing. Download the model again.",
+            f"{folder.name}：缺少 model.pt。请重新下载模型。",
+        )
+    try:
+        state = torch.load(path, map_location="meta", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{folder.name}: model.pt is damaged or no checkpoint ({type(error).__name__}). Download it again.",
+            f"{folder.name}：model.pt 已损坏或不是检查点（{type(error).__name__}）。请重新下载。",
+        ) from error
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict):
+        raise UserError(
+            f"{folder.name}: model.pt holds no weights. Download it again.",
+            f"{folder.name}：model.pt 中没有权重。请重新下载。",
+        )
+    return {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, torch.Tensor)}
+
+
+def refuse_misfit(name: str, model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Raises UserError unless every weight of `model` is in `state` with its shape, and `state` has no more of them.
+
+    Keys under a name the model has no child of (another training's extra head) only make a line in the log.
+    """
+    wanted = model.state_dict()
+    missing = [k for k in wanted if k not in state]
+    shapes = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
+    children = {child for child, _ in model.named_children()}
+    surplus = [k for k in state if k not in wanted]
+    foreign = [k for k in surplus if k.split(".")[0] in children]
+    if missing or shapes or foreign:
+        example = (missing or shapes or foreign)[0]
+        raise UserError(
+            f"{name}: the checkpoint does not fit the model: {len(missing)} weights missing, {len(shapes)} of another "
+            f"shape, {len(foreign)} unknown (first: {example}). It belongs to another model and was not loaded: download it again, or choose another directory.",
+            f"{name}：检查点与模型不符：缺少 {len(missing)} 个权重，{len(shapes)} 个形状不同，"
+            f"{len(foreign)} 个未知（例如 {example}）。它属于其他模型，未加载：请重新下载或选择其他目录。",
+        )
+    if surplus:
+        log.warning("%s: %d weights of the checkpoint are not used (first: %s)", name, len(surplus), surplus[0])

@@ -1,0 +1,221 @@
+"""Paraformer: non-autoregressive recognition, with CT-Transformer punctuation, through FunASR.
+
+Three kinds share this file: plain Paraformer, BiCif (word times by a second predictor) and SeACo (hotwords as well).
+Sources: Gao et al., 2022 (arXiv 2206.08317); Shi et al., SeACo-Paraformer, 2023 (2308.03266);
+https://github.com/modelscope/FunASR.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
+from asr_app.families._funasr import load_auto_model, model_class
+from asr_app.families.base import Engine, require
+from asr_app.precision.enum import Precision
+from asr_app.text import is_spaceless, join
+
+NAME = "paraformer"
+ROLES = ("model", "punctuation", "vad")
+_CLASSES = ("Paraformer", "BiCifParaformer", "SeacoParaformer")
+_PUNCTUATION = Source("iic/punc_ct-transformer_cn-en-common-vocab471067-large", "v2.0.4", "funasr/ct-punc")
+_VAD = Source("iic/speech_fsmn_vad_zh-cn-16k-common-pytorch", "v2.0.4", "funasr/fsmn-vad")
+_ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
+_BASE = frozenset({"punctuation_model", "word_timestamps"})
+
+CARDS = (
+    ModelCard(
+        id="demo-paraformer",
+        family=NAME,
+        title="Demo Paraformer (small vocabulary)",
+        sources={"model": Source(bundled="demo-paraformer"), "punctuation": Source(bundled="demo-punctuation")},
+        size_mb=14,
+        languages=("zh", "en"),
+        licence="MIT",
+        max_chunk_s=10.0,
+        precisions=_ALL,
+        capabilities=_BASE,
+        note="demo",
+    ),
+    ModelCard(
+        id="paraformer-large",
+        family=NAME,
+        title="Paraformer-large (Mandarin)",
+        sources={
+            "model": Source(
+                "iic/speech_paraformer-large-vad-punc_asr_nat-zh-cn-16k-common-vocab8404-pytorch", "v2.0.4"
+            ),
+            "punctuation": _PUNCTUATION,
+            "vad": _VAD,
+        },
+        size_mb=2000,
+        languages=("zh", "en"),
+        licence="Model License (FunASR)",
+        max_chunk_s=20.0,
+        precisions=_ALL,
+        capabilities=_BASE,
+        vad="fsmn",
+    ),
+    ModelCard(
+        id="paraformer-zh",
+        family=NAME,
+        title="SeACo-Paraformer (Mandarin, hotwords)",
+        sources={
+            "model": Source(
+                "iic/speech_seaco_paraformer_large_asr_nat-zh-cn-16k-common-vocab8404-pytorch",
+                "v2.0.4",
+                "funasr/paraformer-zh",
+            ),
+            "punctuation": _PUNCTUATION,
+            "vad": _VAD,
+        },
+        size_mb=2100,
+        languages=("zh", "en"),
+        licence="Model License (FunASR)",
+        max_chunk_s=20.0,
+        precisions=_ALL,
+        capabilities=_BASE | {"hotwords"},
+        vad="fsmn",
+    ),
+)
+
+_SHORTEST_S = 0.2  # FunASR's frontend divides by the number of stacked frames: shorter chunks are padded with silence
+_ENDINGS = "。？！"
+_LATIN_MARK = {"，": ",", "。": ".", "？": "?", "！": "!", "、": ","}
+
+
+def recognises(folder: Path) -> bool:
+    """Whether `folder` holds a model of this family."""
+    return model_class(folder) in _CLASSES
+
+
+def card_of(folder: Path) -> ModelCard:
+    """The card of a local folder: what its files say, with the family's defaults for the rest."""
+    capabilities = set(_BASE)
+    if not (folder / "punctuation").is_dir():
+        capabilities.discard("punctuation_model")
+    if model_class(folder) == "SeacoParaformer":
+        capabilities.add("hotwords")
+    return ModelCard(
+        id=folder.name,
+        family=NAME,
+        title=folder.name,
+        sources={},
+        size_mb=round((folder / "model.pt").stat().st_size / 2**20) if (folder / "model.pt").is_file() else 0,
+        languages=("zh", "en"),
+        licence="",
+        max_chunk_s=20.0,
+        precisions=_ALL,
+        capabilities=frozenset(capabilities),
+        vad="fsmn" if (folder / "vad").is_dir() else "silero",
+        directory=str(folder),
+    )
+
+
+def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
+    """Loads the recogniser and, where its folder is there, the punctuation. Raises UserError if either does not fit."""
+    auto = load_auto_model(folders["model"], _CLASSES, device, threads)
+    punctuation = None
+    if "punctuation" in folders:
+        punctuation = load_auto_model(folders["punctuation"], ("CTTransformer",), device, threads)
+    return ParaformerEngine(card, auto, punctuation, model_class(folders["model"]) == "Paraformer")
+
+
+class ParaformerEngine:
+    """AutoModel behind the app's seam: arrays in, words with times out."""
+
+    def __init__(self, card: ModelCard, auto: Any, punctuation: Any, plain: bool) -> None:
+        self._card, self._auto, self._punctuation = card, auto, punctuation
+        # Plain Paraformer gives times only when asked, from its one predictor; the others always do.
+        self._fixed = {"pred_timestamp": True} if plain else {}
+        self.parts: dict[str, nn.Module] = {
+            name: child for name, child in auto.model.named_children() if any(True for _ in child.parameters())
+        }
+        if punctuation is not None:
+            self.parts["punctuation"] = punctuation.model
+
+    def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
+        """One unpunctuated segment a chunk, with its words; none where nothing was heard."""
+        require(self._card, options)
+        asked: dict[str, Any] = dict(self._fixed)
+        if options.hotwords:
+            asked["hotword"] = " ".join(options.hotwords)
+        return [self._chunk(samples, asked) for samples in batch]
+
+    def _chunk(self, samples: np.ndarray, asked: dict[str, Any]) -> list[Segment]:
+        seconds = len(samples) / SAMPLE_RATE
+        if seconds < _SHORTEST_S:
+            samples = np.pad(samples, (0, int(_SHORTEST_S * SAMPLE_RATE) - len(samples)))
+        if not samples.any():
+            return []
+        results = self._auto.generate(input=samples, cache={}, **asked)
+        if not results or not results[0]["text"]:
+            return []
+        tokens = split_tokens(results[0]["text"])
+        words = _timed(tokens, results[0].get("timestamp") or [], seconds)
+        return [Segment(words[0].start_s, words[-1].end_s, join(tokens), words)] if words else []
+
+    def punctuate(self, words: Sequence[Word]) -> list[Segment]:
+        """CT-Transformer over the words: sentences end at 。？！, marks take the shape of the script before them."""
+        if not words:
+            return []
+        result = self._punctuation.generate(input=" ".join(w.text for w in words), cache={})[0]
+        names = self._punctuation.model.punc_list
+        marks = [names[int(i)] for i in result["punc_array"]]
+        last = list(itertools.accumulate(_punctuated_pieces(w.text) for w in words))
+        if last[-1] != len(marks):
+            raise RuntimeError(f"{len(marks)} marks for {last[-1]} pieces of text")
+        return sentences(words, [marks[i - 1] for i in last])
+
+
+def split_tokens(text: str) -> list[str]:
+    """Mandarin by character, everything else by run of letters: `打开 the light` -> 打, 开, the, light."""
+    return re.findall(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\s\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+", text)
+
+
+def _punctuated_pieces(word: str) -> int:
+    """How many marks FunASR gives a word: one a run of ASCII and one a character of anything else (`café`: two)."""
+    return len(re.findall(r"[\x00-\x7f]+|[^\x00-\x7f]", word))
+
+
+def _timed(tokens: list[str], timestamps: list[list[int]], seconds: float) -> tuple[Word, ...]:
+    """Tokens with their times (ms in, seconds out), rising and inside the chunk.
+
+    FunASR merges spelled letters into one token and then has more times than tokens; spread evenly they stay rising.
+    """
+    if len(timestamps) != len(tokens):
+        start, end = (timestamps[0][0], timestamps[-1][1]) if timestamps else (0.0, seconds * 1000)
+        edges = np.linspace(start, end, len(tokens) + 1)
+        timestamps = [[a, b] for a, b in itertools.pairwise(edges)]
+    words, last = [], 0.0
+    for token, (start, end) in zip(tokens, timestamps, strict=True):
+        start_s = min(max(start / 1000, last), seconds)
+        last = min(max(end / 1000, start_s), seconds)
+        words.append(Word(start_s, last, token))
+    return tuple(words)
+
+
+def sentences(words: Sequence[Word], marks: Sequence[str]) -> list[Segment]:
+    """Cuts `words` into segments after each sentence mark; `_` and `<unk>` are no mark."""
+    segments: list[Segment] = []
+    pieces: list[str] = []
+    first = 0
+    for i, (word, mark) in enumerate(zip(words, marks, strict=True)):
+        text = word.text
+        latin = not is_spaceless(text[-1])
+        if not pieces and latin:
+            text = text[0].upper() + text[1:]
+        if mark not in ("_", "<unk>"):
+            text += _LATIN_MARK[mark] if latin else mark
+        pieces.append(text)
+        if mark in _ENDINGS or i == len(words) - 1:
+            segments.append(Segment(words[first].start_s, word.end_s, join(pieces), tuple(words[first : i + 1])))
+            pieces, first = [], i + 1
+    return segments

@@ -1,0 +1,186 @@
+"""From a published model's name to a folder on this disk: what is cached is found, what is not is downloaded.
+
+Models stay in the hubs' own caches (~/.cache/modelscope, ~/.cache/huggingface), so that what a person already has is
+found. Nothing here runs remote code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from asr_app.datatypes import ModelCard, Source
+from asr_app.errors import UserError
+
+BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "models"
+REACH_TIMEOUT_S = 3.0
+HUBS = ("modelscope", "huggingface")
+
+_MARK = ".asr-complete"  # in a downloaded folder: the whole of it arrived. The hubs hand out half of one, too.
+_ESSENTIAL = ("config.yaml", "model.pt")
+
+
+class DownloadCancelled(BaseException):
+    """Raised by a progress callback to stop a download. No Exception, since the hubs' clients would retry."""
+
+
+# Called with bytes so far and bytes in all (0 while unknown); may raise DownloadCancelled.
+OnProgress = Callable[[int, int], None]
+
+
+def locate(card: ModelCard, role: str, hub: str, on_progress: OnProgress | None = None) -> Path | None:
+    """The folder of the card's `role`, downloaded if it must be; None if the card has no such role.
+
+    Raises UserError if the folder is missing, the hub does not have it, or no hub can be reached.
+    """
+    if card.directory is not None:
+        # A local folder carries its companions as subfolders: vad/, punctuation/.
+        folder = Path(card.directory) if role == "model" else Path(card.directory) / role
+        return folder if folder.is_dir() else None
+    source = card.sources.get(role)
+    if source is None:
+        return None
+    if source.bundled is not None:
+        folder = BUNDLED / source.bundled
+        return folder if folder.is_dir() else None
+    kept = cached(source, hub)
+    if kept and ((kept / _MARK).exists() or (_whole(kept) and not _reachable(hub))):
+        return kept
+    folder = _download(card, source, hub, on_progress)
+    with contextlib.suppress(OSError):  # a cache that only others may write to is as good
+        (folder / _MARK).touch()
+    return folder
+
+
+def on_disk(card: ModelCard, hub: str) -> bool:
+    """Whether every role of the card can be had without a network."""
+    if card.directory is not None:
+        return Path(card.directory).is_dir()
+    return all(_here(source, hub) for source in card.sources.values())
+
+
+def _here(source: Source, hub: str) -> bool:
+    folder = BUNDLED / source.bundled if source.bundled else cached(source, hub)
+    return folder is not None and _whole(folder)
+
+
+def _whole(folder: Path) -> bool:
+    return all((folder / name).is_file() and (folder / name).stat().st_size for name in _ESSENTIAL)
+
+
+def cached(source: Source, hub: str) -> Path | None:
+    """The folder in the hub's own cache, if one lies there; perhaps not yet whole."""
+    with contextlib.suppress(Exception):  # each hub has its own errors for "not here", all of them mean just that
+        return Path(_snapshot(source, hub, local_files_only=True))
+    return None
+
+
+def _repository(source: Source, hub: str) -> tuple[str, str] | None:
+    if hub == "modelscope":
+        return (source.modelscope, source.modelscope_revision) if source.modelscope else None
+    return (source.huggingface, source.huggingface_revision) if source.huggingface else None
+
+
+def _snapshot(source: Source, hub: str, **options: Any) -> str:
+    repository = _repository(source, hub)
+    if repository is None:
+        raise LookupError(hub)
+    name, revision = repository
+    if hub == "modelscope":
+        from modelscope.hub.snapshot_download import snapshot_download
+
+        return str(snapshot_download(name, revision=revision, **options))
+    from huggingface_hub import snapshot_download as hf_snapshot_download
+
+    return str(hf_snapshot_download(name, revision=revision, **options))
+
+
+def _endpoint(hub: str) -> str:
+    if hub == "modelscope":
+        return os.environ.get("MODELSCOPE_ENDPOINT") or "https://www.modelscope.cn"
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+
+
+def _reachable(hub: str) -> bool:
+    """Whether the hub, or the proxy on the way to it, takes a connection: known in seconds, where clients retry."""
+    proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+    url = urlparse(proxy or _endpoint(hub))
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        socket.create_connection((url.hostname or "", port), timeout=REACH_TIMEOUT_S).close()
+        return True
+    except OSError:
+        return False
+
+
+def _download(card: ModelCard, source: Source, hub: str, on_progress: OnProgress | None) -> Path:
+    if _repository(source, hub) is None:
+        other = next(h for h in HUBS if h != hub)
+        raise UserError(
+            f"{card.id} is not published on {hub}. Use --hub {other}.",
+            f"{hub} 上没有 {card.id}。请使用 --hub {other}。",
+        )
+    if not _reachable(hub):
+        raise UserError(
+            f"{card.id} is not on this disk and {hub} cannot be reached. Connect to the network, try the other hub "
+            f"(--hub), copy the model here and pass --model DIRECTORY, or stay with demo-paraformer.",
+            f"本机没有 {card.id}，且无法连接 {hub}。请检查网络，换用另一个平台（--hub），"
+            f"或把模型拷贝到本机并使用 --model 目录，也可以继续使用 demo-paraformer。",
+        )
+    options: dict[str, Any] = {}
+    if on_progress is not None:
+        options = _progress_options(hub, on_progress)
+    try:
+        return Path(_snapshot(source, hub, **options))
+    except UserError:
+        raise
+    except Exception as error:  # the hubs share no base class; whatever it is, the cause goes along
+        raise UserError(
+            f"Downloading {card.id} from {hub} failed ({type(error).__name__}). What has arrived is kept: try again.",
+            f"从 {hub} 下载 {card.id} 失败（{type(error).__name__}）。已下载的部分会保留，请重试。",
+        ) from error
+
+
+def _progress_options(hub: str, on_progress: OnProgress) -> dict[str, Any]:
+    """The hub's own way of being told of progress, several files at once added up."""
+    lock, done, total = threading.Lock(), 0, 0
+
+    def grow(by_done: int, by_total: int) -> None:
+        nonlocal done, total
+        with lock:
+            done, total = done + by_done, total + by_total
+        on_progress(done, total)
+
+    if hub == "modelscope":
+        from modelscope.hub.callback import ProgressCallback
+
+        class Callback(ProgressCallback):
+            def __init__(self, filename: str, file_size: int) -> None:
+                super().__init__(filename, file_size)
+                grow(0, file_size)
+
+            def update(self, size: int) -> None:
+                grow(size, 0)
+
+        return {"progress_callbacks": [Callback]}
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **kwargs)
+            if self.unit == "B":
+                grow(0, int(self.total or 0))
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self.unit == "B":
+                grow(int(n or 0), 0)
+            return super().update(n)
+
+    return {"tqdm_class": Bar}

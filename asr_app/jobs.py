@@ -1,0 +1,176 @@
+"""Durable jobs: submit a recording, observe its text growing, cancel it; a reload or a kill -9 loses nothing.
+
+One worker thread takes queued jobs in order and writes every finished chunk to the journal; a job that was running
+when the process died is taken up again at its next chunk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from asr_app import catalog, pipeline
+from asr_app.audio import Limits
+from asr_app.datatypes import Options, StageTimes
+from asr_app.engines import Engines
+from asr_app.errors import UserError
+from asr_app.hub import DownloadCancelled
+from asr_app.journal import Journal, Task, View
+from asr_app.precision import Precision
+
+log = logging.getLogger(__name__)
+_HOUR = 3600.0
+_DOWNLOAD_TOLD_EVERY_S = 0.5
+
+
+class Jobs:
+    """The journal, and the worker of one device. `start` runs the worker; `stop` ends it between chunks."""
+
+    def __init__(self, journal: Journal, engines: Engines, limits: Limits) -> None:
+        self.journal = journal
+        self._engines, self._limits = engines, limits
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        journal.recover()
+
+    def submit(self, path: Path, name: str, model: str, precision: Precision, options: Options) -> str:
+        """Keeps a copy of the recording, queues the job and returns its id at once. Raises UserError for a bad file."""
+        card = catalog.find(model)
+        if not path.is_file():
+            raise UserError("The recording is gone. Upload it again.", "录音文件已不存在，请重新上传。")
+        size = path.stat().st_size
+        if size > self._limits.max_bytes:
+            limit = self._limits.max_bytes / 2**20
+            raise UserError(
+                f"The file has {size / 2**20:.0f} MB; at most {limit:.0f} MB are taken. Split it, or save it as mp3.",
+                f"文件大小为 {size / 2**20:.0f} MB，上限为 {limit:.0f} MB。请拆分文件或另存为 mp3。",
+            )
+        job = secrets.token_urlsafe(18)
+        # Only the suffix of the user's file name reaches the disk, and only if it is a plain one.
+        suffix = path.suffix.lower() if path.suffix[1:].isalnum() and path.suffix.isascii() else ""
+        kept = self.journal.recordings / f"{job}{suffix}"
+        try:
+            shutil.copyfile(path, kept)
+        except OSError as error:
+            kept.unlink(missing_ok=True)
+            raise UserError(
+                f"The recording could not be stored ({error.strerror}). Free some space on the server's disk and retry.",
+                f"无法保存录音（{error.strerror}）。请清理服务器磁盘后重试。",
+            ) from error
+        self.journal.add(job, name, kept, card.directory or card.id, precision, options)
+        self._wake.set()
+        return job
+
+    def observe(self, job: str) -> View | None:
+        """The job as it stands; None for an id that the journal does not know (any more)."""
+        return self.journal.view(job)
+
+    def cancel(self, job: str) -> None:
+        """Takes effect at once for a queued job, after the present chunk for a running one."""
+        self.journal.ask_to_cancel(job)
+
+    def start(self) -> None:
+        """Starts taking jobs."""
+        self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Lets the present chunk finish; its job is taken up again at the next start."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread:
+            self._thread.join(timeout=30)
+
+    def _work(self) -> None:
+        cleaned = 0.0
+        while not self._stopping.is_set():
+            try:
+                if time.monotonic() - cleaned > _HOUR or not cleaned:
+                    self.journal.forget_old()
+                    cleaned = time.monotonic()
+                task = self.journal.take()
+                if task is None:
+                    self._wake.wait(1.0)
+                    self._wake.clear()
+                else:
+                    self._attempt(task)
+            except Exception:  # a journal that cannot be written now (a full disk) must not end the worker
+                log.exception("the journal cannot be used; trying again")
+                self._stopping.wait(5.0)
+                self._recover_if_possible()
+
+    def _recover_if_possible(self) -> None:
+        try:
+            self.journal.recover()
+        except Exception:
+            log.exception("the journal still cannot be used")
+
+    def _attempt(self, task: Task) -> None:
+        try:
+            state = self._run(task)
+        except DownloadCancelled:
+            state = "cancelled"
+        except UserError as error:
+            self.journal.end(task.id, "failed", error)
+            return
+        except Exception as error:  # the worker outlives any job; the traceback goes to the log
+            log.exception("job failed")
+            what = type(error).__name__
+            told = UserError(
+                f"Recognition failed ({what}). The server's log has the details; what was heard so far is kept.",
+                f"识别失败（{what}）。详情见服务器日志；已识别的内容会保留。",
+            )
+            self.journal.end(task.id, "failed", told)
+            return
+        if state != "done":
+            self.journal.end(task.id, state)
+
+    def _run(self, task: Task) -> str:
+        """Works on the task until it is done, cancelled, or back in the queue because the server stops."""
+        times = task.times or StageTimes(queue_s=time.time() - task.created)
+        card = catalog.find(task.model)
+        told = 0.0
+
+        def downloading(done: int, total: int) -> None:
+            nonlocal told
+            if time.monotonic() - told > _DOWNLOAD_TOLD_EVERY_S:
+                told = time.monotonic()
+                if self.journal.cancel_asked(task.id):
+                    raise DownloadCancelled
+                self.journal.stage(task.id, "loading" if done >= total > 0 else "downloading", done, total)
+
+        with pipeline.PeakMemory(self._engines.device) as memory:
+            audio, decode_s = pipeline.read(task.recording, task.name, self._limits)
+            self.journal.stage(task.id, "loading")
+            with self._engines.use(card, task.precision, downloading) as loaded:
+                self.journal.stage(task.id, "vad")
+                chunks, vad_s = pipeline.cut(audio, loaded)
+                if task.times is None:
+                    times = dataclasses.replace(times, decode_s=decode_s, vad_s=vad_s)
+                before_s = sum(c.end_s - c.start_s for c in chunks[: task.next_chunk])
+                self.journal.stage(task.id, "recognising", before_s, sum(c.end_s - c.start_s for c in chunks))
+                if self.journal.cancel_asked(task.id):
+                    return "cancelled"
+                began = time.perf_counter()
+                for step in pipeline.recognise(
+                    chunks, loaded, task.options, times, first_chunk=task.next_chunk, carry=task.carry
+                ):
+                    times = step.times
+                    pace = (time.perf_counter() - began) / max(step.done_s - before_s, 1e-6)
+                    eta = (step.speech_s - step.done_s) * pace
+                    self.journal.write_chunk(
+                        task.id, step.next_chunk, step.segments, step.carry, step.done_s, step.speech_s, eta, times
+                    )
+                    if self.journal.cancel_asked(task.id):
+                        return "cancelled"
+                    if self._stopping.is_set():
+                        return "queued"
+                segments = self.journal.segments(task.id)
+                transcript = pipeline.finish(segments, loaded, audio.seconds, times, memory)
+        self.journal.finish(task.id, transcript)
+        return "done"

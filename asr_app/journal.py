@@ -1,0 +1,298 @@
+"""The SQLite file in which jobs outlive a reload and a process: what was asked, what was heard, where to go on.
+
+It knows nothing of models or threads; jobs.py works from it, the page looks into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from asr_app.datatypes import Options, Segment, StageTimes, Transcript, Word
+from asr_app.errors import UserError
+from asr_app.precision import Precision, PrecisionReport
+from asr_app.text import join
+
+KEEP_DAYS = 7
+FINAL = ("done", "failed", "cancelled")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, recording TEXT NOT NULL,
+    model TEXT NOT NULL, precision TEXT NOT NULL, options TEXT NOT NULL, state TEXT NOT NULL,
+    cancel INTEGER NOT NULL DEFAULT 0, stage TEXT NOT NULL DEFAULT '', done REAL NOT NULL DEFAULT 0,
+    total REAL NOT NULL DEFAULT 0, eta REAL, next_chunk INTEGER NOT NULL DEFAULT 0, carry TEXT NOT NULL DEFAULT '[]',
+    times TEXT NOT NULL DEFAULT '{}', result TEXT, error_en TEXT, error_zh TEXT);
+CREATE TABLE IF NOT EXISTS segments (job TEXT NOT NULL, n INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, n));
+"""
+
+
+@dataclass(frozen=True)
+class View:
+    """What an observer sees. `state`: queued, running, done, failed or cancelled.
+
+    `stage` (while running): decoding, downloading, loading, vad or recognising; `done` and `total` are seconds of
+    speech, or bytes while a model downloads; `ahead` jobs come before a queued one; `transcript` is there once done.
+    """
+
+    id: str
+    name: str
+    recording: Path
+    model: str
+    state: str
+    stage: str
+    done: float
+    total: float
+    eta_s: float | None
+    ahead: int
+    segments: tuple[Segment, ...]
+    transcript: Transcript | None
+    error: UserError | None
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINAL
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the worker takes: the job, and from which chunk on, with which words carried over and times spent."""
+
+    id: str
+    name: str
+    recording: Path
+    model: str
+    precision: Precision
+    options: Options
+    created: float
+    next_chunk: int
+    carry: tuple[Word, ...]
+    times: StageTimes | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two precisions on the same recordings of this machine: medians over `recordings` of them."""
+
+    speed: float  # how many times as fast the second one is
+    rtfs: tuple[float, float]
+    weight_bytes: tuple[int, int]
+    recordings: int
+
+
+class Journal:
+    """The journal in the folder `home`, with the kept recordings and exported transcripts beside it."""
+
+    def __init__(self, home: Path) -> None:
+        self.recordings, self.exports = home / "recordings", home / "exports"
+        for folder in (self.recordings, self.exports):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._path = home / "journal.sqlite3"
+        with self._open() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.executescript(_SCHEMA)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """One transaction. A connection each: sqlite3's are not to be shared between threads."""
+        db = sqlite3.connect(self._path, timeout=30)
+        db.row_factory = sqlite3.Row
+        try:
+            with db:
+                yield db
+        finally:
+            db.close()
+
+    # -- from the page -------------------------------------------------------------------------------------------------
+
+    def add(self, job: str, name: str, recording: Path, model: str, precision: Precision, options: Options) -> None:
+        """A new job at the end of the queue; `recording` lies in the journal's own folder."""
+        values = (
+            job,
+            time.time(),
+            name,
+            recording.name,
+            model,
+            precision.value,
+            json.dumps(dataclasses.asdict(options)),
+        )
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO jobs (id, created, name, recording, model, precision, options, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 'queued')",
+                values,
+            )
+
+    def view(self, job: str) -> View | None:
+        """The job as it stands; None for an id the journal does not know."""
+        with self._open() as db:
+            row = db.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
+            if row is None:
+                return None
+            segments = _segments(db, job)
+            ahead = db.execute(
+                "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running') AND created < ?", (row["created"],)
+            ).fetchone()[0]
+        transcript = _transcript(row, segments)
+        carry = _words(row["carry"])
+        if carry and transcript is None:
+            # Heard, but waiting for the rest of its sentence: shown all the same, and kept if nothing more comes.
+            segments = (*segments, Segment(carry[0].start_s, carry[-1].end_s, join(w.text for w in carry), carry))
+        error = UserError(row["error_en"], row["error_zh"]) if row["error_en"] else None
+        return View(
+            row["id"], row["name"], self.recordings / row["recording"], row["model"], row["state"], row["stage"],
+            row["done"], row["total"], row["eta"], ahead if row["state"] == "queued" else 0, segments, transcript, error,
+        )  # fmt: skip
+
+    def ask_to_cancel(self, job: str) -> None:
+        """Ends a queued job at once; a running one looks with `cancel_asked`."""
+        with self._open() as db:
+            db.execute("UPDATE jobs SET cancel = 1 WHERE id = ?", (job,))
+            db.execute("UPDATE jobs SET state = 'cancelled' WHERE id = ? AND state = 'queued'", (job,))
+
+    def compare(self, model: str, device: str, first: Precision, second: Precision) -> Comparison | None:
+        """The two precisions on recordings done at both, on `device`; None while there is no such recording.
+
+        The latest of each counts; recordings under 2 s are left out, since they measure the overheads.
+        """
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT name, precision, result FROM jobs WHERE model = ? AND state = 'done' ORDER BY created", (model,)
+            ).fetchall()
+        found: dict[tuple[str, float], dict[str, Any]] = {}
+        for row in rows:
+            result = json.loads(row["result"])
+            if result["device"] == device and result["duration_s"] >= 2:
+                found.setdefault((row["name"], result["duration_s"]), {})[row["precision"]] = result
+        pairs = [(x[first.value], x[second.value]) for x in found.values() if first.value in x and second.value in x]
+        if not pairs:
+            return None
+        rtfs = tuple(median(p[i]["rtf"] for p in pairs) for i in (0, 1))
+        sizes = tuple(pairs[-1][i]["memory"]["weights"] for i in (0, 1))
+        speed = median(a["rtf"] / b["rtf"] for a, b in pairs)
+        return Comparison(speed, (rtfs[0], rtfs[1]), (sizes[0], sizes[1]), len(pairs))
+
+    # -- from the worker -----------------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """After the process died: what ran goes back to the queue, unless it was to be cancelled."""
+        with self._open() as db:
+            db.execute("UPDATE jobs SET state = 'cancelled' WHERE state = 'running' AND cancel = 1")
+            db.execute("UPDATE jobs SET state = 'queued', stage = '' WHERE state = 'running'")
+
+    def take(self) -> Task | None:
+        """The oldest queued job, now running; None if there is none."""
+        with self._open() as db:
+            row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1").fetchone()
+            if row is None:
+                return None
+            claim = "UPDATE jobs SET state = 'running', stage = 'decoding' WHERE id = ? AND state = 'queued'"
+            if not db.execute(claim, (row["id"],)).rowcount:
+                return None
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(row["options"]).items()}
+        times = json.loads(row["times"])
+        return Task(
+            row["id"], row["name"], self.recordings / row["recording"], row["model"], Precision(row["precision"]),
+            Options(**options), row["created"], row["next_chunk"], _words(row["carry"]),
+            StageTimes(**times) if times else None,
+        )  # fmt: skip
+
+    def cancel_asked(self, job: str) -> bool:
+        with self._open() as db:
+            return bool(db.execute("SELECT cancel FROM jobs WHERE id = ?", (job,)).fetchone()["cancel"])
+
+    def stage(self, job: str, stage: str, done: float = 0.0, total: float = 0.0) -> None:
+        """What the running job is at."""
+        self._set(job, stage=stage, done=done, total=total, eta=None)
+
+    def write_chunk(
+        self, job: str, next_chunk: int, segments: Sequence[Segment], carry: Sequence[Word], done: float, total: float,
+        eta: float, times: StageTimes,
+    ) -> None:  # fmt: skip
+        """A finished chunk's text and the place to go on from, in one transaction."""
+        body = json.dumps([_body(s) for s in segments], ensure_ascii=False)
+        with self._open() as db:
+            db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (job, next_chunk, body))
+            db.execute(
+                "UPDATE jobs SET next_chunk = ?, carry = ?, done = ?, total = ?, eta = ?, times = ? WHERE id = ?",
+                (next_chunk, _carry(carry), done, total, eta, json.dumps(dataclasses.asdict(times)), job),
+            )
+
+    def segments(self, job: str) -> tuple[Segment, ...]:
+        """The finished segments of the job, in order."""
+        with self._open() as db:
+            return _segments(db, job)
+
+    def finish(self, job: str, transcript: Transcript) -> None:
+        """The job is done; its segments are in the journal already."""
+        result = transcript.as_dict()
+        for kept_elsewhere in ("segments", "text"):
+            del result[kept_elsewhere]
+        self._set(
+            job, state="done", stage="", eta=0.0, carry="[]", result=json.dumps(result, ensure_ascii=False),
+            times=json.dumps(dataclasses.asdict(transcript.times)),
+        )  # fmt: skip
+
+    def end(self, job: str, state: str, error: UserError | None = None) -> None:
+        """Failed, cancelled, or queued again; the text so far stays."""
+        self._set(job, state=state, stage="", error_en=error and error.en, error_zh=error and error.zh)
+
+    def forget_old(self) -> None:
+        """Deletes recordings, transcripts and exports of jobs older than KEEP_DAYS."""
+        with self._open() as db:
+            before = time.time() - KEEP_DAYS * 86400
+            for row in db.execute("SELECT id, recording FROM jobs WHERE created < ?", (before,)).fetchall():
+                (self.recordings / row["recording"]).unlink(missing_ok=True)
+                shutil.rmtree(self.exports / row["id"], ignore_errors=True)
+                db.execute("DELETE FROM segments WHERE job = ?", (row["id"],))
+                db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
+
+    def _set(self, job: str, **columns: Any) -> None:
+        names = ", ".join(f"{name} = ?" for name in columns)
+        with self._open() as db:
+            db.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*columns.values(), job))  # noqa: S608 (names are ours)
+
+
+def _carry(words: Sequence[Word]) -> str:
+    return json.dumps([[w.start_s, w.end_s, w.text] for w in words], ensure_ascii=False)
+
+
+def _words(carry: str) -> tuple[Word, ...]:
+    return tuple(Word(*w) for w in json.loads(carry))
+
+
+def _body(s: Segment) -> dict[str, Any]:
+    return {
+        "s": s.start_s, "e": s.end_s, "t": s.text, "w": [[w.start_s, w.end_s, w.text] for w in s.words],
+        "speaker": s.speaker, "language": s.language, "tags": list(s.tags),
+    }  # fmt: skip
+
+
+def _segment(body: dict[str, Any]) -> Segment:
+    words = tuple(Word(*w) for w in body["w"])
+    return Segment(body["s"], body["e"], body["t"], words, body["speaker"], body["language"], tuple(body["tags"]))
+
+
+def _segments(db: sqlite3.Connection, job: str) -> tuple[Segment, ...]:
+    bodies = db.execute("SELECT body FROM segments WHERE job = ? ORDER BY n", (job,)).fetchall()
+    return tuple(_segment(s) for b in bodies for s in json.loads(b["body"]))
+
+
+def _transcript(row: sqlite3.Row, segments: tuple[Segment, ...]) -> Transcript | None:
+    if row["result"] is None:
+        return None
+    result = json.loads(row["result"])
+    precision = PrecisionReport.from_dict(result["precision"]["requested"], result["precision"]["effective"])
+    return Transcript(
+        segments, result["model"], precision, result["device"], result["duration_s"],
+        StageTimes(**json.loads(row["times"])), result["memory"],
+    )  # fmt: skip

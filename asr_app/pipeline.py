@@ -1,0 +1,146 @@
+"""Audio -> chunks -> segments -> Transcript, with what has been done so far told after every chunk."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from asr_app import audio as audio_module
+from asr_app import vad
+from asr_app.datatypes import Audio, Chunk, Options, Segment, StageTimes, Transcript, Word
+from asr_app.engines import Loaded, resident_bytes
+
+# Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut
+# was forced by the chunk's length, not made by the speaker.
+_SAME_SENTENCE_S = 0.25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After a chunk: `segments` are new and final; `carry` are words heard but not yet punctuated.
+
+    `done_s` and `speech_s` count seconds of speech; `next_chunk` and `carry` are all it takes to go on after a stop.
+    """
+
+    next_chunk: int
+    chunks: int
+    done_s: float
+    speech_s: float
+    segments: tuple[Segment, ...]
+    carry: tuple[Word, ...]
+    times: StageTimes
+
+
+class PeakMemory:
+    """Samples resident memory in the background: the peak while the work runs, not since the process began."""
+
+    def __init__(self, device: str, every_s: float = 0.05) -> None:
+        self._device, self._every_s = torch.device(device), every_s
+        self._stop = threading.Event()
+        self.peak = resident_bytes()
+        self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self.peak = max(self.peak, resident_bytes())
+
+    def __enter__(self) -> PeakMemory:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def as_dict(self, weights: int) -> dict[str, int]:
+        found = {"weights": weights, "peak_rss": max(self.peak, resident_bytes())}
+        if self._device.type == "cuda":
+            found["peak_device"] = int(torch.cuda.max_memory_allocated(self._device))
+        return found
+
+
+def read(path: Path, name: str, limits: audio_module.Limits) -> tuple[Audio, float]:
+    """The decoded file and the seconds decoding took."""
+    began = time.perf_counter()
+    audio = audio_module.decode(path, name=name, limits=limits)
+    return audio, time.perf_counter() - began
+
+
+def cut(audio: Audio, loaded: Loaded) -> tuple[list[Chunk], float]:
+    """The chunks of speech for this model, and the seconds finding them took. The same audio gives the same chunks."""
+    began = time.perf_counter()
+    spans = vad.fsmn_spans(audio, loaded.vad) if loaded.vad is not None else vad.speech_spans(audio)
+    chunks = vad.pack(audio, spans, loaded.card.max_chunk_s)
+    return chunks, time.perf_counter() - began
+
+
+def recognise(
+    chunks: Sequence[Chunk],
+    loaded: Loaded,
+    options: Options,
+    times: StageTimes,
+    *,
+    first_chunk: int = 0,
+    carry: tuple[Word, ...] = (),
+) -> Iterator[Progress]:
+    """Yields after every chunk from `first_chunk` on; `times` holds what was spent before. Stop by not asking on."""
+    speech_s = sum(c.end_s - c.start_s for c in chunks)
+    done_s = sum(c.end_s - c.start_s for c in chunks[:first_chunk])
+    punctuates = "punctuation_model" in loaded.card.capabilities and "punctuation" in loaded.engine.parts
+    began = time.perf_counter()
+    for i in range(first_chunk, len(chunks)):
+        chunk = chunks[i]
+        start = time.perf_counter()
+        heard = [s.shifted(chunk.start_s) for s in loaded.engine.transcribe([chunk.samples], options)[0]]
+        asr_s = time.perf_counter() - start
+        start = time.perf_counter()
+        if punctuates:
+            words = carry + tuple(w for s in heard for w in s.words)
+            heard = loaded.engine.punctuate(words)
+            forced = i + 1 < len(chunks) and chunks[i + 1].start_s - chunk.end_s < _SAME_SENTENCE_S
+            carry = heard.pop().words if forced and heard else ()
+        times = replace(
+            times,
+            asr_s=times.asr_s + asr_s,
+            punctuation_s=times.punctuation_s + time.perf_counter() - start if punctuates else times.punctuation_s,
+        )
+        if heard and times.first_text_s is None:
+            before = times.decode_s + times.vad_s
+            times = replace(times, first_text_s=before + time.perf_counter() - began)
+        done_s += chunk.end_s - chunk.start_s
+        yield Progress(i + 1, len(chunks), done_s, speech_s, tuple(heard), carry, times)
+
+
+def transcribe(
+    path: Path, loaded: Loaded, options: Options, limits: audio_module.Limits, name: str | None = None
+) -> Transcript:
+    """A whole file in one call, for the command line and tests."""
+    with PeakMemory(loaded.device) as memory:
+        audio, decode_s = read(path, name or path.name, limits)
+        chunks, vad_s = cut(audio, loaded)
+        times = StageTimes(decode_s=decode_s, vad_s=vad_s)
+        segments: list[Segment] = []
+        for progress in recognise(chunks, loaded, options, times):
+            segments.extend(progress.segments)
+            times = progress.times
+    return finish(segments, loaded, audio.seconds, times, memory)
+
+
+def finish(
+    segments: Sequence[Segment], loaded: Loaded, audio_s: float, times: StageTimes, memory: PeakMemory
+) -> Transcript:
+    """The transcript; the first one of an engine carries what loading it cost."""
+    if loaded.fresh:
+        times = replace(times, load_s=loaded.load_s, warmup_s=loaded.warmup_s)
+        loaded.fresh = False
+    return Transcript(
+        tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times,
+        memory.as_dict(loaded.precision.weight_bytes),
+    )  # fmt: skip

@@ -1,0 +1,106 @@
+"""How far a transcript is from its reference: error counts, their uncertainty, and a difference to show.
+
+Counts in units: a Han character or kana is one, in other scripts a word is. So the rate is the CER of Mandarin, the
+WER of English, and both at once where they mix.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import jiwer
+import numpy as np
+
+from asr_app.text import is_spaceless
+
+_APOSTROPHES = "'’ʼ"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors of a corpus against `units` units of reference; `errors` is the sum of the three kinds."""
+
+    errors: int
+    units: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def rate(self) -> float:
+        """Errors a unit of reference (0.05 is 5 %; insertions can take it over 1). Of an empty reference: 0 or 1."""
+        return self.errors / self.units if self.units else float(self.errors > 0)
+
+
+def normalise(text: str) -> list[str]:
+    """The units of `text`: NFKC, lower case, no punctuation or symbols; `don't` is the one word `dont`."""
+    spaced = ""
+    for character in unicodedata.normalize("NFKC", text).lower():
+        if character in _APOSTROPHES:
+            continue
+        if unicodedata.category(character)[0] in "PSCZ":
+            spaced += " "
+        elif is_spaceless(character):
+            spaced += f" {character} "
+        else:
+            spaced += character
+    return spaced.split()
+
+
+def score(pairs: Iterable[tuple[str, str]]) -> Score:
+    """The corpus score of (reference, hypothesis) pairs; either text may be empty."""
+    references, hypotheses = [], []
+    for reference, hypothesis in pairs:
+        references.append(" ".join(normalise(reference)))
+        hypotheses.append(" ".join(normalise(hypothesis)))
+    if not references:
+        return Score(0, 0, 0, 0, 0)
+    out = jiwer.process_words(references, hypotheses)
+    return Score(
+        errors=out.substitutions + out.deletions + out.insertions,
+        units=out.hits + out.substitutions + out.deletions,
+        substitutions=out.substitutions,
+        deletions=out.deletions,
+        insertions=out.insertions,
+    )
+
+
+def paired_bootstrap(
+    errors_a: Sequence[int], errors_b: Sequence[int], units: Sequence[int], draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """By how much the corpus error rate of B is above that of A, and the 95 % interval of it: (delta, low, high).
+
+    Entry i of each sequence belongs to clip i. The clips are drawn anew, with both systems on the same ones, `draws`
+    times; an interval that holds 0 is no evidence of a difference. Raises ValueError for unequal lengths or no units.
+    """
+    if not len(errors_a) == len(errors_b) == len(units):
+        raise ValueError(f"one entry a clip each: {len(errors_a)}, {len(errors_b)} and {len(units)}")
+    if not sum(units):
+        raise ValueError("no reference units to take a rate of")
+    surplus = np.asarray(errors_b, np.float64) - np.asarray(errors_a, np.float64)
+    lengths = np.asarray(units, np.float64)
+    random = np.random.default_rng(seed)
+    deltas = []
+    for _ in range(draws):
+        clips = random.integers(0, len(lengths), len(lengths))
+        if total := lengths[clips].sum():  # clips of noise alone have no units, and a draw may hold nothing else
+            deltas.append(surplus[clips].sum() / total)
+    low, high = np.percentile(deltas, [2.5, 97.5])
+    return float(surplus.sum() / lengths.sum()), float(low), float(high)
+
+
+def difference(reference: str, hypothesis: str) -> list[tuple[str, str]]:
+    """Unit by unit, what was done to the reference: "equal", "insert", "delete", or "replace" (text `old→new`)."""
+    out = jiwer.process_words(" ".join(normalise(reference)), " ".join(normalise(hypothesis)))
+    old, new = out.references[0], out.hypotheses[0]
+    steps: list[tuple[str, str]] = []
+    for chunk in out.alignments[0]:
+        before = old[chunk.ref_start_idx : chunk.ref_end_idx]
+        after = new[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "substitute":
+            steps += [(f"{a}→{b}", "replace") for a, b in zip(before, after, strict=True)]
+        else:
+            steps += [(unit, chunk.type) for unit in (after if chunk.type == "insert" else before)]
+    return steps
