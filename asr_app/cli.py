@@ -1,0 +1,159 @@
+"""`python -m asr_app`: transcribe files, list models. Results go to stdout or a folder, everything else to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from asr_app import catalog, config, hub
+from asr_app.errors import UserError
+from asr_app.formats import WRITERS
+from asr_app.precision import Precision, choose
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0, or 2 where the user must change something (the message says what)."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    language = "zh" if os.environ.get("LANG", "").lower().startswith("zh") else "en"
+    try:
+        found = _parser().parse_args(arguments)
+        return int(found.run(found, language))
+    except UserError as error:
+        print(f"error: {error.text(language)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m asr_app", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    transcribe = commands.add_parser("transcribe", help="write what is said in recordings")
+    transcribe.add_argument("paths", nargs="+", metavar="PATH")
+    config.add_model_arguments(transcribe)
+    transcribe.add_argument("--format", default="txt", help=", ".join(WRITERS))
+    transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
+    transcribe.add_argument("--hotword", action="append", default=[], help="a word to listen for; may be repeated")
+    transcribe.set_defaults(run=_transcribe)
+    models = commands.add_parser("models", help="list the models and what they can do")
+    models.add_argument("--json", action="store_true")
+    models.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
+    models.set_defaults(run=_models)
+    return parser
+
+
+def _transcribe(found: argparse.Namespace, language: str) -> int:
+    # Model libraries take seconds to import: `models` and a mistyped flag must not wait for them.
+    from asr_app import pipeline
+    from asr_app.audio import Limits
+    from asr_app.datatypes import Options
+    from asr_app.engines import Engines, pick_device, usable_cores
+    from asr_app.formats import write
+
+    if found.format not in WRITERS:
+        choices = ", ".join(WRITERS)
+        raise UserError(
+            f"Unknown format {found.format!r}. Choose one of: {choices}.",
+            f"未知格式 {found.format!r}。可选：{choices}。",
+        )
+    card = catalog.find(found.model)
+    device = pick_device(found.device)
+    picked = Precision.parse(found.precision) if found.precision else None
+    precision = choose(config.lite(found), picked, card.family, card.precisions, device)
+    threads = config.number("--threads", found.threads) if found.threads else usable_cores()
+    engines = Engines(device, threads, config.hub_name(found))
+    output = _folder(found.output) if found.output else None
+    paths = [Path(p) for p in found.paths]
+    stems = Counter(p.stem for p in paths)
+    bar = tqdm(desc=card.id, unit="B", unit_scale=True, file=sys.stderr, disable=None, leave=False)
+
+    def downloading(done: int, total: int) -> None:
+        bar.total = total or None
+        bar.update(done - bar.n)
+
+    failed, written = 0, set[Path]()
+    with engines.use(card, precision, downloading) as loaded:
+        bar.close()
+        for path in paths:
+            try:
+                transcript = pipeline.transcribe(path, loaded, Options(tuple(found.hotword)), Limits())
+            except UserError as error:  # the other recordings are still wanted
+                print(f"error: {path.name}: {error.text(language)}", file=sys.stderr)
+                failed += 1
+                continue
+            text = write(transcript, found.format)
+            if output:
+                # Of two recordings with one stem, neither may overwrite the other.
+                name = path.stem if stems[path.stem] == 1 else path.name
+                _write(_unused(output / f"{name}.{found.format}", written), text)
+            else:
+                sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    return 2 if failed else 0
+
+
+def _folder(name: str) -> Path:
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{name} cannot be used as a folder ({error.strerror}). Choose another --output.",
+            f"{name} 不能作为输出目录（{error.strerror}）。请换一个 --output。",
+        ) from error
+    return folder
+
+
+def _unused(path: Path, written: set[Path]) -> Path:
+    """`path`, with a number if this run has written it already."""
+    candidate, n = path, 1
+    while candidate in written:
+        n += 1
+        candidate = path.with_name(f"{path.stem}-{n}{path.suffix}")
+    written.add(candidate)
+    return candidate
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{path.name} cannot be written ({error.strerror}). Check the disk, or choose another --output.",
+            f"无法写入 {path.name}（{error.strerror}）。请检查磁盘或换一个 --output。",
+        ) from error
+
+
+def _models(found: argparse.Namespace, _language: str) -> int:
+    rows: list[dict[str, Any]] = [
+        {
+            "id": card.id,
+            "title": card.title,
+            "family": card.family,
+            "size_mb": card.size_mb,
+            "languages": list(card.languages),
+            "licence": card.licence,
+            "precisions": [p.value for p in card.precisions],
+            "capabilities": sorted(card.capabilities),
+            "on_disk": hub.on_disk(card, found.hub),
+        }
+        for card in catalog.CARDS.values()
+    ]
+    if found.json:
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return 0
+    for row in rows:
+        here = "on disk" if row["on_disk"] else "not downloaded"
+        print(f"{row['id']:<18} {row['size_mb']:>5} MB  {here:<15} {row['title']}")
+        print(
+            f"{'':<18} {', '.join(row['precisions'])} · {', '.join(row['languages'])} · {', '.join(row['capabilities'])}"
+        )
+    return 0

@@ -1,0 +1,95 @@
+"""Puts the parts together and serves the page on one port."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import gradio as gr
+from filelock import FileLock, Timeout
+
+from asr_app import catalog
+from asr_app.audio import Limits
+from asr_app.config import Config
+from asr_app.engines import EXAMPLES, Engines, Startup, pick_device, usable_cores
+from asr_app.errors import UserError
+from asr_app.jobs import Jobs
+from asr_app.journal import Journal
+from asr_app.precision import choose
+from asr_app.ui.page import build
+
+log = logging.getLogger(__name__)
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+
+def theme() -> gr.Theme:
+    """System fonts: nothing is fetched from anywhere, so the page is whole behind a tunnel and without a network."""
+    return gr.themes.Soft(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=["system-ui", "-apple-system", "PingFang SC", "Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+
+
+def _head() -> str:
+    """The page's style and script. Not through launch's `css`, which Gradio confines to the inside of its column."""
+    style, script = ((ASSETS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return f"<style>{style}</style><script>{script}</script>"
+
+
+def run(config: Config) -> None:
+    """Serves until interrupted. Raises UserError where the flags cannot be met."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    device = pick_device(config.device)
+    card = catalog.find(config.model)
+    precision = choose(config.lite, config.precision, card.family, card.precisions, device)
+    config.home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(config.home / "server.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            "Another server uses the same journal. Stop it, or give this one a folder of its own with ASR_HOME.",
+            "另一个服务正在使用同一个日志库。请先停止它，或用 ASR_HOME 为本服务指定单独的目录。",
+        ) from None
+    engines = Engines(device, config.threads or usable_cores(), config.hub)
+    limits = Limits(max_bytes=config.max_upload_mb * 2**20, max_seconds=config.max_hours * 3600)
+    jobs = Jobs(Journal(config.home), engines, limits)
+    page = build(config, engines, jobs)
+    loading = threading.Thread(
+        target=engines.preload, args=(card, precision, catalog.CARDS[catalog.DEFAULT]), name="preload", daemon=True
+    )
+    engines.startup = Startup(card.id, busy=True)
+    try:
+        page.queue(default_concurrency_limit=8).launch(
+            server_name=config.host,
+            server_port=config.port,
+            allowed_paths=[str(jobs.journal.recordings), str(jobs.journal.exports), str(EXAMPLES)],
+            max_file_size=f"{config.max_upload_mb}mb",
+            run_history=False,
+            strict_cors=True,
+            enable_monitoring=False,
+            show_error=False,
+            footer_links=[],
+            theme=theme(),
+            head=_head(),
+            favicon_path=ASSETS / "icon.svg",
+            share=False,
+            prevent_thread_lock=True,
+            quiet=True,
+        )
+        log.info("open http://%s:%d in a browser", config.host, config.port)
+        # The page is up while the model loads, and shows that it does; the first jobs wait for it.
+        loading.start()
+        jobs.start()
+        page.block_thread()
+    except OSError as error:
+        raise UserError(
+            f"Port {config.port} cannot be used ({error}). Stop what listens there, or choose another with --port.",
+            f"端口 {config.port} 无法使用（{error}）。请停止占用它的程序，或用 --port 换一个端口。",
+        ) from error
+    finally:
+        jobs.stop()
+        lock.release()

@@ -1,0 +1,80 @@
+"""The page: inputs and switch on the left, the job as observed on the right. Handlers submit or observe; none transcribes.
+
+A timer reads the journal, and the browser keeps only the job's id: a reload, a broken tunnel or a restarted server
+finds the text so far and the rest goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from asr_app import catalog
+from asr_app.config import Config
+from asr_app.datatypes import ModelCard
+from asr_app.engines import Engines
+from asr_app.jobs import Jobs
+from asr_app.ui import inputs as left
+from asr_app.ui import result as right
+from asr_app.ui.labels import Labels
+from asr_app.ui.texts import LANGUAGES, t
+
+# Fixed, so that what a browser kept is still readable after the server restarts; it guards nothing but a job's id.
+_STORAGE_KEY = "asr-app"
+# Nothing here is a public function of an API, and the page shows progress of its own.
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
+    """The page's Blocks. The start-up's model is offered first, a local folder included."""
+    cards = _offered(config)
+    labels = Labels()
+    with gr.Blocks(title=t("title", "en"), delete_cache=(3600, 86400), analytics_enabled=False) as page:
+        job_id = gr.BrowserState("", storage_key="asr-job", secret=_STORAGE_KEY)
+        kept_language = gr.BrowserState("", storage_key="asr-language", secret=_STORAGE_KEY)
+        with gr.Row(elem_id="head", equal_height=True):
+            with gr.Column(scale=6, min_width=260):
+                head = gr.HTML()
+            with gr.Column(scale=4, min_width=240):
+                pill = gr.HTML()
+            with gr.Column(scale=2, min_width=170):
+                language = gr.Radio(
+                    list(LANGUAGES), value="English", show_label=False, container=False, elem_id="language"
+                )
+        notice = gr.HTML()
+        with gr.Row():
+            with gr.Column(scale=4, min_width=300):
+                inputs = left.lay_out(cards, config, labels)
+            with gr.Column(scale=6, min_width=320):
+                result = right.lay_out(labels)
+        left.connect(inputs, cards, engines, jobs, job_id, language, _QUIET)
+        right.connect(result, inputs, cards, engines, jobs, job_id, language, pill, notice, _QUIET)
+
+        def rename(label: str, key: str, picked: str) -> list[Any]:
+            lang = LANGUAGES[label]
+            title = f"<h1>{t('title', lang)}</h1><p>{t('tagline', lang)}</p>"
+            precision = gr.update(
+                choices=left.precision_choices(lang, cards[key]), value=picked, label=t("precision", lang),
+                info=t("precision_info", lang),
+            )  # fmt: skip
+            return [title, precision, lang, *labels.updates(lang)]
+
+        def greet(kept: str, key: str, picked: str, request: gr.Request) -> list[Any]:
+            """The language chosen before, else the browser's."""
+            accepted = request.headers.get("accept-language", "")
+            label = "中文" if (kept or accepted[:2]) == "zh" else "English"
+            # Where the model asked for at start-up could not be had, the page is on the one that was loaded instead.
+            key = engines.startup.model if engines.startup.error and engines.startup.model in cards else key
+            return [label, key, *rename(label, key, picked)]
+
+        renamed = [head, inputs.precision, kept_language, *labels.components]
+        page.load(greet, [kept_language, inputs.model, inputs.precision], [language, inputs.model, *renamed], **_QUIET)
+        language.input(rename, [language, inputs.model, inputs.precision], renamed, **_QUIET)
+    return page
+
+
+def _offered(config: Config) -> dict[str, ModelCard]:
+    """The start-up's model first, then the catalog; by the key that jobs know them by."""
+    first = catalog.find(config.model)
+    return {first.directory or first.id: first} | {c.id: c for c in catalog.CARDS.values()}

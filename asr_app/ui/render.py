@@ -1,0 +1,168 @@
+"""From a job as observed to the HTML of the page. Everything a user or a model wrote is escaped here."""
+
+from __future__ import annotations
+
+from html import escape
+from urllib.parse import quote
+
+from asr_app.datatypes import Transcript
+from asr_app.engines import Loaded, Startup
+from asr_app.journal import Comparison, View
+from asr_app.precision import Precision
+from asr_app.ui.texts import t
+
+_WORK = ("decode", "vad", "asr", "punctuation")
+_WAITS = ("queue", "load", "warmup")
+
+
+def clock(seconds: float) -> str:
+    """`75` -> `1:15`, `3700` -> `1:01:40`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB" if count < 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def duration(seconds: float) -> str:
+    """Three digits at most: `12 ms`, `3.4 s`, `2:05`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 100 else clock(seconds)
+
+
+def pill(resident: list[Loaded], startup: Startup, language: str) -> str:
+    """The model that answers now: name, precision as counted, size, state."""
+    if startup.busy:
+        state = t("downloading" if startup.total else "loading", language)
+        share = f" {startup.done / startup.total:.0%}" if startup.total else ""
+        return f'<span class="pill busy" role="status">{escape(startup.model)} · {state}{share}</span>'
+    if not resident:
+        return f'<span class="pill bad" role="status">{t("not_loaded", language)}</span>'
+    top = resident[0]
+    ok = top.check.passed
+    state = t("ready", language) if ok else t("self_check", language, reason=top.check.reason)
+    size = megabytes(top.precision.weight_bytes)
+    return (
+        f'<span class="pill {"ok" if ok else "bad"}" role="status" title="{escape(top.precision.effective)}">'
+        f"{escape(top.card.id)} · {top.precision.requested.label} · {size} · {escape(state)}</span>"
+    )
+
+
+def notice(startup: Startup, demo: bool, language: str) -> str:
+    """The start-up's error, if there was one, and what a demo model is."""
+    parts = []
+    if startup.error:
+        parts.append(
+            f'<div class="notice bad" role="alert">{t("fell_back", language)}{escape(startup.error.text(language))}</div>'
+        )
+    if demo:
+        parts.append(f'<div class="notice">{t("demo", language)}</div>')
+    return "".join(parts)
+
+
+def evidence(compared: Comparison | None, lite: Precision, language: str) -> str:
+    """What this machine's own jobs say of the two sides of the switch; never a promise."""
+    if compared is None:
+        return f'<p class="evidence">{t("not_measured", language)}</p>'
+    said = t("faster" if compared.speed >= 1 else "slower", language, x=f"{compared.speed:.2f}")
+    saved = t("smaller", language, p=f"{100 * (1 - compared.weight_bytes[1] / compared.weight_bytes[0]):.0f}")
+    count = t("on_recordings", language, n=compared.recordings)
+    return (
+        f'<p class="evidence">{t("measured", language)} {lite.label} {said}, {saved} '
+        f"<small>(RTF {compared.rtfs[1]:.4f} / {compared.rtfs[0]:.4f}, {count})</small></p>"
+    )
+
+
+def progress(view: View | None, language: str) -> str:
+    """State, bar and time left of the job."""
+    if view is None:
+        return ""
+    if view.state == "failed":
+        assert view.error is not None
+        return f'<div class="notice bad" role="alert"><b>{t("failed", language)}.</b> {escape(view.error.text(language))}</div>'
+    if view.state == "cancelled":
+        return f'<div class="notice" role="status">{t("cancelled", language)}</div>'
+    if view.state == "done":
+        return ""
+    share = min(1.0, view.done / view.total) if view.total else 0.0
+    label = t("queued", language, ahead=view.ahead) if view.state == "queued" else t(view.stage or "loading", language)
+    figures = f"{share:.0%}" if view.total else ""
+    if view.stage == "recognising" and view.total:
+        figures = f"{clock(view.done)} / {clock(view.total)}"
+        if view.eta_s is not None:
+            figures += " · " + t("left", language, time=clock(view.eta_s))
+    return (
+        f'<div class="progress" role="status"><div class="line"><span>{escape(view.name)} · {label}</span>'
+        f"<span>{figures}</span></div>"
+        f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}" aria-valuemin="0" aria-valuemax="100">'
+        f'<div style="width:{share * 100:.1f}%"></div></div></div>'
+    )
+
+
+def transcript(view: View | None, language: str) -> str:
+    """Segments as buttons that play their stretch of the recording."""
+    if view is None or (view.state == "failed" and not view.segments):
+        return f'<div class="transcript empty">{t("empty_page", language)}</div>'
+    if not view.segments:
+        said = t("no_speech", language) if view.state == "done" else ""
+        return f'<div class="transcript empty">{said}</div>'
+    rows = "".join(
+        f'<button class="segment" data-start="{s.start_s:.3f}" data-end="{s.end_s:.3f}">'
+        f"<time>{clock(s.start_s)}</time><span>{escape(s.text)}</span></button>"
+        for s in view.segments
+    )
+    return f'<div class="transcript" aria-live="polite">{rows}</div>'
+
+
+def player(view: View | None) -> str:
+    """The recording itself with a line of subtitle under it; page.js moves the subtitle and answers the segments."""
+    if view is None or not view.recording.exists() or (view.state == "failed" and not view.segments):
+        return ""
+    source = f"/gradio_api/file={quote(str(view.recording))}"
+    return f'<audio id="player" controls preload="metadata" src="{source}"></audio><p id="subtitle" aria-hidden="true"></p>'
+
+
+def _weights(done: Transcript) -> str:
+    """The size in all and, where it is mixed, by the dtype it is stored in."""
+    stored = sorted(done.precision.stored.items(), key=lambda item: -item[1])
+    mixed = ", ".join(f"{name} {count / 1e6:.1f}" for name, count in stored)
+    return megabytes(done.memory["weights"]) + (f" ({mixed})" if len(stored) > 1 else "")
+
+
+def card(done: Transcript | None, language: str) -> str:
+    """The latency card: every stage's time, RTF, effective precision and memory of this very job."""
+    if done is None:
+        return ""
+    times = done.times
+    figures = [
+        ("card_audio", duration(done.audio_s)),
+        ("card_total", duration(times.work_s)),
+        ("card_rtf", f"{done.rtf:.4f}"),
+        ("card_first", duration(times.first_text_s) if times.first_text_s is not None else "–"),
+        ("card_precision", done.precision.effective),
+        ("card_weights", _weights(done)),
+        ("card_peak", megabytes(done.memory["peak_rss"])),
+    ]
+    if "peak_device" in done.memory:
+        figures.append(("card_device_peak", megabytes(done.memory["peak_device"])))
+    cells = "".join(f"<div><dt>{t(k, language)}</dt><dd>{escape(v)}</dd></div>" for k, v in figures)
+    spent = {stage: getattr(times, f"{stage}_s") for stage in _WORK}
+    total = sum(spent.values()) or 1.0
+    # Waiting and loading stand apart: beside them the work itself would be a sliver of the bar.
+    waits = [(s, getattr(times, f"{s}_s")) for s in _WAITS]
+    before = " · ".join(t(f"stage_{s}", language) + " " + duration(v) for s, v in waits)
+    waited = f'<p class="waits">{t("before", language)} {before}</p>'
+    bar = "".join(f'<i class="{s}" style="width:{100 * v / total:.2f}%"></i>' for s, v in spent.items() if v)
+    legend = "".join(
+        f'<span><i class="{s}"></i>' + t(f"stage_{s}", language) + f" {duration(v)}</span>"
+        for s, v in spent.items()
+        if v
+    )
+    head = f"{escape(done.model_id)} · {done.precision.requested.label} · {escape(done.device)}"
+    return (
+        f'<section class="card"><h3>{head}</h3><dl>{cells}</dl><div class="stages">{bar}</div>'
+        f'<div class="legend">{legend}</div>{waited}</section>'
+    )

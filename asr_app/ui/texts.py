@@ -1,0 +1,96 @@
+"""Every word of the page, in both its languages."""
+
+from __future__ import annotations
+
+LANGUAGES = {"中文": "zh", "English": "en"}
+
+TEXTS: dict[str, dict[str, str]] = {
+    "title": {"en": "Speech recognition with a precision switch", "zh": "可切换精度的语音识别"},
+    "tagline": {
+        "en": "Your recording, transcribed at the precision you chose, with proof of what it cost.",
+        "zh": "以您选择的精度转写录音，并用实测数据说明代价。",
+    },
+    "demo": {
+        "en": "<b>Demo model.</b> It was trained on synthetic voices and knows only a small vocabulary: digits, phone "
+        "numbers, times and dates, temperatures, smart-home and player commands, some two hundred everyday sentences, "
+        "in Mandarin and English. Real people, and Mandarin above all, are often misheard. For real speech choose "
+        "<code>paraformer-large</code> or <code>paraformer-zh</code> below (downloaded once), or start with "
+        "<code>--model DIRECTORY</code>.",
+        "zh": "<b>演示模型。</b>它用合成语音训练，只认识很小的词汇：数字、电话号码、时间日期、温度、家居与播放指令，以及约两百句日常用语"
+        "（普通话和英语）。真人语音、尤其是普通话，常会识别错误。如需识别真实语音，请在下方选择 <code>paraformer-large</code> 或 "
+        "<code>paraformer-zh</code>（首次使用时下载），或用 <code>--model 目录</code> 启动。",
+    },
+    "upload": {"en": "Upload", "zh": "上传"},
+    "microphone": {"en": "Microphone", "zh": "麦克风"},
+    "file": {"en": "Recording (audio or video)", "zh": "录音（音频或视频）"},
+    "speak": {"en": "Record, then stop: it is transcribed at once", "zh": "录音，停止后立即转写"},
+    "examples": {"en": "Or try an example", "zh": "或试试示例"},
+    "model": {"en": "Model", "zh": "模型"},
+    "lite": {"en": "Lite mode", "zh": "轻量模式"},
+    "advanced": {"en": "Advanced", "zh": "高级选项"},
+    "precision": {"en": "Precision", "zh": "精度"},
+    "precision_info": {"en": "A choice here overrides the lite switch.", "zh": "此处的选择优先于轻量模式开关。"},
+    "auto": {"en": "as the switch says", "zh": "由开关决定"},
+    "hotwords": {"en": "Hotwords (one a line)", "zh": "热词（每行一个）"},
+    "transcribe": {"en": "Transcribe", "zh": "开始转写"},
+    "cancel": {"en": "Cancel", "zh": "取消"},
+    "copy": {"en": "Copy text", "zh": "复制文本"},
+    "language": {"en": "Language of the page", "zh": "界面语言"},
+    "empty_page": {
+        "en": "Upload a recording, pick an example, or speak into the microphone. The text appears here as it is heard, "
+        "and stays if you reload the page or the tunnel breaks.",
+        "zh": "上传录音、选择示例，或对着麦克风说话。识别的文字会逐步显示在这里；刷新页面或隧道中断也不会丢失。",
+    },
+    "no_speech": {"en": "No speech was found in this recording.", "zh": "这段录音中没有检测到语音。"},
+    "nothing_given": {
+        "en": "There is no recording yet. Upload one, pick an example, or record one.",
+        "zh": "还没有录音。请上传、选择示例或录制一段。",
+    },
+    "queued": {"en": "Waiting: {ahead} before it", "zh": "排队中：前面还有 {ahead} 个任务"},
+    "downloading": {"en": "Downloading the model", "zh": "正在下载模型"},
+    "loading": {"en": "Loading the model", "zh": "正在加载模型"},
+    "decoding": {"en": "Decoding the recording", "zh": "正在解码录音"},
+    "vad": {"en": "Finding speech", "zh": "正在检测语音"},
+    "recognising": {"en": "Recognising", "zh": "正在识别"},
+    "left": {"en": "{time} left", "zh": "剩余 {time}"},
+    "done": {"en": "Done", "zh": "完成"},
+    "cancelled": {"en": "Cancelled. What was heard so far is kept.", "zh": "已取消。已识别的内容会保留。"},
+    "failed": {"en": "Failed", "zh": "失败"},
+    "ready": {"en": "ready", "zh": "就绪"},
+    "self_check": {"en": "self-check failed: {reason}", "zh": "自检未通过：{reason}"},
+    "not_loaded": {"en": "no model loaded", "zh": "未加载模型"},
+    "measured": {"en": "Measured here:", "zh": "本机实测："},
+    "not_measured": {
+        "en": "Not measured on this machine yet: transcribe the same recording with the switch off and on.",
+        "zh": "本机尚未测量：请用同一段录音在关闭和打开开关时各转写一次。",
+    },
+    "faster": {"en": "{x} times as fast", "zh": "速度为 {x} 倍"},
+    "slower": {"en": "slower ({x} times as fast)", "zh": "更慢（速度为 {x} 倍）"},
+    "smaller": {"en": "{p} % smaller", "zh": "体积小 {p} %"},
+    "on_recordings": {"en": "median of {n} recordings", "zh": "{n} 段录音的中位数"},
+    "card_audio": {"en": "Audio", "zh": "音频时长"},
+    "card_total": {"en": "Work in all", "zh": "处理总时长"},
+    "card_rtf": {"en": "Real-time factor", "zh": "实时率 RTF"},
+    "card_first": {"en": "First text after", "zh": "首段文字"},
+    "card_precision": {"en": "Effective precision", "zh": "实际精度"},
+    "card_weights": {"en": "Weights", "zh": "权重"},
+    "card_peak": {"en": "Peak memory", "zh": "内存峰值"},
+    "card_device_peak": {"en": "Peak on the GPU", "zh": "显存峰值"},
+    "before": {"en": "Before the work:", "zh": "处理之前："},
+    "stage_queue": {"en": "wait", "zh": "排队"},
+    "stage_load": {"en": "load", "zh": "加载"},
+    "stage_warmup": {"en": "warm-up", "zh": "预热"},
+    "stage_decode": {"en": "decode", "zh": "解码"},
+    "stage_vad": {"en": "VAD", "zh": "语音检测"},
+    "stage_asr": {"en": "recognition", "zh": "识别"},
+    "stage_punctuation": {"en": "punctuation", "zh": "标点"},
+    "fell_back": {
+        "en": "The model asked for at start-up could not be used; the demo model is loaded instead. ",
+        "zh": "启动时指定的模型无法使用，已改为加载演示模型。",
+    },
+}
+
+
+def t(key: str, language: str, **values: object) -> str:
+    """The text of `key`, in English for any language that is not Chinese."""
+    return TEXTS[key]["zh" if language == "zh" else "en"].format(**values)
