@@ -1,0 +1,113 @@
+"""Turns sentences and voices into corpora on disk: log-mel features for training, samples for evaluation.
+
+A corpus is a folder with `features.npy` (float16, every utterance's frames one after another) and `index.jsonl`
+(language, text, first frame, number of frames). Made once per seed and size, found again afterwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import random
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from asr_app.datatypes import SAMPLE_RATE
+from asr_app.demo import augment, voices
+from asr_app.demo.vocabulary import EN_DIGITS, Sentence, draw
+
+_SINGLE_DIGITS = 0.08  # share of English single digits: the shortest words, and those real people are tested on
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A sentence in the corpus: `frames` of log-mel from frame `start` of its corpus."""
+
+    language: str
+    text: str
+    start: int
+    frames: int
+
+    @property
+    def tokens(self) -> list[str]:
+        return Sentence(self.language, self.text).tokens
+
+
+@dataclass(frozen=True)
+class Corpus:
+    features: np.ndarray  # float16 (frames, 80), memory-mapped
+    utterances: list[Utterance]
+
+    def mel(self, u: Utterance) -> torch.Tensor:
+        """Natural-log mel energies, float32 `(u.frames, 80)`."""
+        return torch.from_numpy(self.features[u.start : u.start + u.frames].astype(np.float32))
+
+
+def log_mel(samples: np.ndarray) -> np.ndarray:
+    """The FunASR frontend's own features before stacking and normalising: float32 `(frames, 80)`, 10 ms apart."""
+    from funasr.frontends.wav_frontend import WavFrontend
+
+    frontend = WavFrontend(dither=0.0, lfr_m=1, lfr_n=1)
+    features, _ = frontend(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))
+    return features[0].numpy()
+
+
+def sentences(count: int, seed: int, *, held_out: bool | None) -> Iterator[Sentence]:
+    """`count` sentences; `held_out` True: only texts kept from training, False: only others, None: any."""
+    r = random.Random(seed)
+    while count:
+        sentence = Sentence("en", r.choice(EN_DIGITS) + ".") if r.random() < _SINGLE_DIGITS else draw(r)
+        if held_out is None or sentence.held_out == held_out:
+            count -= 1
+            yield sentence
+
+
+def _training_utterance(job: tuple[Sentence, int]) -> tuple[Sentence, np.ndarray]:
+    sentence, seed = job
+    torch.set_num_threads(1)
+    voice = voices.draw_voice(random.Random(seed), sentence.language, held_out=False)
+    samples = augment.augment_samples(voices.speak(sentence.spoken, voice), np.random.default_rng(seed))
+    return sentence, log_mel(samples).astype(np.float16)
+
+
+def training_corpus(folder: Path, count: int, seed: int = 1) -> Corpus:
+    """`count` augmented utterances of training texts in training voices; made in `folder` unless it is there."""
+    index, store = folder / "index.jsonl", folder / "features.npy"
+    if not index.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs = [(s, seed * 10_000_000 + i) for i, s in enumerate(sentences(count, seed, held_out=False))]
+        rows, blocks, start = [], [], 0
+        with multiprocessing.get_context("spawn").Pool() as pool:
+            made = pool.imap_unordered(_training_utterance, jobs, chunksize=64)
+            for sentence, mel in tqdm(made, total=count, desc="speech", file=sys.stderr):
+                rows.append(Utterance(sentence.language, sentence.text, start, len(mel)))
+                blocks.append(mel)
+                start += len(mel)
+        np.save(store, np.concatenate(blocks))
+        index.write_text("".join(json.dumps(dataclasses.asdict(u)) + "\n" for u in rows), encoding="utf-8")
+    utterances = [Utterance(**json.loads(line)) for line in index.read_text(encoding="utf-8").splitlines()]
+    return Corpus(np.load(store, mmap_mode="r"), utterances)
+
+
+def evaluation_set(count: int, *, held_out_voices: bool, seed: int = 7) -> Iterator[tuple[Sentence, np.ndarray]]:
+    """Clean speech for evaluation: new sentences in trained voices, or any sentence in voices never trained on.
+
+    Yields the sentence and its samples with a quarter of a second of faint noise around them, at 16 kHz.
+    """
+    texts = sentences(count, seed, held_out=None if held_out_voices else True)
+    for i, sentence in enumerate(texts):
+        key = zlib.crc32(f"{seed}/{held_out_voices}/{i}".encode())
+        samples = voices.speak(
+            sentence.spoken, voices.draw_voice(random.Random(key), sentence.language, held_out_voices)
+        )
+        samples = samples / max(1e-6, float(np.abs(samples).max())) * 0.5
+        noise = np.random.default_rng(key).normal(0, 1e-3, len(samples) + SAMPLE_RATE // 2)
+        yield sentence, (np.pad(samples, SAMPLE_RATE // 4) + noise).astype(np.float32)

@@ -1,0 +1,60 @@
+"""Speaks the clips of example/: what the page offers, the self-check reads and the tests expect."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+
+from asr_app.datatypes import SAMPLE_RATE
+from asr_app.demo.voices import Voice, speak
+from asr_app.engines import EXAMPLES
+
+_PAUSE_S = 0.9
+
+
+@dataclass(frozen=True)
+class Clip:
+    file: str
+    language: str
+    voice: Voice
+    sentences: tuple[str, ...]
+
+
+CLIPS = (
+    Clip(
+        "mandarin-home.wav", "zh", Voice("espeak-ng", "cmn", "f2", 160, 55),
+        ("今天天气怎么样？", "请打开客厅的灯。", "把卧室的温度调到二十六度。"),
+    ),
+    Clip(
+        "english-home.flac", "en", Voice("flite", "en", "slt", 1.0),
+        ("What is the weather like today?", "Turn on the light.", "What time is it?"),
+    ),
+    Clip(
+        "mandarin-phone.mp3", "zh", Voice("espeak-ng", "cmn", "m3", 150, 45),
+        ("我的电话号码是一三八五二零七六四九一。", "请再说一遍。", "谢谢你的帮助。"),
+    ),
+    Clip(
+        "english-numbers.ogg", "en", Voice("flite", "en", "awb", 1.05),
+        ("My phone number is five five five two three eight nine.", "The meeting is tomorrow at half past three.",
+         "Thank you very much."),
+    ),
+)  # fmt: skip
+
+
+def make() -> None:
+    """Writes the clips and expected.json, whose text is what was spoken with its punctuation."""
+    EXAMPLES.mkdir(exist_ok=True)
+    expected = {}
+    for clip in CLIPS:
+        pause = np.zeros(int(_PAUSE_S * SAMPLE_RATE), np.float32)
+        spoken = [speak(sentence, clip.voice) for sentence in clip.sentences]
+        parts = [pause[: len(pause) // 2], *(x for s in spoken for x in (s / np.abs(s).max() * 0.5, pause))]
+        samples = np.concatenate(parts)
+        samples = samples + np.random.default_rng(0).normal(0, 5e-4, len(samples))
+        soundfile.write(EXAMPLES / clip.file, samples.astype(np.float32), SAMPLE_RATE)
+        text = (" " if clip.language == "en" else "").join(clip.sentences)
+        expected[clip.file] = {"text": text, "language": clip.language}
+    (EXAMPLES / "expected.json").write_text(json.dumps(expected, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
