@@ -1,0 +1,103 @@
+"""The real server in a process of its own, and a real browser in front of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+EXAMPLE = ROOT / "example"
+DATA = ROOT.parent / "shared" / "data"  # real recordings, where they are: tests that need them skip without
+
+
+@pytest.fixture(scope="session")
+def expected() -> dict[str, dict[str, str]]:
+    """Clip name -> its text and language."""
+    return json.loads((EXAMPLE / "expected.json").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def serving(home: Path, *flags: str, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen]]:
+    """`app.py` on a free port with its data in `home`; yields its address once it answers, and the process."""
+    if port is None:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")} | {"ASR_HOME": str(home)}
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "server.log").open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port), *flags], cwd=ROOT, env=env, stdout=log, stderr=log
+        )
+        address = f"http://127.0.0.1:{port}/"
+        try:
+            for _ in range(600):
+                if process.poll() is not None:
+                    raise RuntimeError((home / "server.log").read_text())
+                try:
+                    urllib.request.urlopen(address, timeout=2).close()
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            yield address, process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("home")) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.fail("Chromium is needed for the tests of the page: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="session")
+def open_page(chromium_path: str) -> Iterator[Callable]:
+    """`open_page(address, **options)` -> a fresh page; `microphone=PATH` plays that WAV into the microphone."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browsers = []
+
+        def open_(address: str, *, microphone: Path | None = None, **options):
+            flags = ["--no-sandbox", "--disable-gpu"]
+            if microphone:
+                flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+                flags += [f"--use-file-for-fake-audio-capture={microphone}%noloop"]
+            browser = playwright.chromium.launch(executable_path=chromium_path, args=flags)
+            browsers.append(browser)
+            options.setdefault("locale", "en-US")
+            context = browser.new_context(permissions=["microphone", "clipboard-read", "clipboard-write"], **options)
+            page = context.new_page()
+            page.set_default_timeout(60_000)
+            page.goto(address)
+            page.wait_for_selector("#transcribe")
+            return page
+
+        yield open_
+        for browser in browsers:
+            browser.close()

@@ -1,0 +1,120 @@
+"""The command line as a person types it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import EXAMPLE, ROOT
+
+from asr_app.scoring import normalise
+
+
+def run(*arguments: str | Path, language: str = "C.UTF-8") -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")} | {"LANG": language}
+    command = [sys.executable, "-m", "asr_app", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
+def test_models_lists_every_card():
+    listed = json.loads(run("models", "--json").stdout)
+    assert {"demo-paraformer", "paraformer-large", "paraformer-zh"} <= {m["id"] for m in listed}
+    for row in listed:
+        assert row["precisions"]
+        assert row["licence"]
+    demo = next(m for m in listed if m["id"] == "demo-paraformer")
+    assert demo["on_disk"]
+    assert "demo-paraformer" in run("models").stdout
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_json_has_what_scripts_need(precision, expected):
+    out = run("transcribe", EXAMPLE / "mandarin-home.wav", "--precision", precision, "--format", "json")
+    assert out.returncode == 0, out.stderr
+    found = json.loads(out.stdout)
+    assert {"text", "segments", "model", "precision", "device", "duration_s", "times", "rtf", "memory"} <= set(found)
+    assert found["precision"]["requested"] == precision
+    assert ("INT8" in found["precision"]["effective"]["stored_bytes"]) == (precision == "int8")
+    assert found["memory"]["weights"] == found["precision"]["effective"]["weight_bytes"]
+    assert normalise(found["text"]) == normalise(expected["mandarin-home.wav"]["text"])
+    words = [w for s in found["segments"] for w in s["words"]]
+    assert [normalise(w["text"])[0] for w in words] == normalise(found["text"])
+    assert found["times"]["load_s"] > 0
+    assert found["rtf"] > 0
+
+
+@pytest.mark.models
+def test_every_format_goes_to_a_folder(tmp_path):
+    names = ["a b.flac", "引号'\"$(x).flac", "-dash.flac"]
+    for name in names:
+        shutil.copy(EXAMPLE / "english-home.flac", tmp_path / name)
+    for kind in ("txt", "srt", "vtt", "tsv", "json"):
+        paths = [tmp_path / n for n in names]
+        out = run("transcribe", *paths, "--lite", "--format", kind, "--output", tmp_path / "out")
+        assert out.returncode == 0, out.stderr
+        assert sorted(p.name for p in (tmp_path / "out").glob(f"*.{kind}")) == sorted(
+            str(Path(n).with_suffix(f".{kind}")) for n in names
+        )
+    assert "-->" in (tmp_path / "out" / "a b.srt").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "a b.vtt").read_text(encoding="utf-8").startswith("WEBVTT")
+
+
+@pytest.mark.models
+def test_a_bad_file_exits_with_2_and_the_good_ones_are_written(tmp_path):
+    (tmp_path / "text.wav").write_text("not sound")
+    out = run("transcribe", tmp_path / "gone.wav", tmp_path / "text.wav", EXAMPLE / "english-home.flac", "--lite")
+    assert out.returncode == 2
+    assert "gone.wav" in out.stderr
+    assert "text.wav" in out.stderr
+    assert "weather" in out.stdout
+    assert "Traceback" not in out.stderr
+
+
+@pytest.mark.models
+def test_silence_and_noise_give_an_empty_text(tmp_path):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(160_000), 16000)
+    soundfile.write(tmp_path / "noise.wav", rng.normal(0, 0.1, 160_000), 16000)
+    for precision in ("fp32", "bf16", "fp16", "int8"):
+        out = run("transcribe", tmp_path / "silence.wav", tmp_path / "noise.wav", "--precision", precision)
+        assert out.returncode == 0, out.stderr
+        assert out.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "listed"),
+    [
+        (["--model", "whisper-colossal"], "demo-paraformer, paraformer-large"),
+        (["--precision", "int4"], "fp32, bf16, fp16, int8"),
+        (["--format", "docx"], "txt, srt, vtt, json"),
+        (["--device", "tpu"], "auto, cpu or cuda:0"),
+    ],
+)
+def test_an_unknown_word_lists_the_choices(arguments, listed):
+    out = run("transcribe", EXAMPLE / "english-home.flac", *arguments)
+    assert out.returncode == 2
+    assert listed in out.stderr
+    assert "Traceback" not in out.stderr
+
+
+def test_messages_come_in_the_users_language():
+    out = run("transcribe", "x.wav", "--model", "没有", language="zh_CN.UTF-8")
+    assert out.returncode == 2
+    assert "未知模型" in out.stderr
+
+
+def test_the_server_refuses_a_bad_flag_before_it_listens():
+    out = subprocess.run(
+        [sys.executable, "app.py", "--precision", "int4"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert out.returncode == 2
+    assert "fp32, bf16, fp16, int8" in out.stderr
+    assert "Traceback" not in out.stderr

@@ -1,0 +1,111 @@
+"""What the demo models are trained on and with: nothing held out leaks, and the short-cuts equal the originals."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from asr_app.demo import augment
+from asr_app.demo.corpus import evaluation_set, log_mel, sentences
+from asr_app.demo.paraformer import integrate_and_fire, stack_frames
+from asr_app.demo.punctuation import marked
+from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, en_number, en_ordinal, vocabulary, zh_number
+from asr_app.demo.voices import draw_voice, speak
+from asr_app.demo.voices import trim as trim_silence
+
+
+def test_numbers_are_said_as_people_say_them():
+    assert [zh_number(n) for n in (0, 10, 16, 20, 31, 100, 105, 110, 999)] == [
+        "零", "十", "十六", "二十", "三十一", "一百", "一百零五", "一百一十", "九百九十九",
+    ]  # fmt: skip
+    assert [en_number(n) for n in (0, 13, 21, 100, 342)] == [
+        "zero", "thirteen", "twenty one", "one hundred", "three hundred and forty two",
+    ]  # fmt: skip
+    assert [en_ordinal(n) for n in (1, 12, 21, 30, 31)] == [
+        "first",
+        "twelfth",
+        "twenty first",
+        "thirtieth",
+        "thirty first",
+    ]
+
+
+def test_held_out_texts_and_voices_never_meet_training():
+    r = random.Random(0)
+    trained = {s.spoken for s in sentences(3000, 1, held_out=False)}
+    new = {s.spoken for s in sentences(300, 7, held_out=True)}
+    assert not trained & new
+    voices = {
+        held: {draw_voice(r, lang, held).variant for lang in ("zh", "en") for _ in range(800)} for held in (True, False)
+    }
+    assert not voices[True] & voices[False]
+    assert len(voices[False]) > 60
+    assert len(voices[True]) >= 10
+
+
+def test_the_vocabulary_holds_every_token():
+    known = set(vocabulary())
+    r = random.Random(99)
+    for _ in range(2000):
+        assert set(draw(r).tokens) <= known
+    assert sum(1 for _ in EVERYDAY) >= 200
+
+
+def test_marks_follow_their_tokens():
+    assert marked(Sentence("en", "Hello, how are you?")) == [("hello", "，"), ("how", "_"), ("are", "_"), ("you", "？")]
+    assert marked(Sentence("zh", "你好。")) == [("你", "_"), ("好", "。")]
+
+
+def test_integrate_and_fire_without_a_loop_equals_funasr():
+    from funasr.models.bicif_paraformer.cif_predictor import cif
+
+    torch.manual_seed(0)
+    alphas = torch.rand(3, 40) * 0.6
+    counts = alphas.sum(1).round()
+    alphas = alphas * (counts / alphas.sum(1))[:, None] * (1 + 1e-6)
+    hidden = torch.randn(3, 40, 8)
+    want, _ = cif(hidden, alphas.clone(), 1.0)
+    got = integrate_and_fire(hidden, alphas, want.shape[1])
+    for i, n in enumerate(counts.int().tolist()):
+        assert torch.allclose(got[i, : n - 1], want[i, : n - 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 5, 6, 7, 8, 41, 42, 43, 100])
+def test_stacking_equals_funasr(frames):
+    from funasr.frontends.wav_frontend import apply_lfr
+
+    mel = torch.randn(frames, 80)
+    want = apply_lfr(mel, 7, 6)
+    got = stack_frames(mel)
+    assert got.shape == want.shape
+    assert torch.equal(got, want)
+
+
+def test_augmentation_keeps_shapes_and_finite_numbers():
+    r = np.random.default_rng(0)
+    speech = speak("one two three", draw_voice(random.Random(0), "en", False))
+    noise = torch.from_numpy(np.concatenate([log_mel(x) for x in augment.noise_bank([speech], r, seconds=8)]))
+    for _ in range(30):
+        samples = augment.augment_samples(speech, r)
+        assert samples.dtype == np.float32
+        assert np.isfinite(samples).all()
+        mel = augment.augment_features(torch.from_numpy(log_mel(samples)), noise, r)
+        assert mel.shape[1] == 80
+        assert bool(mel.isfinite().all())
+
+
+def test_evaluation_speech_is_the_same_every_time():
+    for held in (True, False):
+        a, b = (next(evaluation_set(1, held_out_voices=held)) for _ in range(2))
+        assert a[0] == b[0]
+        assert np.array_equal(a[1], b[1])
+
+
+def test_trim_leaves_the_speech():
+    x = np.zeros(16000, np.float32)
+    x[4000:8000] = 0.5
+    assert len(trim_silence(x)) == 4000
+    assert len(trim_silence(np.zeros(1600, np.float32))) == 0

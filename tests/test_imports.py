@@ -1,0 +1,67 @@
+"""The house has floors: imports point one way, and heavy libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+FLOORS = [
+    ["errors", "text"],
+    ["precision"],
+    ["datatypes"],
+    ["audio", "vad", "formats", "scoring", "hub"],
+    ["families"],
+    ["catalog"],
+    ["engines"],
+    ["pipeline"],
+    ["config"],
+    ["journal"],
+    ["jobs"],
+    ["ui", "cli"],
+    ["server"],
+    ["__main__"],
+]
+FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(p for p in (ROOT / "asr_app").rglob("*.py") if "demo" not in p.parts)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "asr_app").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name != "__init__.py" or p.parent.name != "asr_app"],
+                         ids=lambda p: str(p.relative_to(ROOT)))  # fmt: skip
+def test_no_import_points_up(path):
+    own = FLOOR[room(path)]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "asr_app" and len(parts) > 1:
+            assert parts[1] != "demo", f"{path.name} imports the demo package"
+            assert FLOOR[parts[1]] <= own, f"{path.name} imports upward: {name}"
+
+
+def test_gradio_only_in_the_page_and_the_server():
+    for path in FILES:
+        if any(n.split(".")[0] == "gradio" for n in imports(path)):
+            assert room(path) in ("ui", "server"), path
+
+
+def test_listing_the_catalog_loads_no_model_library():
+    code = "import asr_app.catalog, sys; print([m for m in ('funasr', 'gradio', 'onnxruntime', 'librosa') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,280 @@
+"""The journal: what is submitted is kept, observed, cancelled, taken up again. A twenty-line engine stands in."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import EXAMPLE
+
+from asr_app import catalog, pipeline
+from asr_app.audio import Limits
+from asr_app.datatypes import Chunk, Options, Segment, StageTimes, Word
+from asr_app.engines import Check, Engines, Loaded
+from asr_app.errors import UserError
+from asr_app.jobs import Jobs
+from asr_app.journal import Journal, View
+from asr_app.precision import Precision, report
+
+
+class FakeEngine:
+    """Says the number of the chunk; waits at `gate` first, and dies at chunk `dies_at`."""
+
+    def __init__(self) -> None:
+        self.parts = {"encoder": torch.nn.Linear(2, 2), "punctuation": torch.nn.Linear(2, 2)}
+        self.gate, self.count, self.dies_at = threading.Semaphore(10**6), 0, -1
+
+    def transcribe(self, batch, options):
+        self.gate.acquire()
+        self.count += 1
+        if self.count == self.dies_at:
+            raise ValueError("numbers that are nobody's fault")
+        word = Word(0.1, 0.4, f"w{self.count}")
+        return [[Segment(0.1, 0.4, word.text, (word,))]]
+
+    def punctuate(self, words):
+        return [Segment(w.start_s, w.end_s, w.text + ".", (w,)) for w in words]
+
+
+class FakeEngines(Engines):
+    def __init__(self) -> None:
+        super().__init__("cpu", 1, "modelscope", budget=1)
+        self.engine = FakeEngine()
+
+    @contextmanager
+    def use(self, card, precision, on_progress=None):
+        counted = report(self.engine.parts, precision)
+        yield Loaded(card, self.engine, counted, "cpu", 1.5, 0.5, Check("x"))
+
+
+@pytest.fixture
+def recording(tmp_path) -> Path:
+    """Twenty utterances far enough apart to be chunks of their own."""
+    one, rate = soundfile.read(EXAMPLE / "english-home.flac")
+    path = tmp_path / "two words'.wav"
+    soundfile.write(path, np.tile(np.concatenate([one, np.zeros(rate)]), 7), rate)
+    return path
+
+
+def submit(jobs: Jobs, path: Path) -> str:
+    return jobs.submit(path, path.name, "demo-paraformer", Precision.INT8, Options())
+
+
+def wait(jobs: Jobs, job: str, until, seconds: float = 30) -> View:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        view = jobs.observe(job)
+        if until(view):
+            return view
+        time.sleep(0.02)
+    raise AssertionError(f"still {view.state}, {view.stage}, {len(view.segments)} segments")
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    made = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
+    yield made
+    made.stop()
+
+
+def test_text_grows_chunk_by_chunk_and_the_upload_may_go(jobs, recording):
+    engine = jobs._engines.engine
+    engine.gate = threading.Semaphore(3)
+    job = submit(jobs, recording)
+    recording.unlink()
+    jobs.start()
+    view = wait(jobs, job, lambda v: len(v.segments) == 3)
+    assert view.state == "running"
+    assert 0 < view.done < view.total
+    assert view.eta_s is not None
+    assert view.transcript is None
+    engine.gate.release(100)
+    view = wait(jobs, job, lambda v: v.finished)
+    assert view.state == "done"
+    assert [s.text for s in view.segments] == [f"w{i + 1}." for i in range(len(view.segments))]
+    assert len(view.segments) > 5
+    assert all(a.start_s < b.start_s for a, b in zip(view.segments, view.segments[1:], strict=False))
+    assert view.transcript.times.asr_s > 0
+    assert view.transcript.precision.requested is Precision.INT8
+
+
+def test_cancel_stops_at_the_next_chunk_and_keeps_the_text(jobs, recording):
+    engine = jobs._engines.engine
+    engine.gate = threading.Semaphore(2)
+    job, waiting = submit(jobs, recording), submit(jobs, recording)
+    jobs.start()
+    wait(jobs, job, lambda v: len(v.segments) == 2)
+    jobs.cancel(job)
+    jobs.cancel(waiting)
+    assert jobs.observe(waiting).state == "cancelled"
+    engine.gate.release(100)
+    view = wait(jobs, job, lambda v: v.finished)
+    assert view.state == "cancelled"
+    assert len(view.segments) == 3
+
+
+def test_what_ran_when_the_process_died_goes_on_where_it_was(tmp_path, recording):
+    first = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
+    first._engines.engine.gate = threading.Semaphore(4)
+    job = submit(first, recording)
+    first.start()
+    wait(first, job, lambda v: len(v.segments) == 4)
+    # The process is gone: another one opens the same journal.
+    second = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
+    engine = second._engines.engine
+    second.start()
+    view = wait(second, job, lambda v: v.finished)
+    second.stop()
+    assert view.state == "done"
+    assert [s.text for s in view.segments][:5] == ["w1.", "w2.", "w3.", "w4.", "w1."]  # the second engine began at five
+    assert engine.count == len(view.segments) - 4
+    starts = [s.start_s for s in view.segments]
+    assert starts == sorted(starts)
+
+
+def test_a_failure_keeps_the_text_and_the_next_job_runs(jobs, recording):
+    jobs._engines.engine.dies_at = 4
+    broken, good = submit(jobs, recording), submit(jobs, recording)
+    jobs.start()
+    view = wait(jobs, broken, lambda v: v.finished)
+    assert view.state == "failed"
+    assert len(view.segments) == 3
+    assert "nobody's fault" not in view.error.en
+    assert "ValueError" in view.error.en
+    assert wait(jobs, good, lambda v: v.finished).state == "done"
+
+
+def test_a_file_that_is_no_recording_fails_with_its_name(jobs, tmp_path):
+    bad = tmp_path / "notes.wav"
+    bad.write_text("just text")
+    job = submit(jobs, bad)
+    jobs.start()
+    view = wait(jobs, job, lambda v: v.finished)
+    assert view.state == "failed"
+    assert "notes.wav" in view.error.en
+    assert "notes.wav" in view.error.text("zh")
+
+
+def test_over_the_size_limit_nothing_is_kept(tmp_path, recording):
+    jobs = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits(max_bytes=1000))
+    with pytest.raises(UserError, match="at most"):
+        submit(jobs, recording)
+    assert not list(jobs.journal.recordings.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../../escape.wav", "a/b.wav", "名字 with space.wav", "x.w$(a)v", ".wav", "noext"])
+def test_a_file_name_never_becomes_a_path(jobs, recording, name, tmp_path):
+    job = jobs.submit(recording, name, "demo-paraformer", Precision.FP32, Options())
+    kept = jobs.observe(job).recording
+    assert kept.parent == jobs.journal.recordings
+    assert kept.is_file()
+    assert not (tmp_path / "escape.wav").exists()
+
+
+def test_an_unknown_id_is_no_job(jobs):
+    assert jobs.observe("nothing") is None
+    jobs.cancel("nothing")
+
+
+def test_the_figures_of_this_machine_compare_the_same_recording(jobs, recording, tmp_path):
+    compare = lambda: jobs.journal.compare("demo-paraformer", "cpu", Precision.FP32, Precision.INT8)  # noqa: E731
+    jobs.start()
+    other = tmp_path / "other.wav"
+    other.write_bytes(recording.read_bytes())
+    done = {}
+    for path, precision in ((recording, Precision.INT8), (other, Precision.FP32)):
+        job = jobs.submit(path, path.name, "demo-paraformer", precision, Options())
+        done[path] = wait(jobs, job, lambda v: v.finished)
+    assert compare() is None  # two precisions, but of two recordings: no evidence of anything
+    job = jobs.submit(recording, recording.name, "demo-paraformer", Precision.FP32, Options())
+    full = wait(jobs, job, lambda v: v.finished)
+    found = compare()
+    assert found.recordings == 1
+    assert found.speed == pytest.approx(full.transcript.rtf / done[recording].transcript.rtf, rel=0.05)
+    assert found.weight_bytes[1] == done[recording].transcript.precision.weight_bytes
+    assert jobs.journal.compare("demo-paraformer", "cuda:0", Precision.FP32, Precision.INT8) is None
+
+
+def test_words_waiting_for_their_sentence_are_shown_and_survive_a_cancel(jobs, recording):
+    job = submit(jobs, recording)
+    task = jobs.journal.take()
+    words = (Word(1.0, 1.2, "half"), Word(1.3, 1.6, "a"))
+    jobs.journal.write_chunk(job, 1, [Segment(0.0, 0.5, "One.")], words, 2.0, 9.0, 1.0, StageTimes())
+    assert [s.text for s in jobs.observe(job).segments] == ["One.", "half a"]
+    jobs.cancel(job)
+    jobs.journal.recover()  # the process died before it saw the cancel
+    view = jobs.observe(job)
+    assert view.state == "cancelled"
+    assert [s.text for s in view.segments] == ["One.", "half a"]
+    assert task.id == job
+    assert jobs.journal.take() is None
+
+
+def test_old_jobs_leave_with_all_they_kept(jobs, recording, monkeypatch):
+    job = submit(jobs, recording)
+    kept = jobs.observe(job).recording
+    export = jobs.journal.exports / job
+    export.mkdir()
+    (export / "x.txt").write_text("said")
+    jobs.journal.forget_old()
+    assert kept.exists()
+    monkeypatch.setattr("asr_app.journal.KEEP_DAYS", -1)
+    jobs.journal.forget_old()
+    assert not kept.exists()
+    assert not export.exists()
+    assert jobs.observe(job) is None
+
+
+class Sentences:
+    """An engine whose every chunk is two words, and whose sentences end only after a word in capitals."""
+
+    parts = {"encoder": torch.nn.Linear(2, 2), "punctuation": torch.nn.Linear(2, 2)}  # noqa: RUF012
+
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+
+    def transcribe(self, batch, options):
+        text = self.said[round(float(batch[0][0]))]
+        words = tuple(Word(0.1 + i / 2, 0.4 + i / 2, w) for i, w in enumerate(text.split()))
+        return [[Segment(words[0].start_s, words[-1].end_s, text, words)] if words else []]
+
+    def punctuate(self, words):
+        found, first = [], 0
+        for i, w in enumerate(words):
+            if w.text.isupper() or i == len(words) - 1:
+                part = tuple(words[first : i + 1])
+                found.append(Segment(part[0].start_s, w.end_s, " ".join(x.text for x in part), part))
+                first = i + 1
+        return found
+
+
+@pytest.mark.parametrize("stop_after", [None, 1, 2, 3, 4])
+def test_a_sentence_cut_by_force_is_whole_again_whatever_chunk_the_work_stopped_at(stop_after):
+    said = ["a b", "c D", "", "e f", "G h", "i"]
+    # Each chunk carries its own number in its first sample; all follow each other without a pause.
+    chunks = [Chunk(float(i), np.full(16000, i, np.float32)) for i in range(len(said))]
+    card = catalog.find("demo-paraformer")
+    engine = Sentences(said)
+    loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"))
+    found, carry, first = [], (), 0
+    while first < len(chunks):
+        for step in pipeline.recognise(chunks, loaded, Options(), StageTimes(), first_chunk=first, carry=carry):
+            found += step.segments
+            carry, first = step.carry, step.next_chunk
+            if stop_after and first == stop_after:
+                stop_after = None
+                break
+    assert [s.text for s in found] == ["a b c D", "e f G", "h i"]
+    assert carry == ()
+    assert found[0].start_s == pytest.approx(0.1)
+    assert found[-1].words[-1].start_s == pytest.approx(5.1)
+
+
+def test_catalog_finds_the_default():
+    assert catalog.find(catalog.DEFAULT).id == "demo-paraformer"

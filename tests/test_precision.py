@@ -1,0 +1,153 @@
+"""Layers that store less: how close they stay, what they count, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from asr_app.errors import UserError
+from asr_app.precision import Precision, apply, choose, refusal, report
+from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, Int8WeightLinear, cpu_multiplies
+
+ALL = tuple(Precision)
+
+
+@pytest.fixture
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(256, 512)
+
+
+def tokens() -> torch.Tensor:
+    """Activations whose tokens differ 100-fold in loudness, with outlier channels, as a real encoder's do."""
+    torch.manual_seed(1)
+    x = torch.randn(2, 50, 256) * torch.logspace(-1, 1, 50)[None, :, None]
+    x[..., ::41] *= 6
+    return x
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest relative error of any token: a quiet token counts as much as a loud one."""
+    return float(((a - b).norm(dim=-1) / b.norm(dim=-1)).max())
+
+
+@torch.no_grad()
+def test_int8_keeps_every_token_close(linear):
+    x = tokens()
+    assert relative(Int8Linear(linear)(x), linear(x)) < 0.06
+
+
+@torch.no_grad()
+def test_int8_weights_are_scaled_by_channel(linear):
+    linear.weight[0] *= 100  # one loud output channel must not cost the others their bits
+    x = tokens()
+    got, want = Int8Linear(linear)(x)[..., 1:], linear(x)[..., 1:]
+    assert relative(got, want) < 0.06
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("storage", "bound"), [(torch.bfloat16, 1e-2), (torch.float16, 1.5e-3)])
+def test_half_stays_close_and_says_how_it_multiplies(linear, storage, bound):
+    half = HalfLinear(linear, storage)
+    x = tokens()
+    assert relative(half(x), linear(x)) < bound
+    assert half(x).dtype is torch.float32
+    assert half.weight.dtype is storage
+    assert half.arithmetic is (storage if cpu_multiplies(storage) else torch.float32)
+
+
+@torch.no_grad()
+def test_weight_only_int8_has_the_dtypes_of_its_cuda_recipe(linear):
+    layer = Int8WeightLinear(linear)
+    assert layer.weight.dtype is torch.int8
+    assert layer.arithmetic is torch.bfloat16
+    x = tokens()
+    assert relative(layer(x), linear(x)) < 0.03
+
+
+@torch.no_grad()
+def test_embedding_gives_full_rows_from_half_storage():
+    table = nn.Embedding(100, 64)
+    half = HalfEmbedding(table, torch.bfloat16)
+    ids = torch.arange(100)
+    assert half(ids).dtype is torch.float32
+    assert float((half(ids) - table(ids)).abs().max()) < 0.02
+
+
+@torch.no_grad()
+def test_a_saturating_cpu_would_be_noticed(linear):
+    """All-positive activations against all-large weights: where 16-bit sums overflow, this is where it shows."""
+    linear.weight.fill_(0.5)
+    linear.bias.zero_()
+    x = torch.ones(3, 256)
+    assert torch.allclose(Int8Linear(linear)(x), linear(x), rtol=0.02)
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 64))
+        self.norm = nn.LayerNorm(64)
+        self.fsmn_block = nn.Conv1d(64, 64, 11, groups=64)
+        self.output_layer = nn.Linear(64, 1000)
+
+
+def fresh() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    return {"encoder": Encoder(), "predictor": nn.Linear(64, 64)}
+
+
+def test_report_counts_bytes_and_arithmetic_from_the_tensors():
+    parts = fresh()
+    apply(parts, "paraformer", Precision.INT8, "cpu")
+    encoder, predictor = report(parts, Precision.INT8).parts
+    assert encoder.stored["INT8"] == 2 * 64 * 256
+    biases_and_scales = (256 + 64) * 4 * 2
+    high = sum(
+        p.numel() for m in (Encoder().norm, Encoder().fsmn_block, Encoder().output_layer) for p in m.parameters()
+    )
+    assert encoder.stored["FP32"] == biases_and_scales + 4 * high
+    assert encoder.multiplied["INT8"] == 2 * 64 * 256
+    assert encoder.multiplied["FP32"] == 64 * 11 + 64 * 1000
+    assert predictor.stored == {"FP32": (64 * 64 + 64) * 4}
+
+
+def test_report_of_fp32_equals_the_parameters():
+    parts = fresh()
+    assert apply(parts, "paraformer", Precision.FP32, "cpu") == 0
+    counted = report(parts, Precision.FP32)
+    assert counted.weight_bytes == sum(p.numel() * 4 for m in parts.values() for p in m.parameters())
+    assert counted.effective == "FP32"
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16, Precision.INT8])
+def test_high_layers_stay_high(precision):
+    parts = fresh()
+    assert apply(parts, "paraformer", precision, "cpu") == 2
+    encoder = parts["encoder"]
+    for kept in (encoder.output_layer, encoder.norm, encoder.fsmn_block, parts["predictor"]):
+        assert all(p.dtype is torch.float32 for p in kept.parameters())
+    assert type(encoder.output_layer) is nn.Linear
+
+
+def test_a_recipe_that_replaces_nothing_raises():
+    with pytest.raises(RuntimeError, match="replaced nothing"):
+        apply({"encoder": nn.Sequential(nn.LayerNorm(64))}, "paraformer", Precision.INT8, "cpu")
+
+
+def test_what_is_not_allowed_is_refused_with_the_choices():
+    assert "fp32, bf16" in str(refusal(Precision.INT8, "paraformer", (Precision.FP32, Precision.BF16), "cpu"))
+    assert refusal(Precision.INT8, "paraformer", ALL, "cpu") is None
+    assert refusal(Precision.INT8, "nobody", ALL, "cpu") is not None
+    with pytest.raises(UserError, match="fp32, bf16, fp16, int8"):
+        Precision.parse("int4")
+
+
+def test_the_switch_chooses_and_a_pick_overrides_it():
+    assert choose(False, None, "paraformer", ALL, "cpu") is Precision.FP32
+    assert choose(True, None, "paraformer", ALL, "cpu") is Precision.INT8
+    assert choose(True, None, "paraformer", ALL, "cuda:0") is Precision.BF16
+    assert choose(True, Precision.FP16, "paraformer", ALL, "cpu") is Precision.FP16
+    with pytest.raises(UserError):
+        choose(False, Precision.INT8, "paraformer", (Precision.FP32,), "cpu")

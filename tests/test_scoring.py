@@ -1,0 +1,123 @@
+"""Scores against hand-counted examples, the interval against its own statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from asr_app.scoring import Score, difference, normalise, paired_bootstrap, score
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("", []),
+        ("  。，!? ", []),
+        ("你好，世界！", ["你", "好", "世", "界"]),
+        ("Hello, World.", ["hello", "world"]),
+        ("打开 Wi-Fi好吗", ["打", "开", "wi", "fi", "好", "吗"]),
+        ("ＡＢＣ１２", ["abc12"]),
+        ("Don’t don't", ["dont", "dont"]),
+        ("Привет мир", ["привет", "мир"]),
+        ("안녕 세계", ["안녕", "세계"]),
+        ("さくら", ["さ", "く", "ら"]),
+        ("a\u200b\nb\tc", ["a", "b", "c"]),
+    ],
+)
+def test_normalise(text: str, units: list[str]) -> None:
+    assert normalise(text) == units
+
+
+def test_counts_by_kind() -> None:
+    assert score([("the cat sat down", "the dog sat")]) == Score(2, 4, 1, 1, 0)
+    assert score([("今天天气好", "今天的天器好")]) == Score(2, 5, 1, 0, 1)
+
+
+def test_punctuation_and_case_are_no_errors() -> None:
+    assert score([("Hello, world!", "hello world"), ("你好。", "你 好")]) == Score(0, 4, 0, 0, 0)
+
+
+def test_corpus_rate_weighs_by_units_not_by_clip() -> None:
+    result = score([("a", "b"), ("c d e f g h i j k", "c d e f g h i j k")])
+    assert result.rate == pytest.approx(1 / 10)
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "expected", "rate"),
+    [
+        ("", "two words", Score(2, 0, 0, 0, 2), 1.0),
+        ("two words", "", Score(2, 2, 0, 2, 0), 1.0),
+        ("", "", Score(0, 0, 0, 0, 0), 0.0),
+        ("a", "a b c", Score(2, 1, 0, 0, 2), 2.0),
+    ],
+)
+def test_empty_sides(reference: str, hypothesis: str, expected: Score, rate: float) -> None:
+    result = score([(reference, hypothesis)])
+    assert (result, result.rate) == (expected, rate)
+
+
+def test_empty_reference_amid_others_keeps_the_pairs_aligned() -> None:
+    assert score([("a b", "a b"), ("", "x"), ("c", "c")]) == Score(1, 3, 0, 0, 1)
+
+
+def test_no_pairs() -> None:
+    assert score([]) == Score(0, 0, 0, 0, 0)
+
+
+def test_bootstrap_of_equal_systems_is_zero() -> None:
+    assert paired_bootstrap([1, 0, 3], [1, 0, 3], [10, 10, 10]) == (0.0, 0.0, 0.0)
+
+
+def test_bootstrap_is_paired() -> None:
+    """Clips differ wildly, B is one error worse on each: paired, nothing is left to vary."""
+    errors = list(range(50))
+    delta, low, high = paired_bootstrap(errors, [e + 1 for e in errors], [100] * 50)
+    assert (delta, low, high) == pytest.approx((0.01, 0.01, 0.01))
+
+
+def test_bootstrap_interval_has_the_width_of_theory() -> None:
+    random = np.random.default_rng(1)
+    a, b = random.poisson(10, 400), random.poisson(10, 400)
+    delta, low, high = paired_bootstrap(a.tolist(), b.tolist(), [100] * 400, draws=4000)
+    theory = 1.96 * float((b - a).std()) / np.sqrt(400) / 100
+    assert low < delta < high
+    assert (high - low) / 2 == pytest.approx(theory, rel=0.08)
+
+
+def test_bootstrap_sign_and_seed() -> None:
+    arguments = ([5, 0, 2, 1, 7, 3] * 9, [0, 0, 1, 0, 3, 3] * 9, [10, 20, 10, 10, 30, 20] * 9)
+    delta, low, high = paired_bootstrap(*arguments, seed=3)
+    assert delta == pytest.approx(-11 / 100)
+    assert low < delta < high
+    assert paired_bootstrap(*arguments, seed=3) == (delta, low, high)
+    assert paired_bootstrap(*arguments, seed=4) != (delta, low, high)
+
+
+def test_bootstrap_with_clips_of_noise() -> None:
+    """Some draws of these two hold the wordless clip alone."""
+    values = paired_bootstrap([0, 0], [1, 1], [0, 4])
+    assert np.isfinite(values).all()
+
+
+def test_bootstrap_refuses_nonsense() -> None:
+    with pytest.raises(ValueError, match="one entry a clip"):
+        paired_bootstrap([1], [1, 2], [10, 10])
+    with pytest.raises(ValueError, match="no reference units"):
+        paired_bootstrap([1], [1], [0])
+
+
+def test_difference() -> None:
+    assert difference("我要去 New York。", "嗯，我去 new yolk") == [
+        ("嗯", "insert"),
+        ("我", "equal"),
+        ("要", "delete"),
+        ("去", "equal"),
+        ("new", "equal"),
+        ("york→yolk", "replace"),
+    ]
+
+
+def test_difference_of_empty_sides() -> None:
+    assert difference("", "一 two") == [("一", "insert"), ("two", "insert")]
+    assert difference("a", "") == [("a", "delete")]
+    assert difference("", "") == []
