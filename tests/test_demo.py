@@ -10,11 +10,12 @@ import torch
 
 from asr_app.demo import augment
 from asr_app.demo.corpus import evaluation_set, log_mel, sentences
-from asr_app.demo.paraformer import integrate_and_fire, stack_frames
+from asr_app.demo.paraformer import integrate_and_fire, misplaced
 from asr_app.demo.punctuation import marked
 from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, en_number, en_ordinal, vocabulary, zh_number
 from asr_app.demo.voices import draw_voice, speak
 from asr_app.demo.voices import trim as trim_silence
+from asr_app.demo.windows import stack_frames
 
 
 def test_numbers_are_said_as_people_say_them():
@@ -35,8 +36,8 @@ def test_numbers_are_said_as_people_say_them():
 
 def test_held_out_texts_and_voices_never_meet_training():
     r = random.Random(0)
-    trained = {s.spoken for s in sentences(3000, 1, held_out=False)}
-    new = {s.spoken for s in sentences(300, 7, held_out=True)}
+    trained = {s.spoken for s in sentences(3000, 1, held_out=False, single_digits=0.2)}
+    new = {s.spoken for s in sentences(300, 7, held_out=True, single_digits=0.1)}
     assert not trained & new
     voices = {
         held: {draw_voice(r, lang, held).variant for lang in ("zh", "en") for _ in range(800)} for held in (True, False)
@@ -71,6 +72,23 @@ def test_integrate_and_fire_without_a_loop_equals_funasr():
     got = integrate_and_fire(hidden, alphas, want.shape[1])
     for i, n in enumerate(counts.int().tolist()):
         assert torch.allclose(got[i, : n - 1], want[i, : n - 1], atol=1e-4)
+
+
+def test_tokens_integrated_elsewhere_than_they_are_spelled_cost():
+    text = torch.tensor([[3, 3, 5, 2, -1]])  # 2 is eos; a token twice, with a blank between
+    spelled = torch.zeros(1, 8, 6)
+    for frame, token in enumerate([0, 3, 3, 0, 3, 0, 5, 0]):
+        spelled[0, frame, token] = 1
+    lengths, counts = torch.tensor([8]), torch.tensor([4])
+
+    def cost(weights: list[float]) -> float:
+        return float(misplaced(torch.tensor([weights]), spelled, lengths, text, counts))
+
+    assert cost([0.3, 0.6, 0.1, 0.3, 0.6, 0.2, 0.6, 0.3]) == 0
+    assert cost([0.0, 0.0, 0.1, 0.3, 0.6, 0.2, 0.6, 1.2]) > 0.5  # as many in all, but the first comes late
+    assert cost([1.0, 1.0, 0.1, 0.3, 0.3, 0.1, 0.1, 0.1]) > 0.5  # and here too early
+    spelled[0, 6] = 0  # spelled wrong: nothing is known of where the tokens are
+    assert cost([0.0, 0.0, 0.1, 0.3, 0.6, 0.2, 0.6, 1.2]) == 0
 
 
 @pytest.mark.parametrize("frames", [1, 5, 6, 7, 8, 41, 42, 43, 100])
