@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 from types import ModuleType
 
+from asr_app import families
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.families import paraformer
+from asr_app.precision.recipes import Recipes
 
-FAMILIES: dict[str, ModuleType] = {module.NAME: module for module in (paraformer,)}
+# A family is a module of asr_app/families/ with cards; those without (base, _funasr) serve the families.
+_MODULES = [importlib.import_module(f"{families.__name__}.{m.name}") for m in pkgutil.iter_modules(families.__path__)]
+FAMILIES: dict[str, ModuleType] = {module.NAME: module for module in _MODULES if hasattr(module, "CARDS")}
 CARDS: dict[str, ModelCard] = {}
 for _family in FAMILIES.values():
     for _card in _family.CARDS:
@@ -18,6 +23,12 @@ for _family in FAMILIES.values():
         CARDS[_card.id] = _card
 
 DEFAULT = "demo-paraformer"
+
+
+def recipes(card: ModelCard) -> Recipes:
+    """What each precision means for the card's family."""
+    found: Recipes = FAMILIES[card.family].RECIPES
+    return found
 
 
 def find(name: str) -> ModelCard:

@@ -68,7 +68,7 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     card = catalog.find(found.model)
     device = pick_device(found.device)
     picked = Precision.parse(found.precision) if found.precision else None
-    precision = choose(config.lite(found), picked, card.family, card.precisions, device)
+    precision = choose(config.lite(found), picked, catalog.recipes(card), card.precisions, device)
     threads = config.number("--threads", found.threads) if found.threads else usable_cores()
     engines = Engines(device, threads, config.hub_name(found))
     output = _folder(found.output) if found.output else None

@@ -160,7 +160,7 @@ class Engines:
 
         Raises UserError if the pair is not allowed, cannot be loaded, or fails its self-check at a lowered precision.
         """
-        problem = refusal(precision, card.family, card.precisions, self.device)
+        problem = refusal(precision, catalog.recipes(card), card.precisions, self.device)
         if problem:
             raise problem
         loaded = self._take(card, precision, on_progress)
@@ -229,7 +229,7 @@ def load(
         )
     began = time.perf_counter()
     engine = family.load(card, folders, device, threads)
-    apply(engine.parts, card.family, precision, device)
+    apply(engine.parts, catalog.recipes(card), precision, device)
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
         vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)

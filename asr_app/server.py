@@ -44,7 +44,7 @@ def run(config: Config) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     device = pick_device(config.device)
     card = catalog.find(config.model)
-    precision = choose(config.lite, config.precision, card.family, card.precisions, device)
+    precision = choose(config.lite, config.precision, catalog.recipes(card), card.precisions, device)
     config.home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(config.home / "server.lock")
     try:

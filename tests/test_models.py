@@ -15,6 +15,7 @@ from conftest import EXAMPLE, ROOT
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Transcript
+from asr_app.demo.corpus import evaluation_set
 from asr_app.engines import Engines, usable_cores
 from asr_app.precision import Precision
 from asr_app.scoring import normalise, score
@@ -105,42 +106,47 @@ print(json.dumps({"text": found.text, "starts": [w.start_s for s in found.segmen
 
 @pytest.fixture(scope="module")
 def hour(engines, expected, tmp_path_factory) -> dict:
-    """An hour of the clips in random order, transcribed in a process of its own; and the clips one by one."""
-    rng = np.random.default_rng(0)
-    clips = {name: soundfile.read(EXAMPLE / name)[0] for name in expected}
+    """An hour of clips in random order, transcribed in a process of its own; and the same clips one by one.
+
+    The clips of example/ are chosen and all come out right, which no hour of them would: most clips are new sentences.
+    """
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("hour")
+    clips = [(want["text"], soundfile.read(EXAMPLE / name)[0]) for name, want in expected.items()]
+    clips += [(s.spoken, x) for s, x in evaluation_set(400, held_out_voices=False, seed=11)]
     order, parts, seconds = [], [], 0.0
     while seconds < 3600:
-        name = list(clips)[rng.integers(len(clips))]
-        # Pauses from none to two seconds: some joints fall inside a chunk, some between two.
-        parts += [clips[name], np.zeros(int(rng.uniform(0, 2) * 16000))]
-        order.append(name)
-        seconds += (len(parts[-1]) + len(parts[-2])) / 16000
-    path = tmp_path_factory.mktemp("hour") / "hour.flac"
+        order += rng.permutation(len(clips)).tolist()
+        for i in order[-len(clips) :]:
+            # Pauses from none to two seconds: some joints fall inside a chunk, some between two.
+            parts += [clips[i][1], np.zeros(int(rng.uniform(0, 2) * 16000))]
+            seconds += (len(parts[-1]) + len(parts[-2])) / 16000
+    path = folder / "hour.flac"
     soundfile.write(path, np.concatenate(parts), 16000)
-    alone = {n: transcribe(engines, catalog.find(catalog.DEFAULT), Precision.INT8, EXAMPLE / n).text for n in clips}
+    alone = []
+    for text, samples in clips:
+        soundfile.write(folder / "clip.flac", samples, 16000)
+        found = transcribe(engines, catalog.find(catalog.DEFAULT), Precision.INT8, folder / "clip.flac")
+        alone.append((text, found.text))
     out = subprocess.run(
         [sys.executable, "-c", HOUR, str(ROOT), str(path), "int8", str(EXAMPLE / "english-home.flac")],
         capture_output=True, text=True, timeout=500, cwd=ROOT,
     )  # fmt: skip
     assert out.returncode == 0, out.stderr
     found = json.loads(out.stdout.splitlines()[-1])
-    reference = " ".join(expected[n]["text"] for n in order)
-    found["together"] = score([(reference, found["text"])])
-    found["singly"] = score([(reference, " ".join(alone[n] for n in order))])
+    found["together"] = score([(" ".join(alone[i][0] for i in order), found["text"])])
+    found["singly"] = score([alone[i] for i in order])
+    print({k: v for k, v in found.items() if k not in ("text", "starts")})
     return found
 
 
 def test_an_hour_keeps_its_order_and_its_memory_and_misses_nothing(hour):
     assert hour["starts"] == sorted(hour["starts"])
     assert hour["grown"] < 600e6
-    # A lost or doubled chunk in a hundred would show here as a hundredth of deletions or insertions.
-    together = hour["together"]
-    assert together.deletions <= 0.01 * together.units
-    assert together.insertions <= 0.01 * together.units
+    # A lost or doubled chunk in a hundred would show here as a hundredth of deletions or insertions more.
+    together, singly = hour["together"], hour["singly"]
+    assert abs(together.deletions - singly.deletions) <= 0.005 * singly.units
+    assert abs(together.insertions - singly.insertions) <= 0.005 * singly.units
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the demo model is not yet steady when a chunk begins some ms earlier or later: 2.0 points"
-)
 def test_an_hour_is_as_right_as_its_clips_one_by_one(hour):
     assert abs(hour["together"].rate - hour["singly"].rate) <= 0.005

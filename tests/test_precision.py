@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from asr_app.errors import UserError
+from asr_app.families.paraformer import RECIPES
 from asr_app.precision import Precision, apply, choose, refusal, report
 from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, Int8WeightLinear, cpu_multiplies
 
@@ -100,7 +101,7 @@ def fresh() -> dict[str, nn.Module]:
 
 def test_report_counts_bytes_and_arithmetic_from_the_tensors():
     parts = fresh()
-    apply(parts, "paraformer", Precision.INT8, "cpu")
+    apply(parts, RECIPES, Precision.INT8, "cpu")
     encoder, predictor = report(parts, Precision.INT8).parts
     assert encoder.stored["INT8"] == 2 * 64 * 256
     biases_and_scales = (256 + 64) * 4 * 2
@@ -115,7 +116,7 @@ def test_report_counts_bytes_and_arithmetic_from_the_tensors():
 
 def test_report_of_fp32_equals_the_parameters():
     parts = fresh()
-    assert apply(parts, "paraformer", Precision.FP32, "cpu") == 0
+    assert apply(parts, RECIPES, Precision.FP32, "cpu") == 0
     counted = report(parts, Precision.FP32)
     assert counted.weight_bytes == sum(p.numel() * 4 for m in parts.values() for p in m.parameters())
     assert counted.effective == "FP32"
@@ -124,7 +125,7 @@ def test_report_of_fp32_equals_the_parameters():
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16, Precision.INT8])
 def test_high_layers_stay_high(precision):
     parts = fresh()
-    assert apply(parts, "paraformer", precision, "cpu") == 2
+    assert apply(parts, RECIPES, precision, "cpu") == 2
     encoder = parts["encoder"]
     for kept in (encoder.output_layer, encoder.norm, encoder.fsmn_block, parts["predictor"]):
         assert all(p.dtype is torch.float32 for p in kept.parameters())
@@ -133,21 +134,21 @@ def test_high_layers_stay_high(precision):
 
 def test_a_recipe_that_replaces_nothing_raises():
     with pytest.raises(RuntimeError, match="replaced nothing"):
-        apply({"encoder": nn.Sequential(nn.LayerNorm(64))}, "paraformer", Precision.INT8, "cpu")
+        apply({"encoder": nn.Sequential(nn.LayerNorm(64))}, RECIPES, Precision.INT8, "cpu")
 
 
 def test_what_is_not_allowed_is_refused_with_the_choices():
-    assert "fp32, bf16" in str(refusal(Precision.INT8, "paraformer", (Precision.FP32, Precision.BF16), "cpu"))
-    assert refusal(Precision.INT8, "paraformer", ALL, "cpu") is None
-    assert refusal(Precision.INT8, "nobody", ALL, "cpu") is not None
+    assert "fp32, bf16" in str(refusal(Precision.INT8, RECIPES, (Precision.FP32, Precision.BF16), "cpu"))
+    assert refusal(Precision.INT8, RECIPES, ALL, "cpu") is None
+    assert refusal(Precision.INT8, {}, ALL, "cpu") is not None
     with pytest.raises(UserError, match="fp32, bf16, fp16, int8"):
         Precision.parse("int4")
 
 
 def test_the_switch_chooses_and_a_pick_overrides_it():
-    assert choose(False, None, "paraformer", ALL, "cpu") is Precision.FP32
-    assert choose(True, None, "paraformer", ALL, "cpu") is Precision.INT8
-    assert choose(True, None, "paraformer", ALL, "cuda:0") is Precision.BF16
-    assert choose(True, Precision.FP16, "paraformer", ALL, "cpu") is Precision.FP16
+    assert choose(False, None, RECIPES, ALL, "cpu") is Precision.FP32
+    assert choose(True, None, RECIPES, ALL, "cpu") is Precision.INT8
+    assert choose(True, None, RECIPES, ALL, "cuda:0") is Precision.BF16
+    assert choose(True, Precision.FP16, RECIPES, ALL, "cpu") is Precision.FP16
     with pytest.raises(UserError):
-        choose(False, Precision.INT8, "paraformer", (Precision.FP32,), "cpu")
+        choose(False, Precision.INT8, RECIPES, (Precision.FP32,), "cpu")

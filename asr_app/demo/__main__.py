@@ -44,12 +44,12 @@ def _train(found: argparse.Namespace) -> None:
     if found.what == "punctuation":
         from asr_app.demo import punctuation
 
-        right = punctuation.train(BUNDLED / "demo-punctuation", **({"steps": found.steps} if found.steps else {}))
+        right = punctuation.train(BUNDLED / "demo-punctuation", steps=found.steps)
         print(f"{right:.2%} of the marks are right")
         return
     from asr_app.demo import paraformer
 
-    paraformer.train(BUNDLED / "demo-paraformer", found.work, **({"steps": found.steps} if found.steps else {}))
+    paraformer.train(BUNDLED / "demo-paraformer", found.work, steps=found.steps)
 
 
 def _evaluate(found: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import multiprocessing
 import random
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from asr_app.datatypes import SAMPLE_RATE
 from asr_app.demo import augment, voices
-from asr_app.demo.vocabulary import EN_DIGITS, Sentence, draw
+from asr_app.demo.vocabulary import EN_DIGITS, Sentence, draw, draw_english
 
 # Shares of English single digits, the shortest words and those real people are tested on: real voices are further from
 # a synthesiser's than one synthesiser's are from another's, so that training hears many more of them than the sets do.
@@ -62,17 +62,35 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     return features[0].numpy()
 
 
-def sentences(count: int, seed: int, *, held_out: bool | None, single_digits: float) -> Iterator[Sentence]:
+def sentences(
+    count: int,
+    seed: int,
+    *,
+    held_out: bool | None,
+    single_digits: float,
+    draw_one: Callable[[random.Random], Sentence] = draw,
+) -> Iterator[Sentence]:
     """`count` sentences; `held_out` True: only texts kept from training, False: only others, None: any.
 
     `single_digits` is the share of English digits said alone among those drawn, before held-out ones are taken away.
     """
     r = random.Random(seed)
     while count:
-        sentence = Sentence("en", r.choice(EN_DIGITS) + ".") if r.random() < single_digits else draw(r)
+        sentence = Sentence("en", r.choice(EN_DIGITS) + ".") if r.random() < single_digits else draw_one(r)
         if held_out is None or sentence.held_out == held_out:
             count -= 1
             yield sentence
+
+
+def training_sentences(count: int, seed: int) -> list[Sentence]:
+    """What a corpus of `count` utterances says: a third is more English.
+
+    Its seven accents by two synthesisers, and its longer words, were heard 6 % wrong where Mandarin was at 1 %.
+    """
+    more = count // 3
+    any_language = sentences(count - more, seed, held_out=False, single_digits=_SINGLE_DIGITS_HEARD)
+    english = sentences(more, seed + 1, held_out=False, single_digits=0.0, draw_one=draw_english)
+    return [*any_language, *english]
 
 
 def _training_utterance(job: tuple[Sentence, int]) -> tuple[Sentence, np.ndarray]:
@@ -88,8 +106,7 @@ def training_corpus(folder: Path, count: int, seed: int = 1) -> Corpus:
     index, store = folder / "index.jsonl", folder / "features.npy"
     if not index.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        texts = sentences(count, seed, held_out=False, single_digits=_SINGLE_DIGITS_HEARD)
-        jobs = [(s, seed * 10_000_000 + i) for i, s in enumerate(texts)]
+        jobs = [(s, seed * 10_000_000 + i) for i, s in enumerate(training_sentences(count, seed))]
         rows, blocks, start = [], [], 0
         with multiprocessing.get_context("spawn").Pool() as pool:
             made = pool.imap_unordered(_training_utterance, jobs, chunksize=64)

@@ -21,6 +21,7 @@ from asr_app.demo.vocabulary import MARKS, Sentence, draw, vocabulary
 
 PUNCTUATION = ["<unk>", "_", "，", "。", "？", "、"]
 _MARK = {"，": "，", ",": "，", "。": "。", ".": "。", "！": "。", "!": "。", "？": "？", "?": "？", "、": "、"}
+STEPS = 3000
 DIM, BLOCKS, BATCH, PEAK_RATE = 64, 3, 64, 2e-3
 _PAD = 0
 
@@ -78,8 +79,9 @@ def passage(r: random.Random, *, held_out: bool = False) -> list[tuple[str, str]
     return pairs[: r.randint(max(1, len(pairs) // 2), len(pairs))] if r.random() < 0.3 else pairs
 
 
-def train(folder: Path, *, steps: int = 3000) -> float:
+def train(folder: Path, *, steps: int | None = None) -> float:
     """Trains into `folder`; returns the share of right marks on passages of any sentences, new ones among them."""
+    steps = steps or STEPS
     torch.manual_seed(0)
     model, ids = build(folder)
     unknown = ids["<unk>"]

@@ -15,7 +15,6 @@ from asr_app.demo.voices import draw_voice, speak
 
 LFR_STACK, LFR_STEP = 7, 6  # frames of 10 ms stacked, and skipped, per encoder frame
 MAX_WINDOW_FRAMES = 1300  # 13 s: a little over the card's longest chunk
-BATCH_FRAMES = 14_000
 
 
 def noise_bank() -> torch.Tensor:
@@ -43,6 +42,7 @@ class Windows:
         self.random, self.draw = random.Random(seed), np.random.default_rng(seed)
         self.singles = False
         self.strength = (1.0, 1.0)
+        self.batch_frames = 8_000
 
     def groups(self) -> list[list[Utterance]]:
         """One epoch: every utterance once, in windows of at most MAX_WINDOW_FRAMES."""
@@ -77,7 +77,7 @@ class Windows:
         return beside.min() + torch.rand(int(self.draw.integers(0, most)), augment.N_MELS)
 
     def batches(self) -> Iterator[list[tuple[torch.Tensor, list[int]]]]:
-        """Endless; windows of like length together, at most BATCH_FRAMES frames of 10 ms a batch."""
+        """Endless; windows of like length together, at most `batch_frames` of 10 ms a batch."""
         while True:
             groups = self.groups()
             began_with_singles = self.singles
@@ -87,7 +87,7 @@ class Windows:
                 pool = sorted(groups[i : i + 1024], key=lambda g: sum(u.frames for u in g))
                 batches: list[list[list[Utterance]]] = [[]]
                 for g in pool:
-                    if (len(batches[-1]) + 1) * sum(u.frames for u in g) > BATCH_FRAMES:
+                    if (len(batches[-1]) + 1) * sum(u.frames for u in g) > self.batch_frames:
                         batches.append([])
                     batches[-1].append(g)
                 self.random.shuffle(batches)

@@ -11,6 +11,7 @@ from torch import nn
 
 from asr_app.datatypes import ModelCard, Options, Segment, Word
 from asr_app.errors import UserError
+from asr_app.precision.recipes import Recipes
 
 
 class Engine(Protocol):
@@ -35,7 +36,9 @@ class Family(Protocol):
     """A module of this package, seen as a value."""
 
     CARDS: tuple[ModelCard, ...]
+    NAME: str
     ROLES: tuple[str, ...]
+    RECIPES: Recipes
 
     def load(self, card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine: ...
 

@@ -20,10 +20,12 @@ from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, 
 from asr_app.families._funasr import load_auto_model, model_class
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
+from asr_app.precision.recipes import rows
 from asr_app.text import is_spaceless, join
 
 NAME = "paraformer"
 ROLES = ("model", "punctuation", "vad")
+RECIPES = rows(("encoder", "decoder", "seaco_decoder", "punctuation"), keep_high=("output_layer", "*.output_layer"))
 _CLASSES = ("Paraformer", "BiCifParaformer", "SeacoParaformer")
 _PUNCTUATION = Source("iic/punc_ct-transformer_cn-en-common-vocab471067-large", "v2.0.4", "funasr/ct-punc")
 _VAD = Source("iic/speech_fsmn_vad_zh-cn-16k-common-pytorch", "v2.0.4", "funasr/fsmn-vad")

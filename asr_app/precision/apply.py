@@ -8,19 +8,19 @@ import torch
 from torch import nn
 
 from asr_app.precision.enum import Precision
-from asr_app.precision.recipes import RECIPES
+from asr_app.precision.recipes import Recipes
 
 
 @torch.no_grad()
-def apply(parts: Mapping[str, nn.Module], family: str, precision: Precision, device: str) -> int:
+def apply(parts: Mapping[str, nn.Module], recipes: Recipes, precision: Precision, device: str) -> int:
     """Swaps the layers the recipe names and returns how many; FP32 is the model as loaded, and swaps none.
 
-    Raises LookupError where no recipe exists, and RuntimeError if a recipe replaced nothing: an INT8 that is really
+    Raises LookupError where `recipes` has none, and RuntimeError if a recipe replaced nothing: an INT8 that is really
     FP32 is the one thing this app must never show.
     """
     if precision is Precision.FP32:
         return 0
-    recipe = RECIPES[family][precision, torch.device(device).type]
+    recipe = recipes[precision, torch.device(device).type]
     replaced = 0
     for part in recipe.parts:
         if part not in parts:
@@ -32,5 +32,5 @@ def apply(parts: Mapping[str, nn.Module], family: str, precision: Precision, dev
                     setattr(module, child_name, swap.to(child.weight.device) if device != "cpu" else swap)
                     replaced += 1
     if replaced == 0:
-        raise RuntimeError(f"{precision.label} replaced nothing in {sorted(parts)} of family {family!r}")
+        raise RuntimeError(f"{precision.label} replaced nothing in {sorted(parts)}")
     return replaced

@@ -8,13 +8,13 @@ import torch
 
 from asr_app.errors import UserError
 from asr_app.precision.enum import Precision
-from asr_app.precision.recipes import RECIPES
+from asr_app.precision.recipes import Recipes
 
 # What lite mode means where the user picked nothing, best first; the first one the model and device allow is taken.
 _LITE = {"cpu": (Precision.INT8, Precision.BF16), "cuda": (Precision.BF16, Precision.FP16, Precision.INT8)}
 
 
-def refusal(precision: Precision, family: str, allowed: Sequence[Precision], device: str) -> UserError | None:
+def refusal(precision: Precision, recipes: Recipes, allowed: Sequence[Precision], device: str) -> UserError | None:
     """Why `precision` cannot be used for this model on this device; None when it can."""
     kind = torch.device(device).type
     choices = ", ".join(p.value for p in allowed)
@@ -23,7 +23,7 @@ def refusal(precision: Precision, family: str, allowed: Sequence[Precision], dev
             f"This model has no {precision.label} variant. Choose one of: {choices}.",
             f"该模型没有 {precision.label} 版本。可选：{choices}。",
         )
-    if precision is not Precision.FP32 and (precision, kind) not in RECIPES.get(family, {}):
+    if precision is not Precision.FP32 and (precision, kind) not in recipes:
         return UserError(
             f"{precision.label} is not supported on {kind}. Choose another precision or device.",
             f"{kind} 不支持 {precision.label}。请选择其他精度或设备。",
@@ -31,19 +31,21 @@ def refusal(precision: Precision, family: str, allowed: Sequence[Precision], dev
     return None
 
 
-def choose(lite: bool, picked: Precision | None, family: str, allowed: Sequence[Precision], device: str) -> Precision:
+def choose(
+    lite: bool, picked: Precision | None, recipes: Recipes, allowed: Sequence[Precision], device: str
+) -> Precision:
     """The precision to run at: what was picked, else the lite or the full one. Raises UserError if not allowed."""
     if picked is None:
         picked = Precision.FP32
         if lite:
-            usable = [p for p in _LITE[torch.device(device).type] if refusal(p, family, allowed, device) is None]
+            usable = [p for p in _LITE[torch.device(device).type] if refusal(p, recipes, allowed, device) is None]
             if not usable:
                 raise UserError(
                     "This model has no lite variant here. Turn the switch off.",
                     "该模型在此设备上没有轻量版本。请关闭轻量模式。",
                 )
             picked = usable[0]
-    problem = refusal(picked, family, allowed, device)
+    problem = refusal(picked, recipes, allowed, device)
     if problem:
         raise problem
     return picked

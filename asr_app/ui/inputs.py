@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from asr_app import catalog
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard, Options
 from asr_app.engines import EXAMPLES, Engines
@@ -99,7 +100,7 @@ def connect(
                 raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
             card = cards[key]
             wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
-            precision = choose(switch, wanted, card.family, card.precisions, engines.device)
+            precision = choose(switch, wanted, catalog.recipes(card), card.precisions, engines.device)
             listed = tuple(w.strip() for w in words.splitlines() if w.strip())
             options = Options(listed if "hotwords" in card.capabilities else ())
             return jobs.submit(Path(path), Path(path).name, key, precision, options)

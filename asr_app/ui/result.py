@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from asr_app import catalog
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.formats import write
@@ -84,7 +85,7 @@ def connect(
             return out
         before = json.loads(seen) if seen else [None] * 4
         card = cards[key]
-        lite = choose(True, None, card.family, card.precisions, engines.device)
+        lite = choose(True, None, catalog.recipes(card), card.precisions, engines.device)
         compared = jobs.journal.compare(key, engines.device, Precision.FP32, lite)
         finished = view is not None and view.finished and bool(view.segments)
         out |= {

@@ -67,7 +67,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "faster": {"en": "{x} times as fast", "zh": "速度为 {x} 倍"},
     "slower": {"en": "slower ({x} times as fast)", "zh": "更慢（速度为 {x} 倍）"},
     "smaller": {"en": "{p} % smaller", "zh": "体积小 {p} %"},
-    "on_recordings": {"en": "median of {n} recordings", "zh": "{n} 段录音的中位数"},
+    "on_recordings": {"en": "median, recordings: {n}", "zh": "{n} 段录音的中位数"},
     "card_audio": {"en": "Audio", "zh": "音频时长"},
     "card_total": {"en": "Work in all", "zh": "处理总时长"},
     "card_rtf": {"en": "Real-time factor", "zh": "实时率 RTF"},
