@@ -36,14 +36,14 @@ def find(name: str) -> ModelCard:
     if name in CARDS:
         return CARDS[name]
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if folder.exists():
         for family in FAMILIES.values():
             if family.recognises(folder):
                 card: ModelCard = family.card_of(folder.resolve())
                 return card
         raise UserError(
-            f"{folder.name}: no model of a known family lies in this directory (looked for config.yaml).",
-            f"{folder.name}：该目录中没有已知类型的模型（需要 config.yaml）。",
+            f"{folder.name}: no model of a known family is there (a FunASR folder with config.yaml, a Whisper .pt file).",
+            f"{folder.name}：没有已知类型的模型（需要带 config.yaml 的 FunASR 目录，或 Whisper 的 .pt 文件）。",
         )
     choices = ", ".join(CARDS)
     raise UserError(

@@ -43,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--format", default="txt", help=", ".join(WRITERS))
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
     transcribe.add_argument("--hotword", action="append", default=[], help="a word to listen for; may be repeated")
+    transcribe.add_argument("--language", help="what is spoken; default: the model detects it")
+    transcribe.add_argument("--no-itn", dest="itn", action="store_false", help="leave numbers in words")
+    transcribe.add_argument("--translate", action="store_true", help="into English")
+    transcribe.add_argument("--prompt", default="", help="a text that could have gone before: names, style")
     transcribe.set_defaults(run=_transcribe)
     models = commands.add_parser("models", help="list the models and what they can do")
     models.add_argument("--json", action="store_true")
@@ -80,12 +84,15 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
         bar.total = total or None
         bar.update(done - bar.n)
 
+    options = Options(
+        tuple(found.hotword), found.language, None if found.itn else False, found.translate, found.prompt
+    )  # fmt: skip
     failed, written = 0, set[Path]()
     with engines.use(card, precision, downloading) as loaded:
         bar.close()
         for path in paths:
             try:
-                transcript = pipeline.transcribe(path, loaded, Options(tuple(found.hotword)), Limits())
+                transcript = pipeline.transcribe(path, loaded, options, Limits())
             except UserError as error:  # the other recordings are still wanted
                 print(f"error: {path.name}: {error.text(language)}", file=sys.stderr)
                 failed += 1

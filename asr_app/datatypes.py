@@ -92,9 +92,17 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask of a model; a family refuses what its card's capabilities lack."""
+    """What a user may ask of a model; a family refuses what its card's capabilities lack. None is the model's choice.
+
+    `itn` is whether numbers are written in digits, `translate` whether into English, `prompt` a text that could have
+    gone before, in whose style and spelling the model goes on.
+    """
 
     hotwords: tuple[str, ...] = ()
+    language: str | None = None
+    itn: bool | None = None
+    translate: bool = False
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,12 +157,14 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a published model lives. `bundled` names a folder of assets/models instead."""
+    """Where a published model lives: on a hub, or as one file at `url`. `bundled` names what lies in assets/models."""
 
     modelscope: str | None = None
     modelscope_revision: str = "master"
     huggingface: str | None = None
     huggingface_revision: str = "main"
+    url: str | None = None
+    sha256: str = ""
     bundled: str | None = None
 
 
@@ -163,8 +173,10 @@ class ModelCard:
     """What the catalog says of a model, before a byte of it is loaded.
 
     `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from;
-    `directory`, where set, is a local folder that takes the place of the "model" source. `capabilities` are what the
-    options and the page ask for: "hotwords", "word_timestamps", "punctuation".
+    `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
+    chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`. `capabilities` are what the
+    options and the page ask for: "language", "itn", "hotwords", "prompt", "translate", "word_timestamps",
+    "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
     """
 
     id: str
@@ -179,4 +191,5 @@ class ModelCard:
     capabilities: frozenset[str]
     note: str = ""
     vad: str = "silero"
+    max_gap_s: float = 0.6
     directory: str | None = None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from asr_app import download
 from asr_app.datatypes import ModelCard, Source
 from asr_app.errors import UserError
 
@@ -42,15 +43,17 @@ def locate(card: ModelCard, role: str, hub: str, on_progress: OnProgress | None 
     if card.directory is not None:
         # A local folder carries its companions as subfolders: vad/, punctuation/.
         folder = Path(card.directory) if role == "model" else Path(card.directory) / role
-        return folder if folder.is_dir() else None
+        return folder if folder.exists() else None
     source = card.sources.get(role)
     if source is None:
         return None
     if source.bundled is not None:
         folder = BUNDLED / source.bundled
-        return folder if folder.is_dir() else None
+        return folder if folder.exists() else None
+    if source.url is not None:
+        return _file(card, source, on_progress)
     kept = cached(source, hub)
-    if kept and ((kept / _MARK).exists() or (_whole(kept) and not _reachable(hub))):
+    if kept and ((kept / _MARK).exists() or (_whole(kept) and not _reachable(_endpoint(hub)))):
         return kept
     folder = _download(card, source, hub, on_progress)
     with contextlib.suppress(OSError):  # a cache that only others may write to is as good
@@ -61,17 +64,35 @@ def locate(card: ModelCard, role: str, hub: str, on_progress: OnProgress | None 
 def on_disk(card: ModelCard, hub: str) -> bool:
     """Whether every role of the card can be had without a network."""
     if card.directory is not None:
-        return Path(card.directory).is_dir()
+        return Path(card.directory).exists()
     return all(_here(source, hub) for source in card.sources.values())
 
 
 def _here(source: Source, hub: str) -> bool:
+    if source.url is not None:
+        return download.kept(source.url).is_file()
     folder = BUNDLED / source.bundled if source.bundled else cached(source, hub)
     return folder is not None and _whole(folder)
 
 
 def _whole(folder: Path) -> bool:
     return all((folder / name).is_file() and (folder / name).stat().st_size for name in _ESSENTIAL)
+
+
+def _file(card: ModelCard, source: Source, on_progress: OnProgress | None) -> Path:
+    """A model that is one file at an address, from where openai-whisper keeps it too."""
+    assert source.url is not None
+    path = download.kept(source.url)
+    if download.verified(path, source.sha256):
+        return path
+    host = urlparse(source.url).hostname or ""
+    if not _reachable(source.url):
+        raise _unreachable(card, host)
+    try:
+        download.fetch(source.url, source.sha256, path, on_progress)
+    except (OSError, download.Damaged) as error:
+        raise _broken_off(card, host, error) from error
+    return path
 
 
 def cached(source: Source, hub: str) -> Path | None:
@@ -107,10 +128,10 @@ def _endpoint(hub: str) -> str:
     return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
 
 
-def _reachable(hub: str) -> bool:
-    """Whether the hub, or the proxy on the way to it, takes a connection: known in seconds, where clients retry."""
+def _reachable(address: str) -> bool:
+    """Whether a host, or the proxy on the way to it, takes a connection: known in seconds, where clients retry."""
     proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
-    url = urlparse(proxy or _endpoint(hub))
+    url = urlparse(proxy or address)
     try:
         port = url.port or (443 if url.scheme == "https" else 80)
         socket.create_connection((url.hostname or "", port), timeout=REACH_TIMEOUT_S).close()
@@ -126,13 +147,8 @@ def _download(card: ModelCard, source: Source, hub: str, on_progress: OnProgress
             f"{card.id} is not published on {hub}. Use --hub {other}.",
             f"{hub} 上没有 {card.id}。请使用 --hub {other}。",
         )
-    if not _reachable(hub):
-        raise UserError(
-            f"{card.id} is not on this disk and {hub} cannot be reached. Connect to the network, try the other hub "
-            f"(--hub), copy the model here and pass --model DIRECTORY, or stay with demo-paraformer.",
-            f"本机没有 {card.id}，且无法连接 {hub}。请检查网络，换用另一个平台（--hub），"
-            f"或把模型拷贝到本机并使用 --model 目录，也可以继续使用 demo-paraformer。",
-        )
+    if not _reachable(_endpoint(hub)):
+        raise _unreachable(card, hub)
     options: dict[str, Any] = {}
     if on_progress is not None:
         options = _progress_options(hub, on_progress)
@@ -141,10 +157,23 @@ def _download(card: ModelCard, source: Source, hub: str, on_progress: OnProgress
     except UserError:
         raise
     except Exception as error:  # the hubs share no base class; whatever it is, the cause goes along
-        raise UserError(
-            f"Downloading {card.id} from {hub} failed ({type(error).__name__}). What has arrived is kept: try again.",
-            f"从 {hub} 下载 {card.id} 失败（{type(error).__name__}）。已下载的部分会保留，请重试。",
-        ) from error
+        raise _broken_off(card, hub, error) from error
+
+
+def _unreachable(card: ModelCard, where: str) -> UserError:
+    return UserError(
+        f"{card.id} is not on this disk and {where} cannot be reached. Connect to the network, try the other hub "
+        f"(--hub), copy the model here and pass --model DIRECTORY, or stay with demo-paraformer.",
+        f"本机没有 {card.id}，且无法连接 {where}。请检查网络，换用另一个平台（--hub），"
+        f"或把模型拷贝到本机并使用 --model 目录，也可以继续使用 demo-paraformer。",
+    )
+
+
+def _broken_off(card: ModelCard, where: str, error: Exception) -> UserError:
+    return UserError(
+        f"Downloading {card.id} from {where} failed ({type(error).__name__}). What has arrived is kept: try again.",
+        f"从 {where} 下载 {card.id} 失败（{type(error).__name__}）。已下载的部分会保留，请重试。",
+    )
 
 
 def _progress_options(hub: str, on_progress: OnProgress) -> dict[str, Any]:

@@ -198,7 +198,9 @@ class Journal:
             claim = "UPDATE jobs SET state = 'running', stage = 'decoding' WHERE id = ? AND state = 'queued'"
             if not db.execute(claim, (row["id"],)).rowcount:
                 return None
-        options = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(row["options"]).items()}
+        options: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(row["options"]).items()
+        }
         times = json.loads(row["times"])
         return Task(
             row["id"], row["name"], self.recordings / row["recording"], row["model"], Precision(row["precision"]),

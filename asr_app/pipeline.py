@@ -77,7 +77,7 @@ def cut(audio: Audio, loaded: Loaded) -> tuple[list[Chunk], float]:
     """The chunks of speech for this model, and the seconds finding them took. The same audio gives the same chunks."""
     began = time.perf_counter()
     spans = vad.fsmn_spans(audio, loaded.vad) if loaded.vad is not None else vad.speech_spans(audio)
-    chunks = vad.pack(audio, spans, loaded.card.max_chunk_s)
+    chunks = vad.pack(audio, spans, loaded.card.max_chunk_s, loaded.card.max_gap_s)
     return chunks, time.perf_counter() - began
 
 

@@ -120,7 +120,7 @@ def test_a_hub_that_lacks_the_model_names_the_other(monkeypatch):
 
 
 def test_an_option_the_model_lacks_is_refused():
-    with pytest.raises(UserError, match="takes no hotwords"):
+    with pytest.raises(UserError, match="has no option hotwords"):
         require(catalog.find("demo-paraformer"), Options(hotwords=("达摩院",)))
     require(catalog.find("paraformer-zh"), Options(hotwords=("达摩院",)))
 

@@ -14,7 +14,7 @@ FLOORS = [
     ["errors", "text"],
     ["precision"],
     ["datatypes"],
-    ["audio", "vad", "formats", "scoring", "hub"],
+    ["audio", "vad", "formats", "scoring", "hub", "download"],
     ["families"],
     ["catalog"],
     ["engines"],
@@ -62,6 +62,6 @@ def test_gradio_only_in_the_page_and_the_server():
 
 
 def test_listing_the_catalog_loads_no_model_library():
-    code = "import asr_app.catalog, sys; print([m for m in ('funasr', 'gradio', 'onnxruntime', 'librosa') if m in sys.modules])"
+    code = "import asr_app.catalog, sys; print([m for m in ('funasr', 'whisper', 'gradio', 'onnxruntime') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -14,13 +14,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch import nn
 
+from asr_app.datatypes import SAMPLE_RATE, Source
 from asr_app.errors import UserError
 
 log = logging.getLogger(__name__)
+
+FSMN_VAD = Source("iic/speech_fsmn_vad_zh-cn-16k-common-pytorch", "v2.0.4", "funasr/fsmn-vad")
+_SHORTEST = SAMPLE_RATE // 5  # FunASR's frontend divides by the number of stacked frames
 
 
 def model_class(folder: Path) -> str | None:
@@ -30,6 +35,22 @@ def model_class(folder: Path) -> str | None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
     return config.get("model") if isinstance(config, dict) else None
+
+
+def checkpoint_mb(folder: Path) -> int:
+    """The size of model.pt in MB; 0 if there is none."""
+    path = folder / "model.pt"
+    return round(path.stat().st_size / 1e6) if path.is_file() else 0
+
+
+def weighted_parts(model: nn.Module) -> dict[str, nn.Module]:
+    """The children of a FunASR model that hold weights."""
+    return {name: child for name, child in model.named_children() if any(True for _ in child.parameters())}
+
+
+def long_enough(samples: np.ndarray) -> np.ndarray:
+    """`samples`, with silence after them where FunASR would find them too short."""
+    return samples if len(samples) >= _SHORTEST else np.pad(samples, (0, _SHORTEST - len(samples)))
 
 
 def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads: int) -> Any:

@@ -46,10 +46,24 @@ class Family(Protocol):
 
 
 def require(card: ModelCard, options: Options) -> None:
-    """Raises UserError for an option the card's capabilities lack, naming those it has."""
-    if options.hotwords and "hotwords" not in card.capabilities:
-        has = ", ".join(sorted(card.capabilities))
+    """Raises UserError for an option the card's capabilities lack, naming those it has, and for an unknown language."""
+    asked = {
+        "language": options.language is not None,
+        "itn": options.itn is not None,
+        "hotwords": bool(options.hotwords),
+        "prompt": bool(options.prompt),
+        "translate": options.translate,
+    }
+    lacking = [name for name, wanted in asked.items() if wanted and name not in card.capabilities]
+    if lacking:
+        has = ", ".join(name for name in asked if name in card.capabilities)
         raise UserError(
-            f"{card.id} takes no hotwords. It has: {has}. paraformer-zh takes them.",
-            f"{card.id} 不支持热词。它支持：{has}。paraformer-zh 支持热词。",
+            f"{card.id} has no option {lacking[0]}. It has: {has or 'none'}. Leave it out, or choose another model.",
+            f"{card.id} 没有选项 {lacking[0]}。它支持：{has or '无'}。请去掉该选项，或选择其他模型。",
+        )
+    if options.language is not None and options.language not in card.languages:
+        known = ", ".join(card.languages)
+        raise UserError(
+            f"{card.id} does not know the language {options.language!r}. Choose one of: {known}.",
+            f"{card.id} 不认识语言 {options.language!r}。可选：{known}。",
         )

@@ -17,7 +17,14 @@ import numpy as np
 from torch import nn
 
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
-from asr_app.families._funasr import load_auto_model, model_class
+from asr_app.families._funasr import (
+    FSMN_VAD,
+    checkpoint_mb,
+    load_auto_model,
+    long_enough,
+    model_class,
+    weighted_parts,
+)
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
@@ -28,7 +35,6 @@ ROLES = ("model", "punctuation", "vad")
 RECIPES = rows(("encoder", "decoder", "seaco_decoder", "punctuation"), keep_high=("output_layer", "*.output_layer"))
 _CLASSES = ("Paraformer", "BiCifParaformer", "SeacoParaformer")
 _PUNCTUATION = Source("iic/punc_ct-transformer_cn-en-common-vocab471067-large", "v2.0.4", "funasr/ct-punc")
-_VAD = Source("iic/speech_fsmn_vad_zh-cn-16k-common-pytorch", "v2.0.4", "funasr/fsmn-vad")
 _ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
 _BASE = frozenset({"punctuation_model", "word_timestamps"})
 
@@ -55,7 +61,7 @@ CARDS = (
                 "iic/speech_paraformer-large-vad-punc_asr_nat-zh-cn-16k-common-vocab8404-pytorch", "v2.0.4"
             ),
             "punctuation": _PUNCTUATION,
-            "vad": _VAD,
+            "vad": FSMN_VAD,
         },
         size_mb=2000,
         languages=("zh", "en"),
@@ -76,7 +82,7 @@ CARDS = (
                 "funasr/paraformer-zh",
             ),
             "punctuation": _PUNCTUATION,
-            "vad": _VAD,
+            "vad": FSMN_VAD,
         },
         size_mb=2100,
         languages=("zh", "en"),
@@ -88,7 +94,6 @@ CARDS = (
     ),
 )
 
-_SHORTEST_S = 0.2  # FunASR's frontend divides by the number of stacked frames: shorter chunks are padded with silence
 _ENDINGS = "。？！"
 _LATIN_MARK = {"，": ",", "。": ".", "？": "?", "！": "!", "、": ","}
 
@@ -110,7 +115,7 @@ def card_of(folder: Path) -> ModelCard:
         family=NAME,
         title=folder.name,
         sources={},
-        size_mb=round((folder / "model.pt").stat().st_size / 2**20) if (folder / "model.pt").is_file() else 0,
+        size_mb=checkpoint_mb(folder),
         languages=("zh", "en"),
         licence="",
         max_chunk_s=20.0,
@@ -137,9 +142,7 @@ class ParaformerEngine:
         self._card, self._auto, self._punctuation = card, auto, punctuation
         # Plain Paraformer gives times only when asked, from its one predictor; the others always do.
         self._fixed = {"pred_timestamp": True} if plain else {}
-        self.parts: dict[str, nn.Module] = {
-            name: child for name, child in auto.model.named_children() if any(True for _ in child.parameters())
-        }
+        self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
         if punctuation is not None:
             self.parts["punctuation"] = punctuation.model
 
@@ -153,11 +156,9 @@ class ParaformerEngine:
 
     def _chunk(self, samples: np.ndarray, asked: dict[str, Any]) -> list[Segment]:
         seconds = len(samples) / SAMPLE_RATE
-        if seconds < _SHORTEST_S:
-            samples = np.pad(samples, (0, int(_SHORTEST_S * SAMPLE_RATE) - len(samples)))
         if not samples.any():
             return []
-        results = self._auto.generate(input=samples, cache={}, **asked)
+        results = self._auto.generate(input=long_enough(samples), cache={}, **asked)
         if not results or not results[0]["text"]:
             return []
         tokens = split_tokens(results[0]["text"])

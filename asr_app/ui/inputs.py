@@ -12,12 +12,14 @@ import gradio as gr
 
 from asr_app import catalog
 from asr_app.config import Config
-from asr_app.datatypes import ModelCard, Options
+from asr_app.datatypes import ModelCard
 from asr_app.engines import EXAMPLES, Engines
 from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision, choose
+from asr_app.ui import options
 from asr_app.ui.labels import Labels
+from asr_app.ui.options import OptionInputs
 from asr_app.ui.texts import LANGUAGES, t
 
 _AS_SWITCHED = "auto"
@@ -36,7 +38,7 @@ class Inputs:
     lite: gr.Checkbox
     evidence: gr.HTML
     precision: gr.Radio
-    hotwords: gr.Textbox
+    options: OptionInputs
     start: gr.Button
     cancel: gr.Button
 
@@ -66,19 +68,16 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
             precision_choices("en", card), value=config.precision.value if config.precision else _AS_SWITCHED,
             label=t("precision", "en"), info=t("precision_info", "en"), elem_id="precision",
         )  # fmt: skip
-        hotwords = gr.Textbox(
-            "", label=t("hotwords", "en"), lines=2, elem_id="hotwords", visible="hotwords" in card.capabilities
-        )
+        asked = options.lay_out(card, labels)
     with gr.Row():
         start = labels(gr.Button(t("transcribe", "en"), variant="primary", elem_id="transcribe"), value="transcribe")
         cancel = labels(gr.Button(t("cancel", "en"), interactive=False, elem_id="cancel"), value="cancel")
     for component, key in (
         (upload, "file"), (examples, "examples"), (microphone, "speak"), (model, "model"), (lite, "lite"),
-        (hotwords, "hotwords"),
     ):  # fmt: skip
         labels(component, label=key)
     return Inputs(
-        upload, examples, microphone, upload_tab, microphone_tab, model, lite, evidence, precision, hotwords, start, cancel
+        upload, examples, microphone, upload_tab, microphone_tab, model, lite, evidence, precision, asked, start, cancel
     )  # fmt: skip
 
 
@@ -94,16 +93,14 @@ def connect(
     """Lets the components submit jobs into `job_id`, and cancel them."""
     source = gr.State("upload")
 
-    def submit(path: str | None, label: str, key: str, switch: bool, picked: str, words: str) -> str:
+    def submit(path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any) -> str:
         try:
             if not path:
                 raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
             card = cards[key]
             wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
             precision = choose(switch, wanted, catalog.recipes(card), card.precisions, engines.device)
-            listed = tuple(w.strip() for w in words.splitlines() if w.strip())
-            options = Options(listed if "hotwords" in card.capabilities else ())
-            return jobs.submit(Path(path), Path(path).name, key, precision, options)
+            return jobs.submit(Path(path), Path(path).name, key, precision, options.read(card, asked))
         except UserError as error:
             raise gr.Error(error.text(LANGUAGES[label]), duration=15, print_exception=False) from error
 
@@ -114,17 +111,17 @@ def connect(
         choices = precision_choices(LANGUAGES[label], cards[key])
         return [
             gr.update(choices=choices, value=_AS_SWITCHED),
-            gr.update(visible="hotwords" in cards[key].capabilities),
+            *options.described(cards[key], LANGUAGES[label]),
         ]
 
-    chosen = [language, inputs.model, inputs.lite, inputs.precision, inputs.hotwords]
+    chosen = [language, inputs.model, inputs.lite, inputs.precision, *inputs.options.components]
     inputs.start.click(submit_active, [source, inputs.upload, inputs.microphone, *chosen], job_id, **quiet)
     inputs.microphone.stop_recording(submit, [inputs.microphone, *chosen], job_id, **quiet)
     inputs.examples.input(lambda n: str(EXAMPLES / n) if n else None, inputs.examples, inputs.upload, **quiet)
     inputs.cancel.click(lambda job: jobs.cancel(job) if job else None, job_id, None, **quiet)
     inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
     inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
-    inputs.model.input(describe, [inputs.model, language], [inputs.precision, inputs.hotwords], **quiet)
+    inputs.model.input(describe, [inputs.model, language], [inputs.precision, *inputs.options.components], **quiet)
 
 
 def precision_choices(language: str, card: ModelCard) -> list[tuple[str, str]]:

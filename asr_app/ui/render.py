@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from urllib.parse import quote
 
-from asr_app.datatypes import Transcript
+from asr_app.datatypes import Segment, Transcript
 from asr_app.engines import Loaded, Startup
 from asr_app.journal import Comparison, View
 from asr_app.precision import Precision
@@ -13,6 +13,11 @@ from asr_app.ui.texts import t
 
 _WORK = ("decode", "vad", "asr", "punctuation")
 _WAITS = ("queue", "load", "warmup")
+# A tag without a picture, as of an emotion that is no news, is not shown; the downloads have them all.
+_PICTURES = {
+    "happy": "😊", "sad": "😔", "angry": "😡", "fearful": "😰", "disgusted": "🤢", "surprised": "😮", "bgm": "🎼",
+    "applause": "👏", "laughter": "😀", "cry": "😭", "sneeze": "🤧", "cough": "😷", "breath": "😮‍💨",
+}  # fmt: skip
 
 
 def clock(seconds: float) -> str:
@@ -111,10 +116,16 @@ def transcript(view: View | None, language: str) -> str:
         return f'<div class="transcript empty">{said}</div>'
     rows = "".join(
         f'<button class="segment" data-start="{s.start_s:.3f}" data-end="{s.end_s:.3f}">'
-        f"<time>{clock(s.start_s)}</time><span>{escape(s.text)}</span></button>"
+        f"<time>{clock(s.start_s)}</time><span>{_labels(s, language)}{escape(s.text)}</span></button>"
         for s in view.segments
     )
     return f'<div class="transcript" aria-live="polite">{rows}</div>'
+
+
+def _labels(segment: Segment, language: str) -> str:
+    """Emotion and events of the segment as pictures, named for those who hover over them or do not see them."""
+    shown = [(t(f"tag_{tag}", language), _PICTURES[tag]) for tag in segment.tags if tag in _PICTURES]
+    return "".join(f'<i class="tag" role="img" aria-label="{name}" title="{name}">{p}</i> ' for name, p in shown)
 
 
 def player(view: View | None) -> str:

@@ -1,0 +1,136 @@
+"""SenseVoice: one pass of an encoder with CTC, that tells language, emotion and sound events too, through FunASR.
+
+Source: https://github.com/FunAudioLLM/SenseVoice; An et al., "FunAudioLLM", 2024 (arXiv 2407.04051).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
+from asr_app.families._funasr import (
+    FSMN_VAD,
+    checkpoint_mb,
+    load_auto_model,
+    long_enough,
+    model_class,
+    weighted_parts,
+)
+from asr_app.families._sentences import letters, sentences
+from asr_app.families.base import Engine, require
+from asr_app.precision.enum import Precision
+from asr_app.precision.recipes import rows
+
+NAME = "sensevoice"
+ROLES = ("model", "vad")
+# The CTC head is a part of its own and the embedding of the four query tokens too small to list: both stay high.
+RECIPES = rows(("encoder",), keep_high=())
+_CLASSES = ("SenseVoiceSmall",)
+_ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
+_CAPABILITIES = frozenset({"language", "itn", "emotion", "events", "word_timestamps", "punctuation"})
+_LANGUAGES = ("zh", "en", "yue", "ja", "ko")
+
+CARDS = (
+    ModelCard(
+        id="sensevoice-small",
+        family=NAME,
+        title="SenseVoice Small (emotion and events)",
+        sources={"model": Source("iic/SenseVoiceSmall", "master", "FunAudioLLM/SenseVoiceSmall"), "vad": FSMN_VAD},
+        size_mb=940,
+        languages=_LANGUAGES,
+        licence="Model License (FunASR)",
+        max_chunk_s=20.0,
+        precisions=_ALL,
+        capabilities=_CAPABILITIES,
+        vad="fsmn",
+    ),
+)
+
+_TAG = re.compile(r"<\|([^|]*)\|>")
+_UNTOLD = {"EMO_UNKNOWN", "Event_UNK", "Speech", "withitn", "woitn", "nospeech"}  # tags that tell a reader nothing
+
+
+def recognises(folder: Path) -> bool:
+    """Whether `folder` holds a model of this family."""
+    return model_class(folder) in _CLASSES
+
+
+def card_of(folder: Path) -> ModelCard:
+    """The card of a local folder: what its files say, with the family's defaults for the rest."""
+    return ModelCard(
+        id=folder.name,
+        family=NAME,
+        title=folder.name,
+        sources={},
+        size_mb=checkpoint_mb(folder),
+        languages=_LANGUAGES,
+        licence="",
+        max_chunk_s=20.0,
+        precisions=_ALL,
+        capabilities=_CAPABILITIES,
+        vad="fsmn" if (folder / "vad").is_dir() else "silero",
+        directory=str(folder),
+    )
+
+
+def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
+    """Loads the recogniser. Raises UserError if the folder does not fit."""
+    return SenseVoiceEngine(card, load_auto_model(folders["model"], _CLASSES, device, threads))
+
+
+class SenseVoiceEngine:
+    """AutoModel behind the app's seam: arrays in, sentences with words, language and tags out."""
+
+    def __init__(self, card: ModelCard, auto: Any) -> None:
+        self._card, self._auto = card, auto
+        self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
+
+    def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
+        """Sentences of each chunk, tagged alike: the model hears one language, emotion and event a chunk."""
+        require(self._card, options)
+        return [self._chunk(samples, options) for samples in batch]
+
+    def _chunk(self, samples: np.ndarray, options: Options) -> list[Segment]:
+        seconds = len(samples) / SAMPLE_RATE
+        if not samples.any():
+            return []
+        results = self._auto.generate(
+            input=long_enough(samples), cache={}, language=options.language or "auto", use_itn=options.itn is not False,
+            output_timestamp=True,
+        )  # fmt: skip
+        if not results:
+            return []
+        language, tags, text = split_tags(results[0]["text"])
+        if not letters(text):
+            return []
+        words = _timed(results[0].get("words") or [], results[0].get("timestamp") or [], seconds)
+        found = sentences(text, words, 0.0, seconds)
+        return [Segment(s.start_s, s.end_s, s.text, s.words, None, language, tags) for s in found]
+
+    def punctuate(self, words: Sequence[Word]) -> list[Segment]:
+        """Never asked: the model writes its own punctuation."""
+        raise NotImplementedError
+
+
+def split_tags(text: str) -> tuple[str | None, tuple[str, ...], str]:
+    """`<|en|><|HAPPY|><|BGM|><|withitn|>Hello.` -> en, (happy, bgm), `Hello.`; no tag stays in the text."""
+    named = _TAG.findall(text)
+    language = next((name for name in named if name in _LANGUAGES), None)
+    tags = dict.fromkeys(name.lower() for name in named if name not in _UNTOLD and name not in _LANGUAGES)
+    return language, tuple(tags), " ".join(_TAG.sub(" ", text).split())
+
+
+def _timed(words: Sequence[str], timestamps: Sequence[Sequence[int]], seconds: float) -> tuple[Word, ...]:
+    """Words with their times (ms in, seconds out), without the marks that stand among them."""
+    found: list[Word] = []
+    for word, (start, end) in zip(words, timestamps, strict=False):
+        if letters(word):
+            start_s = min(max(start / 1000, found[-1].end_s if found else 0.0), seconds)
+            found.append(Word(start_s, min(max(end / 1000, start_s), seconds), word))
+    return tuple(found)

@@ -1,0 +1,202 @@
+"""OpenAI Whisper: an encoder over windows of 30 s and a decoder that writes text, punctuation and timestamps.
+
+Sources: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv 2212.04356);
+https://github.com/openai/whisper, whose own `transcribe` does the decoding here, temperature fallback included.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
+from asr_app.errors import UserError
+from asr_app.families.base import Engine, require
+from asr_app.precision.enum import Precision
+from asr_app.precision.recipes import rows
+
+NAME = "whisper"
+ROLES = ("model",)
+# The table of tokens is the vocabulary head as well: it stays high.
+RECIPES = rows(("encoder", "decoder"), keep_high=("token_embedding",))
+_ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
+_CAPABILITIES = frozenset({"language", "translate", "prompt", "word_timestamps", "punctuation"})
+# whisper.tokenizer.LANGUAGES, most spoken in training first; the last one only from large-v3 on.
+_CODES = """
+en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml cy sk
+te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo
+ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue
+"""
+_LANGUAGES = tuple(_CODES.split())
+_HOST = "https://openaipublic.azureedge.net/main/whisper/models"
+_SHA256 = {
+    "tiny": "65147644a518d12f04e32d6f3b26facc3f8dd46e5390956a9424a650c0ce22b9",
+    "base": "ed3a0b6b1c0edf879ad9b11b1af5a0e6ab5db9205f891f668f8b0e6c6326e34e",
+    "small": "9ecf779972d90ba49c06d968637d720dd632c55bbf19d441fb42bf17a411e794",
+    "medium": "345ae4da62f9b3d59415adc60127b97c714f32e89e936602e85993674d08dcb1",
+    "large-v3": "e5b1a55b89c1367dacf97e3e19bfd829a01529dbfdeefa8caeb59b3f1b81dadb",
+    "large-v3-turbo": "aff26ae408abcba5fbf8813c21e62b0941638c5f6eebfb145be0c9839262a19a",
+}
+
+
+def _card(size: str, megabytes: int) -> ModelCard:
+    v3 = size.startswith("large-v3")
+    return ModelCard(
+        id=f"whisper-{size}",
+        family=NAME,
+        title=f"Whisper {size} ({100 if v3 else 99} languages)",
+        sources={"model": Source(url=f"{_HOST}/{_SHA256[size]}/{size}.pt", sha256=_SHA256[size])},
+        size_mb=megabytes,
+        languages=_LANGUAGES if v3 else _LANGUAGES[:-1],
+        licence="MIT",
+        max_chunk_s=30.0,
+        max_gap_s=4.0,  # the encoder sees 30 s whatever is in them: short chunks would waste most of it
+        precisions=_ALL,
+        # Turbo was not trained to translate: it would transcribe, and call that English.
+        capabilities=_CAPABILITIES - ({"translate"} if size == "large-v3-turbo" else set()),
+    )
+
+
+CARDS = tuple(
+    _card(size, megabytes)
+    for size, megabytes in (
+        ("tiny", 76), ("base", 145), ("small", 484), ("medium", 1528), ("large-v3", 3087), ("large-v3-turbo", 1618),
+    )
+)  # fmt: skip
+
+_MARKS = " \t\"'“”¿([{-.。,，!！?？:：;；)]}、…"
+
+
+def recognises(path: Path) -> bool:
+    """Whether `path` is an OpenAI checkpoint, or a folder with one and no model of FunASR."""
+    file = _checkpoint_file(path)
+    return file is not None and _dimensions(file) is not None
+
+
+def card_of(path: Path) -> ModelCard:
+    """The card of a local checkpoint: what it holds, with the family's defaults for the rest."""
+    file = _checkpoint_file(path)
+    assert file is not None
+    dimensions = _dimensions(file) or {}
+    count = int(dimensions.get("n_vocab", 0)) - 51765 - 1
+    return ModelCard(
+        id=path.stem,
+        family=NAME,
+        title=path.stem,
+        sources={},
+        size_mb=round(file.stat().st_size / 1e6),
+        languages=_LANGUAGES[:count] if count >= 99 else ("en",),
+        licence="",
+        max_chunk_s=30.0,
+        max_gap_s=4.0,
+        precisions=_ALL,
+        capabilities=_CAPABILITIES if count >= 99 else _CAPABILITIES - {"language", "translate"},
+        directory=str(path),
+    )
+
+
+def _checkpoint_file(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix == ".pt" else None
+    files = [] if (path / "config.yaml").exists() else sorted(path.glob("*.pt"))
+    return files[0] if len(files) == 1 else None
+
+
+def _dimensions(file: Path) -> dict[str, Any] | None:
+    """The checkpoint's `dims`; None where it is no checkpoint of Whisper's. Reads no weight."""
+    try:
+        found = torch.load(file, map_location="meta", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
+        return None
+    dimensions = found.get("dims") if isinstance(found, dict) else None
+    return dimensions if isinstance(dimensions, dict) and "model_state_dict" in found else None
+
+
+def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
+    """Loads the checkpoint; its weights become FP32. Raises UserError where it is none, or does not fit its own sizes."""
+    file = _checkpoint_file(folders["model"])
+    if file is None or _dimensions(file) is None:
+        name = folders["model"].name
+        raise UserError(
+            f"{name} is damaged or no Whisper checkpoint. Download it again, or choose another one.",
+            f"{name} 已损坏或不是 Whisper 检查点。请重新下载或选择其他模型。",
+        )
+    import whisper
+
+    torch.set_num_threads(threads)
+    try:
+        model = whisper.load_model(str(file), device=device)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{card.id} does not fit into the memory of {device}. Choose a smaller one, or --device cpu.",
+            f"{device} 的显存不足以加载 {card.id}。请选择更小的模型，或使用 --device cpu。",
+        ) from error
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{file.name}: the checkpoint does not fit its own dimensions ({type(error).__name__}). It was not loaded: "
+            "download it again.",
+            f"{file.name}：检查点与其自身的维度不符（{type(error).__name__}），未加载。请重新下载。",
+        ) from error
+    heads = whisper._ALIGNMENT_HEADS.get(file.stem)
+    if heads is not None:  # load_model knows them only by the name of a published model, not by its file
+        model.set_alignment_heads(heads)
+    return WhisperEngine(card, model.eval())
+
+
+class WhisperEngine:
+    """Whisper behind the app's seam: arrays in, its own segments with words and language out."""
+
+    def __init__(self, card: ModelCard, model: Any) -> None:
+        self._card, self._model = card, model
+        self.parts: dict[str, nn.Module] = {"encoder": model.encoder, "decoder": model.decoder}
+
+    def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
+        """The segments of each chunk. Silence, and text that loops or that nothing speaks for, is dropped."""
+        require(self._card, options)
+        return [self._chunk(samples, options) for samples in batch]
+
+    def _chunk(self, samples: np.ndarray, options: Options) -> list[Segment]:
+        if not samples.any():
+            return []
+        found = self._model.transcribe(
+            np.ascontiguousarray(samples), language=options.language, fp16=False, verbose=None,
+            task="translate" if options.translate else "transcribe", initial_prompt=options.prompt or None,
+            # A chunk begins after a pause: what was said before it helps little, and carries loops on.
+            condition_on_previous_text=False, word_timestamps=not options.translate,
+        )  # fmt: skip
+        seconds = len(samples) / SAMPLE_RATE
+        return [
+            segment
+            for s in found["segments"]
+            if (segment := _segment(s, seconds, found["language"])) is not None and _is_heard(s)
+        ]
+
+    def punctuate(self, words: Sequence[Word]) -> list[Segment]:
+        """Never asked: the model writes its own punctuation."""
+        raise NotImplementedError
+
+
+def _is_heard(segment: Mapping[str, Any]) -> bool:
+    """False for a loop that no temperature broke, and for text the model itself thinks unlikely to be speech."""
+    return segment["compression_ratio"] <= 2.4 and not (segment["no_speech_prob"] > 0.6 and segment["avg_logprob"] < -1)
+
+
+def _segment(found: Mapping[str, Any], seconds: float, language: str) -> Segment | None:
+    text = found["text"].strip()
+    if not any(c.isalnum() for c in text):
+        return None
+    words: list[Word] = []
+    for word in found.get("words", ()):
+        bare = word["word"].strip(_MARKS)
+        if bare:
+            start_s = min(max(float(word["start"]), words[-1].end_s if words else 0.0), seconds)
+            words.append(Word(start_s, min(max(float(word["end"]), start_s), seconds), bare))
+    start_s = words[0].start_s if words else min(float(found["start"]), seconds)
+    end_s = words[-1].end_s if words else min(max(float(found["end"]), start_s), seconds)
+    return Segment(start_s, end_s, text, tuple(words), None, language)
