@@ -179,6 +179,8 @@ class Engines:
         with self._loading:
             if found := self._find(key):  # another thread has loaded it in the meantime
                 return found
+            with self._lock:
+                self._evict(coming=card.size_mb * 1_000_000)  # before, or the two would be in memory at once
             loaded = load(card, precision, self.device, self.threads, self.hub_name, on_progress)
             if not loaded.check.passed and precision is not Precision.FP32:
                 raise UserError(
@@ -200,8 +202,8 @@ class Engines:
                 found.users += 1
             return found
 
-    def _evict(self) -> None:
-        while sum(x.precision.weight_bytes for x in self._resident.values()) > self.budget:
+    def _evict(self, coming: int = 0) -> None:
+        while sum(x.precision.weight_bytes for x in self._resident.values()) + coming > self.budget:
             idle = [k for k, x in self._resident.items() if x.users == 0]
             if not idle:
                 return

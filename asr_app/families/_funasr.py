@@ -134,7 +134,9 @@ def refuse_misfit(name: str, model: nn.Module, state: dict[str, torch.Tensor]) -
     Keys under a name the model has no child of (another training's extra head) only make a line in the log.
     """
     wanted = model.state_dict()
-    missing = [k for k in wanted if k not in state]
+    # Of tensors that are one in memory, as a table of tokens that is the head too, a checkpoint may have only one.
+    held = {wanted[k].data_ptr() for k in wanted if k in state}
+    missing = [k for k in wanted if k not in state and wanted[k].data_ptr() not in held]
     shapes = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
     children = {child for child, _ in model.named_children()}
     surplus = [k for k in state if k not in wanted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 from collections.abc import Sequence
@@ -17,28 +18,51 @@ _SENTENCE_END = re.compile(r"(?<=[。？！])\s*(?=\S)|(?<=[.?!])\s+(?=\S)")
 def sentences(text: str, words: Sequence[Word], start_s: float, end_s: float) -> list[Segment]:
     """The sentences of `text` in [start_s, end_s], each with those of `words` that it holds.
 
-    Letters tell which: number formatting may have rewritten some words, so it is shares of letters that are compared.
-    Without words, times are taken as proportional to letters.
+    Number formatting may have rewritten some words: those go with the word before them. Without words, times are taken
+    as proportional to letters.
     """
     pieces = [piece for piece in _SENTENCE_END.split(text.strip()) if piece]
     if not pieces:
         return []
-    ends = np.cumsum([max(1, letters(piece)) for piece in pieces])
-    shares = ends / ends[-1]
     if not words:
-        edges = [start_s, *(start_s + shares * (end_s - start_s)).tolist()]
+        ends = np.cumsum([max(1, len(_letters(piece))) for piece in pieces])
+        edges = [start_s, *(start_s + ends / ends[-1] * (end_s - start_s)).tolist()]
         return [Segment(a, b, piece) for piece, (a, b) in zip(pieces, itertools.pairwise(edges), strict=True)]
-    spoken = np.cumsum([max(1, letters(word.text)) for word in words])
-    # The first word that ends at or after the sentence does is its last; rounding must not push it to the next one.
-    last = np.searchsorted(spoken / spoken[-1], shares - 1e-9) + 1
+    held: list[list[Word]] = [[] for _ in pieces]
+    for word, piece in zip(words, _places(pieces, words), strict=True):
+        held[piece].append(word)
     found: list[Segment] = []
-    for piece, first, after in zip(pieces, [0, *last[:-1].tolist()], last.tolist(), strict=True):
-        own = tuple(words[first:after])
+    for text_of, own in zip(pieces, held, strict=True):
         before = found[-1].end_s if found else start_s
-        found.append(Segment(own[0].start_s if own else before, own[-1].end_s if own else before, piece, own))
+        found.append(
+            Segment(own[0].start_s if own else before, own[-1].end_s if own else before, text_of, tuple(own))
+        )  # fmt: skip
     return found
 
 
-def letters(text: str) -> int:
-    """Letters and digits of any script in `text`."""
-    return sum(character.isalnum() for character in text)
+def _places(pieces: Sequence[str], words: Sequence[Word]) -> list[int]:
+    """For each word the index of the piece that holds it, never falling."""
+    written = [(letter, i) for i, piece in enumerate(pieces) for letter in _letters(piece)]
+    spoken = [(letter, i) for i, word in enumerate(words) for letter in _letters(word.text)]
+    found: list[int | None] = [None] * len(words)
+    matcher = difflib.SequenceMatcher(None, [a for a, _ in written], [b for b, _ in spoken], autojunk=False)
+    for match in matcher.get_matching_blocks():
+        for step in range(match.size):
+            word = spoken[match.b + step][1]
+            if found[word] is None:
+                found[word] = written[match.a + step][1]
+    places, last = [], 0
+    for place in found:
+        last = max(last, place or 0)
+        places.append(last)
+    return places
+
+
+def _letters(text: str) -> str:
+    """The letters and digits of any script in `text`, in lower case."""
+    return "".join(character for character in text.lower() if character.isalnum())
+
+
+def has_words(text: str) -> bool:
+    """Whether anything in `text` could be spoken."""
+    return bool(_letters(text))

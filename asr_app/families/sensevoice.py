@@ -22,7 +22,7 @@ from asr_app.families._funasr import (
     model_class,
     weighted_parts,
 )
-from asr_app.families._sentences import letters, sentences
+from asr_app.families._sentences import has_words, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
@@ -107,7 +107,7 @@ class SenseVoiceEngine:
         if not results:
             return []
         language, tags, text = split_tags(results[0]["text"])
-        if not letters(text):
+        if not has_words(text):
             return []
         words = _timed(results[0].get("words") or [], results[0].get("timestamp") or [], seconds)
         found = sentences(text, words, 0.0, seconds)
@@ -130,7 +130,7 @@ def _timed(words: Sequence[str], timestamps: Sequence[Sequence[int]], seconds: f
     """Words with their times (ms in, seconds out), without the marks that stand among them."""
     found: list[Word] = []
     for word, (start, end) in zip(words, timestamps, strict=False):
-        if letters(word):
+        if has_words(word):
             start_s = min(max(start / 1000, found[-1].end_s if found else 0.0), seconds)
             found.append(Word(start_s, min(max(end / 1000, start_s), seconds), word))
     return tuple(found)

@@ -1,0 +1,139 @@
+"""Fun-ASR-Nano: SenseVoice's encoder, an adaptor and a Qwen3 language model that writes the text, through FunASR.
+
+Source: https://github.com/FunAudioLLM/Fun-ASR; An et al., "Fun-ASR Technical Report", 2025 (arXiv 2509.12508).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
+from asr_app.families._funasr import (
+    FSMN_VAD,
+    checkpoint_mb,
+    load_auto_model,
+    long_enough,
+    model_class,
+    weighted_parts,
+)
+from asr_app.families._sentences import has_words, sentences
+from asr_app.families.base import Engine, require
+from asr_app.precision.enum import Precision
+from asr_app.precision.recipes import rows
+
+NAME = "fun-asr-nano"
+ROLES = ("model", "vad")
+# Decoding reads every weight of the language model for every token, so there bits pay; the encoder runs once a chunk
+# and stays FP32, as its makers run it. The head is the table of tokens, and stays high with it.
+RECIPES = rows(("llm",), keep_high=("lm_head", "model.embed_tokens"))
+_CLASSES = ("FunASRNano",)
+# No FP16: the language model overflows in it and writes "!!!!" (modelscope/FunASR#3597).
+_PRECISIONS = (Precision.FP32, Precision.BF16, Precision.INT8)
+_CAPABILITIES = frozenset({"language", "itn", "hotwords", "punctuation"})
+
+# The names its training used for the languages, by code.
+_NAMES = {
+    "zh": "中文", "en": "英文", "yue": "粤语", "ja": "日文", "ko": "韩文", "vi": "越南语", "id": "印尼语", "th": "泰语",
+    "ms": "马来语", "fil": "菲律宾语", "ar": "阿拉伯语", "hi": "印地语", "bg": "保加利亚语", "hr": "克罗地亚语",
+    "cs": "捷克语", "da": "丹麦语", "nl": "荷兰语", "et": "爱沙尼亚语", "fi": "芬兰语", "el": "希腊语", "hu": "匈牙利语",
+    "ga": "爱尔兰语", "lv": "拉脱维亚语", "lt": "立陶宛语", "mt": "马耳他语", "pl": "波兰语", "pt": "葡萄牙语",
+    "ro": "罗马尼亚语", "sk": "斯洛伐克语", "sl": "斯洛文尼亚语", "sv": "瑞典语",
+}  # fmt: skip
+
+
+def _card(identifier: str, repository: str, title: str, languages: tuple[str, ...]) -> ModelCard:
+    return ModelCard(
+        id=identifier,
+        family=NAME,
+        title=title,
+        sources={"model": Source(repository, "master", repository), "vad": FSMN_VAD},
+        size_mb=1990,
+        languages=languages,
+        licence="Apache-2.0",
+        max_chunk_s=20.0,
+        precisions=_PRECISIONS,
+        capabilities=_CAPABILITIES,
+        vad="fsmn",
+    )
+
+
+CARDS = (
+    _card(
+        "fun-asr-mlt-nano", "FunAudioLLM/Fun-ASR-MLT-Nano-2512", "Fun-ASR-MLT-Nano-2512 (31 languages)", tuple(_NAMES)
+    ),
+    _card("fun-asr-nano", "FunAudioLLM/Fun-ASR-Nano-2512", "Fun-ASR-Nano-2512 (zh, en, ja)", ("zh", "en", "ja")),
+)
+
+_TOKENS_A_SECOND = 12  # far more than anybody says: where a loop must end
+
+
+def recognises(folder: Path) -> bool:
+    """Whether `folder` holds a model of this family."""
+    return model_class(folder) in _CLASSES
+
+
+def card_of(folder: Path) -> ModelCard:
+    """The card of a local folder: what its files say, with the family's defaults for the rest."""
+    return ModelCard(
+        id=folder.name,
+        family=NAME,
+        title=folder.name,
+        sources={},
+        size_mb=checkpoint_mb(folder),
+        languages=tuple(_NAMES),
+        licence="",
+        max_chunk_s=20.0,
+        precisions=_PRECISIONS,
+        capabilities=_CAPABILITIES,
+        vad="fsmn" if (folder / "vad").is_dir() else "silero",
+        directory=str(folder),
+    )
+
+
+def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
+    """Loads encoder, adaptor and language model. Raises UserError if the folder does not fit."""
+    return FunAsrNanoEngine(card, load_auto_model(folders["model"], _CLASSES, device, threads))
+
+
+class FunAsrNanoEngine:
+    """AutoModel behind the app's seam: arrays in, sentences out, with times that come from the chunk's length.
+
+    The published weights have no head that could time words, so none are given.
+    """
+
+    def __init__(self, card: ModelCard, auto: Any) -> None:
+        self._card, self._auto = card, auto
+        self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
+        language_model = self.parts["llm"]
+        # FunASR casts it anew at every request, which would undo what precision has stored.
+        language_model.to = lambda *_, **__: language_model  # type: ignore[method-assign]
+
+    def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
+        """Sentences of each chunk."""
+        require(self._card, options)
+        return [self._chunk(samples, options) for samples in batch]
+
+    def _chunk(self, samples: np.ndarray, options: Options) -> list[Segment]:
+        if not samples.any():
+            return []
+        seconds = len(samples) / SAMPLE_RATE
+        asked: dict[str, Any] = {"language": _NAMES[options.language]} if options.language else {}
+        results = self._auto.generate(
+            input=[torch.from_numpy(np.array(long_enough(samples)))], cache={}, batch_size=1,
+            # What the prompt marks with <| |> must not come from a user.
+            hotwords=[w.replace("<|", "").replace("|>", "") for w in options.hotwords],
+            itn=options.itn is not False, max_length=32 + int(_TOKENS_A_SECOND * seconds),
+            llm_kwargs={"do_sample": False}, **asked,
+        )  # fmt: skip
+        text = results[0]["text"].strip() if results else ""
+        return sentences(text, (), 0.0, seconds) if has_words(text) else []
+
+    def punctuate(self, words: Sequence[Word]) -> list[Segment]:
+        """Never asked: the model writes its own punctuation."""
+        raise NotImplementedError

@@ -1,0 +1,107 @@
+"""Fun-ASR-Nano: a folder in its format, encoder, adaptor and a small Qwen3, with weights nobody trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import EXAMPLE
+
+from asr_app import catalog, hub, pipeline
+from asr_app.audio import Limits
+from asr_app.datatypes import Options
+from asr_app.demo import paraformer as demo
+from asr_app.engines import load
+from asr_app.errors import UserError
+from asr_app.precision import Precision, refusal, report
+
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    from funasr import AutoModel
+    from tokenizers import Tokenizer, decoders, models
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import PreTrainedTokenizerFast, Qwen3Config
+
+    folder = tmp_path_factory.mktemp("nano")
+    language_model = folder / "Qwen3-0.6B"
+    language_model.mkdir()
+    letters = {symbol: i for i, symbol in enumerate(sorted(ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=letters, merges=[]))
+    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>", "<think>", "</think>"],
+    )  # fmt: skip
+    fast.save_pretrained(language_model)
+    qwen = Qwen3Config(
+        vocab_size=len(fast), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=2048, tie_word_embeddings=True,
+        eos_token_id=fast.eos_token_id, pad_token_id=fast.pad_token_id, bos_token_id=None,
+    )  # fmt: skip
+    qwen.architectures = ["Qwen3ForCausalLM"]
+    qwen.save_pretrained(language_model)
+    parts = demo.config()
+    config = dict(
+        model="FunASRNano", model_conf={}, audio_encoder="SenseVoiceEncoderSmall",
+        audio_encoder_conf=parts["encoder_conf"] | dict(tp_blocks=1, num_blocks=2, freeze=False),
+        llm="Qwen3-0.6b", llm_conf=dict(hub="hf", freeze=False, llm_dtype="fp32", init_param_path=None, use_lora=False),
+        audio_adaptor="Transformer",
+        audio_adaptor_conf=dict(
+            downsample_rate=1, use_low_frame_rate=True, ffn_dim=128, llm_dim=64, encoder_dim=demo.DIM, n_layer=1,
+            freeze=False,
+        ),
+        frontend="WavFrontend", frontend_conf=parts["frontend_conf"] | dict(cmvn_file=None),
+        tokenizer="HuggingfaceTokenizer", tokenizer_conf=dict(init_param_path=None), dataset_conf=dict(do_think=False),
+    )  # fmt: skip
+    paths = {"init_param": "model.pt", "config": "config.yaml", "llm_conf": {"init_param_path": "Qwen3-0.6B"}}
+    paths["tokenizer_conf"] = {"init_param_path": "Qwen3-0.6B"}
+    told = {"framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"}}
+    (folder / "configuration.json").write_text(json.dumps(told | {"file_path_metas": paths}))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save({}, folder / "model.pt")
+    torch.manual_seed(0)
+    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=1)
+    torch.save(model.state_dict(), folder / "model.pt")
+    return folder
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16, Precision.INT8], ids=lambda p: p.value)
+def test_it_runs_at_each_precision_and_holds_it_after_two_requests(folder, precision):
+    loaded = load(catalog.find(str(folder)), precision, "cpu", 1, hub.HUBS[0])
+    for options in (Options(), Options(("你好",), "yue", itn=False)):
+        pipeline.transcribe(EXAMPLE / "english-home.flac", loaded, options, Limits())
+    assert report(loaded.engine.parts, precision) == loaded.precision  # FunASR casts it at every request
+    parts = {p.name: p for p in loaded.precision.parts}
+    assert parts["llm"].label.startswith(precision.label)
+    assert set(parts["audio_encoder"].stored) == {"FP32"}
+
+
+def test_fp16_is_refused_with_the_choices(folder):
+    card = catalog.find(str(folder))
+    problem = refusal(Precision.FP16, catalog.recipes(card), card.precisions, "cpu")
+    assert problem is not None
+    assert "fp32, bf16, int8" in problem.en
+
+
+def test_options_reach_the_prompt_and_text_becomes_sentences(folder, monkeypatch):
+    engine = load(catalog.find(str(folder)), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
+    prompts, model = [], engine._auto.model
+    whole = type(model).generate_chatml
+    monkeypatch.setattr(type(model), "generate_chatml", lambda self, p, d: prompts.append(p) or whole(self, p, d))
+    sound = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
+    engine.transcribe([sound], Options(("通义<|endofspeech|>",), "zh", itn=False))
+    assert "热词列表：[通义endofspeech]" in prompts[0]
+    assert "语音转写成中文，不进行文本规整" in prompts[0]
+    monkeypatch.setattr(engine._auto, "generate", lambda **_: [{"text": "今天很好。明天呢？"}])
+    first, second = engine.transcribe([sound], Options())[0]
+    assert (first.text, second.text, second.end_s) == ("今天很好。", "明天呢？", 2.0)
+    assert engine.transcribe([np.zeros(16_000, np.float32)], Options()) == [[]]
+    with pytest.raises(UserError, match="has no option translate"):
+        engine.transcribe([sound], Options(translate=True))

@@ -1,0 +1,136 @@
+"""SenseVoice: what its tags become, and a folder in its format with weights nobody trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+import torch
+import yaml
+from conftest import EXAMPLE
+
+from asr_app import catalog, hub, pipeline
+from asr_app.audio import Limits
+from asr_app.datatypes import Options, Word
+from asr_app.demo import paraformer as demo
+from asr_app.engines import load
+from asr_app.errors import UserError
+from asr_app.families._sentences import sentences
+from asr_app.families.sensevoice import split_tags
+from asr_app.precision import Precision, report
+
+TAGS = [
+    "<|zh|>",
+    "<|en|>",
+    "<|yue|>",
+    "<|ja|>",
+    "<|ko|>",
+    "<|nospeech|>",
+    "<|HAPPY|>",
+    "<|SAD|>",
+    "<|ANGRY|>",
+    "<|NEUTRAL|>",
+    "<|EMO_UNKNOWN|>",
+    "<|BGM|>",
+    "<|Speech|>",
+    "<|Applause|>",
+    "<|Laughter|>",
+    "<|Event_UNK|>",
+    "<|withitn|>",
+    "<|woitn|>",
+]
+
+
+def test_tags_become_labels_and_leave_the_text():
+    assert split_tags("<|en|><|HAPPY|><|BGM|><|withitn|>Hello there.") == ("en", ("happy", "bgm"), "Hello there.")
+    assert split_tags("<|zh|><|NEUTRAL|><|Speech|><|woitn|>你好") == ("zh", ("neutral",), "你好")
+    assert split_tags("<|nospeech|><|EMO_UNKNOWN|><|Event_UNK|><|woitn|>") == (None, (), "")
+    assert split_tags("<|ko|><|SAD|><|Speech|><|withitn|>a <|SAD|> b") == ("ko", ("sad",), "a b")
+
+
+def test_sentences_take_the_words_they_hold():
+    words = [Word(i, i + 0.5, w) for i, w in enumerate(["hello", "there", "it", "is", "nine"])]
+    first, second = sentences("Hello there. It is 9.5!", words[:], 0.0, 6.0)
+    assert (first.text, second.text) == ("Hello there.", "It is 9.5!")
+    assert [w.text for w in first.words] == ["hello", "there"]
+    assert (first.start_s, first.end_s, second.start_s, second.end_s) == (0, 1.5, 2, 4.5)
+
+
+def test_sentences_without_words_share_the_time_by_letters():
+    found = sentences("一二三四。五六？", (), 1.0, 7.0)
+    assert [(s.start_s, s.end_s, s.text) for s in found] == [(1.0, 5.0, "一二三四。"), (5.0, 7.0, "五六？")]
+    assert sentences(" ", (), 0, 1) == []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A directory such as the hubs publish: a real sentencepiece model, the real architecture, random weights."""
+    from funasr import AutoModel
+
+    folder = tmp_path_factory.mktemp("sensevoice")
+    corpus = folder / "corpus.txt"
+    corpus.write_text(
+        "你好今天天气怎么样\nthe quick brown fox jumps over the lazy dog\n，。？！\n" * 40, encoding="utf-8"
+    )
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus), model_prefix=str(folder / "bpe"), vocab_size=160, model_type="bpe", character_coverage=1.0,
+        user_defined_symbols=TAGS, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, minloglevel=2, hard_vocab_limit=False,
+    )  # fmt: skip
+    encoder = demo.config()["encoder_conf"] | dict(tp_blocks=1, num_blocks=2)
+    config = dict(
+        model="SenseVoiceSmall", model_conf=dict(length_normalized_loss=True, sos=1, eos=2, ignore_id=-1),
+        encoder="SenseVoiceEncoderSmall", encoder_conf=encoder, tokenizer="SentencepiecesTokenizer",
+        tokenizer_conf=dict(bpemodel=None, unk_symbol="<unk>", split_with_space=True),
+        frontend="WavFrontend", frontend_conf=demo.config()["frontend_conf"] | dict(cmvn_file=None),
+    )  # fmt: skip
+    paths = {"init_param": "model.pt", "config": "config.yaml", "tokenizer_conf": {"bpemodel": "bpe.model"}}
+    paths["frontend_conf"] = {"cmvn_file": "am.mvn"}
+    told = {"framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"}}
+    (folder / "configuration.json").write_text(json.dumps(told | {"file_path_metas": paths}))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    demo.write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
+    torch.save({}, folder / "model.pt")
+    torch.manual_seed(0)
+    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=1)
+    torch.save(model.state_dict(), folder / "model.pt")
+    return folder
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("precision", list(Precision), ids=lambda p: p.value)
+def test_it_runs_at_each_precision_and_holds_it(folder, precision):
+    loaded = load(catalog.find(str(folder)), precision, "cpu", 1, hub.HUBS[0])
+    for options in (Options(), Options(language="en", itn=False)):
+        found = pipeline.transcribe(EXAMPLE / "english-home.flac", loaded, options, Limits())
+        assert "<|" not in found.text
+        times = [t for s in found.segments for w in s.words for t in (w.start_s, w.end_s)]
+        assert times == sorted(times)
+    assert report(loaded.engine.parts, precision) == loaded.precision
+    encoder = next(p for p in loaded.precision.parts if p.name == "encoder")
+    assert max(encoder.stored, key=lambda k: encoder.stored[k]) == precision.label
+    assert {p.name for p in loaded.precision.parts} == {"encoder", "ctc", "embed"}
+
+
+@pytest.mark.models
+def test_what_the_model_says_becomes_tagged_sentences(folder, monkeypatch):
+    engine = load(catalog.find(str(folder)), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
+    asked = {}
+
+    def answer(**options):
+        asked.update(options)
+        text = "<|en|><|HAPPY|><|Laughter|><|withitn|>Good morning. How are you?"
+        words = ["Good", "morning", ".", "How", "are", "you", "?"]
+        return [{"text": text, "words": words, "timestamp": [[i * 100, i * 100 + 90] for i in range(7)]}]
+
+    monkeypatch.setattr(engine._auto, "generate", answer)
+    sound = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    first, second = engine.transcribe([sound], Options(language="ja", itn=False))[0]
+    assert (first.text, first.language, first.tags) == ("Good morning.", "en", ("happy", "laughter"))
+    assert (second.start_s, second.end_s) == (0.3, 0.59)
+    assert (asked["language"], asked["use_itn"]) == ("ja", False)
+    assert engine.transcribe([np.zeros(16_000, np.float32)], Options()) == [[]]
+    with pytest.raises(UserError, match="does not know the language 'fr'"):
+        engine.transcribe([sound], Options(language="fr"))

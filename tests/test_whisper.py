@@ -1,0 +1,124 @@
+"""Whisper's file format and sizes, with weights nobody trained: what loads the published models loads this one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import EXAMPLE
+
+from asr_app import catalog, hub, pipeline
+from asr_app.audio import Limits
+from asr_app.datatypes import Options
+from asr_app.engines import load
+from asr_app.errors import UserError
+from asr_app.families import whisper as family
+from asr_app.precision import Precision, report
+
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """The smallest multilingual Whisper, as OpenAI stores one: dims, and weights in FP16."""
+    from whisper.model import ModelDimensions, Whisper
+
+    dims = ModelDimensions(
+        n_mels=80, n_audio_ctx=1500, n_audio_state=128, n_audio_head=2, n_audio_layer=2,
+        n_vocab=51865, n_text_ctx=448, n_text_state=128, n_text_head=2, n_text_layer=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Whisper(dims)
+    # The end of the text is always the likeliest next token: what random weights would say takes minutes to decode.
+    with torch.no_grad():
+        model.decoder.ln.weight.zero_()
+        model.decoder.ln.bias.copy_(
+            20 * torch.nn.functional.normalize(model.decoder.token_embedding.weight[50257], dim=0)
+        )
+    path = tmp_path_factory.mktemp("whisper") / "small-one.pt"
+    torch.save({"dims": dims.__dict__, "model_state_dict": {k: v.half() for k, v in model.state_dict().items()}}, path)
+    return path
+
+
+def test_the_cards_are_openais():
+    import whisper
+    from whisper.tokenizer import LANGUAGES
+
+    assert tuple(LANGUAGES) == family._LANGUAGES
+    for card in family.CARDS:
+        assert whisper._MODELS[card.id.removeprefix("whisper-")] == card.sources["model"].url
+
+
+@pytest.mark.parametrize("precision", list(Precision), ids=lambda p: p.value)
+def test_it_runs_at_each_precision_and_holds_it(checkpoint, precision):
+    card = catalog.find(str(checkpoint))
+    assert len(card.languages) == 99
+    # Not through Engines.use: random weights say anything, and may fail the self-check.
+    loaded = load(card, precision, "cpu", 1, hub.HUBS[0])
+    for _ in range(2):
+        pipeline.transcribe(EXAMPLE / "english-home.flac", loaded, Options(language="en"), Limits())
+    assert report(loaded.engine.parts, precision) == loaded.precision  # nothing was cast back on the way
+    encoder, decoder = loaded.precision.parts
+    assert encoder.label.startswith(precision.label)
+    table = loaded.engine.parts["decoder"].token_embedding.weight
+    assert table.dtype is torch.float32
+    assert decoder.stored["FP32"] >= table.numel() * 4
+
+
+def test_what_is_decoded_becomes_segments_with_words(checkpoint, monkeypatch):
+    """Random weights give no text, so the library's answer is given here."""
+    engine = load(catalog.find(str(checkpoint)), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
+    asked = {}
+
+    def answer(_samples, **options):
+        asked.update(options)
+        heard = dict(start=0.0, end=2.0, compression_ratio=1.0, no_speech_prob=0.1, avg_logprob=-0.2)
+        words = [dict(word=" Hello,", start=0.1, end=0.5), dict(word=" world.", start=0.5, end=1.2)]
+        return {
+            "language": "en",
+            "segments": [
+                heard | dict(text=" Hello, world.", words=words),
+                heard | dict(text=" Thanks for watching!", words=[], no_speech_prob=0.9, avg_logprob=-1.5),
+                heard | dict(text=" no no no no no no", words=[], compression_ratio=9.0),
+                heard | dict(text=" ...", words=[]),
+            ],
+        }
+
+    monkeypatch.setattr(engine._model, "transcribe", answer)
+    noise = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
+    (only,) = engine.transcribe([noise], Options(prompt="Ada Lovelace"))[0]
+    assert (only.text, only.language) == ("Hello, world.", "en")
+    assert [w.text for w in only.words] == ["Hello", "world"]
+    assert asked["initial_prompt"] == "Ada Lovelace"
+    assert asked["task"] == "transcribe"
+    engine.transcribe([noise], Options(translate=True))
+    assert asked["task"] == "translate"
+    assert engine.transcribe([np.zeros(32_000, np.float32)], Options()) == [[]]
+
+
+def test_a_language_it_does_not_know_and_an_option_it_lacks_are_named(checkpoint):
+    engine = load(catalog.find(str(checkpoint)), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
+    sound = [np.ones(16_000, np.float32)]
+    with pytest.raises(UserError, match="does not know the language 'xx'"):
+        engine.transcribe(sound, Options(language="xx"))
+    with pytest.raises(UserError, match=r"has no option hotwords\. It has: language, prompt, translate"):
+        engine.transcribe(sound, Options(hotwords=("a",)))
+
+
+def test_half_a_file_and_a_foreign_one_are_refused(checkpoint, tmp_path):
+    half = tmp_path / "half.pt"
+    half.write_bytes(checkpoint.read_bytes()[:100_000])
+    with pytest.raises(UserError, match="no model of a known family"):
+        catalog.find(str(half))
+    card = dataclasses.replace(catalog.find(str(checkpoint)), directory=str(half))
+    with pytest.raises(UserError, match="damaged or no Whisper checkpoint"):
+        load(card, Precision.FP32, "cpu", 1, hub.HUBS[0])
+    misfit = tmp_path / "misfit.pt"
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["dims"]["n_audio_state"] = 64
+    torch.save(saved, misfit)
+    with pytest.raises(UserError, match="does not fit its own dimensions"):
+        load(catalog.find(str(misfit)), Precision.FP32, "cpu", 1, hub.HUBS[0])
