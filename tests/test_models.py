@@ -77,7 +77,7 @@ def test_marks_stand_where_the_sentences_end(engines, expected):
 
 def test_both_engines_stay_and_the_least_used_goes_when_memory_is_short(expected):
     card = catalog.find(catalog.DEFAULT)
-    engines = Engines("cpu", 1, hub.HUBS[0], budget=25_000_000)
+    engines = Engines("cpu", 1, hub.HUBS[0], budget=30_000_000)
     for precision in (Precision.FP32, Precision.INT8):
         with engines.use(card, precision):
             pass
