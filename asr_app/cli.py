@@ -48,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--translate", action="store_true", help="into English")
     transcribe.add_argument("--prompt", default="", help="a text that could have gone before: names, style")
     transcribe.set_defaults(run=_transcribe)
+    check = commands.add_parser("verify", help="run models at each precision; 1 where one does not hold")
+    check.add_argument("models", nargs="*", metavar="MODEL", help="default: those on this disk")
+    check.add_argument("--precision", action="append", help="may be repeated; default all the model has")
+    check.add_argument("--data", type=Path, metavar="FOLDER", help="recordings with references, beside the examples")
+    check.add_argument("--device", default="auto")
+    check.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
+    check.set_defaults(run=_verify)
     models = commands.add_parser("models", help="list the models and what they can do")
     models.add_argument("--json", action="store_true")
     models.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
@@ -137,6 +144,30 @@ def _write(path: Path, text: str) -> None:
             f"{path.name} cannot be written ({error.strerror}). Check the disk, or choose another --output.",
             f"无法写入 {path.name}（{error.strerror}）。请检查磁盘或换一个 --output。",
         ) from error
+
+
+def _verify(found: argparse.Namespace, _language: str) -> int:
+    from asr_app.engines import pick_device, usable_cores
+    from asr_app.verify import HEAD, examples, line, references, verify
+
+    cards = [catalog.find(name) for name in found.models]
+    if not cards:
+        cards = [card for card in catalog.CARDS.values() if hub.on_disk(card, found.hub)]
+    precisions = [Precision.parse(name) for name in found.precision] if found.precision else None
+    clips = examples() + (references(found.data) if found.data else [])
+    bar = tqdm(desc="download", unit="B", unit_scale=True, file=sys.stderr, disable=None, leave=False)
+
+    def downloading(done: int, total: int) -> None:
+        bar.total = total or None
+        bar.update(done - bar.n)
+
+    print(HEAD)
+    failed = False
+    for row in verify(cards, precisions, clips, pick_device(found.device), usable_cores(), found.hub, downloading):
+        print(line(row), flush=True)
+        failed |= not row.passed
+    bar.close()
+    return 1 if failed else 0
 
 
 def _models(found: argparse.Namespace, _language: str) -> int:

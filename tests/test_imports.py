@@ -19,7 +19,7 @@ FLOORS = [
     ["catalog"],
     ["engines"],
     ["pipeline"],
-    ["config"],
+    ["config", "verify"],
     ["journal"],
     ["jobs"],
     ["ui", "cli"],

@@ -287,3 +287,23 @@ def test_no_file_of_the_server_is_served_but_recordings(server):
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"{server}gradio_api/file={path}")
         assert error.value.code in (403, 404)
+
+
+def test_a_model_shows_what_it_is_and_what_it_can_be_asked(page):
+    page.wait_for_selector("#facts >> text=on this disk")
+    page.click("button:has-text('Advanced')")
+    page.wait_for_selector("#precision")
+    assert not page.is_visible("#spoken")
+    page.click("#model input")
+    page.click("[role=option]:has-text('SenseVoice')")
+    page.wait_for_selector("#facts >> text=downloaded on first use")
+    assert "emotion" in page.inner_text("#facts")
+    page.wait_for_selector("#itn")
+    page.click("#spoken input")
+    page.click("[role=option]:has-text('Cantonese (yue)')")
+    assert not page.is_visible("#hotwords")
+    page.click("#model input")
+    page.click("[role=option]:has-text('Demo Paraformer')")
+    page.wait_for_selector("#itn", state="hidden")
+    run(page, EXAMPLE / CLIP)  # what is out of sight does not count: Cantonese would be refused
+    page.wait_for_selector(".card")

@@ -10,14 +10,14 @@ from typing import Any
 
 import gradio as gr
 
-from asr_app import catalog
+from asr_app import catalog, hub
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import EXAMPLES, Engines
 from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision, choose
-from asr_app.ui import options
+from asr_app.ui import options, render
 from asr_app.ui.labels import Labels
 from asr_app.ui.options import OptionInputs
 from asr_app.ui.texts import LANGUAGES, t
@@ -35,6 +35,7 @@ class Inputs:
     upload_tab: gr.Tab
     microphone_tab: gr.Tab
     model: gr.Dropdown
+    facts: gr.HTML
     lite: gr.Checkbox
     evidence: gr.HTML
     precision: gr.Radio
@@ -61,6 +62,7 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
             )  # fmt: skip
     titles = [(c.title, key) for key, c in cards.items()]
     model = gr.Dropdown(titles, value=chosen, label=t("model", "en"), elem_id="model", filterable=False)
+    facts = gr.HTML(elem_id="facts")
     lite = gr.Checkbox(config.lite, label=t("lite", "en"), elem_id="lite")
     evidence = gr.HTML(elem_id="evidence")
     with labels(gr.Accordion(t("advanced", "en"), open=config.precision is not None), label="advanced"):
@@ -77,7 +79,7 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
     ):  # fmt: skip
         labels(component, label=key)
     return Inputs(
-        upload, examples, microphone, upload_tab, microphone_tab, model, lite, evidence, precision, asked, start, cancel
+        upload, examples, microphone, upload_tab, microphone_tab, model, facts, lite, evidence, precision, asked, start, cancel
     )  # fmt: skip
 
 
@@ -111,6 +113,7 @@ def connect(
         choices = precision_choices(LANGUAGES[label], cards[key])
         return [
             gr.update(choices=choices, value=_AS_SWITCHED),
+            render.facts(cards[key], hub.on_disk(cards[key], engines.hub_name), LANGUAGES[label]),
             *options.described(cards[key], LANGUAGES[label]),
         ]
 
@@ -121,7 +124,9 @@ def connect(
     inputs.cancel.click(lambda job: jobs.cancel(job) if job else None, job_id, None, **quiet)
     inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
     inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
-    inputs.model.input(describe, [inputs.model, language], [inputs.precision, *inputs.options.components], **quiet)
+    inputs.model.input(
+        describe, [inputs.model, language], [inputs.precision, inputs.facts, *inputs.options.components], **quiet
+    )
 
 
 def precision_choices(language: str, card: ModelCard) -> list[tuple[str, str]]:

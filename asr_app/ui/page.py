@@ -10,13 +10,13 @@ from typing import Any
 
 import gradio as gr
 
-from asr_app import catalog
+from asr_app import catalog, hub
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.jobs import Jobs
 from asr_app.ui import inputs as left
-from asr_app.ui import options
+from asr_app.ui import options, render
 from asr_app.ui import result as right
 from asr_app.ui.labels import Labels
 from asr_app.ui.texts import LANGUAGES, t
@@ -59,7 +59,8 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
                 choices=left.precision_choices(lang, cards[key]), value=picked, label=t("precision", lang),
                 info=t("precision_info", lang),
             )  # fmt: skip
-            return [title, precision, options.renamed(cards[key], lang), lang, *labels.updates(lang)]
+            facts = render.facts(cards[key], hub.on_disk(cards[key], engines.hub_name), lang)
+            return [title, precision, options.renamed(cards[key], lang), facts, lang, *labels.updates(lang)]
 
         def greet(kept: str, key: str, picked: str, request: gr.Request) -> list[Any]:
             """The language chosen before, else the browser's."""
@@ -69,7 +70,7 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
             key = engines.startup.model if engines.startup.error and engines.startup.model in cards else key
             return [label, key, *rename(label, key, picked)]
 
-        renamed = [head, inputs.precision, inputs.options.spoken, kept_language, *labels.components]
+        renamed = [head, inputs.precision, inputs.options.spoken, inputs.facts, kept_language, *labels.components]
         page.load(greet, [kept_language, inputs.model, inputs.precision], [language, inputs.model, *renamed], **_QUIET)
         language.input(rename, [language, inputs.model, inputs.precision], renamed, **_QUIET)
     return page

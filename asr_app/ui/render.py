@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from urllib.parse import quote
 
-from asr_app.datatypes import Segment, Transcript
+from asr_app.datatypes import ModelCard, Segment, Transcript
 from asr_app.engines import Loaded, Startup
 from asr_app.journal import Comparison, View
 from asr_app.precision import Precision
-from asr_app.ui.texts import t
+from asr_app.ui.texts import TEXTS, t
 
 _WORK = ("decode", "vad", "asr", "punctuation")
 _WAITS = ("queue", "load", "warmup")
@@ -66,6 +66,14 @@ def notice(startup: Startup, demo: bool, language: str) -> str:
     if demo:
         parts.append(f'<div class="notice">{t("demo", language)}</div>')
     return "".join(parts)
+
+
+def facts(card: ModelCard, here: bool, language: str) -> str:
+    """What the catalog says of a model before it is loaded: size, whether it must be downloaded, languages, licence."""
+    spoken = ", ".join(card.languages) if len(card.languages) <= 5 else t("languages", language, n=len(card.languages))
+    can = [t(f"can_{name}", language) for name in sorted(card.capabilities) if f"can_{name}" in TEXTS]
+    told = [megabytes(card.size_mb * 1e6), t("on_disk" if here else "to_download", language), spoken, *can]
+    return f'<p class="evidence">{escape(" · ".join([*told, *filter(None, [card.licence])]))}</p>'
 
 
 def evidence(compared: Comparison | None, lite: Precision, language: str) -> str:
