@@ -76,28 +76,36 @@ def chromium_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def open_page(chromium_path: str) -> Iterator[Callable]:
-    """`open_page(address, **options)` -> a fresh page; `microphone=PATH` plays that WAV into the microphone."""
+def playwright() -> Iterator:
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browsers = []
+    with sync_playwright() as started:
+        yield started
 
-        def open_(address: str, *, microphone: Path | None = None, **options):
-            flags = ["--no-sandbox", "--disable-gpu"]
-            if microphone:
-                flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-                flags += [f"--use-file-for-fake-audio-capture={microphone}%noloop"]
-            browser = playwright.chromium.launch(executable_path=chromium_path, args=flags)
-            browsers.append(browser)
-            options.setdefault("locale", "en-US")
-            context = browser.new_context(permissions=["microphone", "clipboard-read", "clipboard-write"], **options)
-            page = context.new_page()
-            page.set_default_timeout(60_000)
-            page.goto(address)
-            page.wait_for_selector("#transcribe")
-            return page
 
-        yield open_
-        for browser in browsers:
-            browser.close()
+@pytest.fixture
+def open_page(playwright, chromium_path: str) -> Iterator[Callable]:
+    """`open_page(address, **options)` -> a fresh page; `microphone=PATH` plays that WAV into the microphone.
+
+    Closed after the test: a page left open goes on asking its server for news.
+    """
+    browsers = []
+
+    def open_(address: str, *, microphone: Path | None = None, **options):
+        flags = ["--no-sandbox", "--disable-gpu"]
+        if microphone:
+            flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+            flags += [f"--use-file-for-fake-audio-capture={microphone}%noloop"]
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=flags)
+        browsers.append(browser)
+        options.setdefault("locale", "en-US")
+        context = browser.new_context(permissions=["microphone", "clipboard-read", "clipboard-write"], **options)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.wait_for_selector("#transcribe")
+        return page
+
+    yield open_
+    for browser in browsers:
+        browser.close()

@@ -112,14 +112,14 @@ def hour(engines, expected, tmp_path_factory) -> dict:
     """
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("hour")
     clips = [(want["text"], soundfile.read(EXAMPLE / name)[0]) for name, want in expected.items()]
-    clips += [(s.spoken, x) for s, x in evaluation_set(400, held_out_voices=False, seed=11)]
+    clips += [(s.spoken, x) for s, x in evaluation_set(200, held_out_voices=False, seed=11)]
     order, parts, seconds = [], [], 0.0
     while seconds < 3600:
-        order += rng.permutation(len(clips)).tolist()
-        for i in order[-len(clips) :]:
-            # Pauses from none to two seconds: some joints fall inside a chunk, some between two.
-            parts += [clips[i][1], np.zeros(int(rng.uniform(0, 2) * 16000))]
-            seconds += (len(parts[-1]) + len(parts[-2])) / 16000
+        i = int(rng.integers(len(clips)))
+        # Pauses from none to two seconds: some joints fall inside a chunk, some between two.
+        parts += [clips[i][1], np.zeros(int(rng.uniform(0, 2) * 16000))]
+        seconds += (len(parts[-1]) + len(parts[-2])) / 16000
+        order.append(i)
     path = folder / "hour.flac"
     soundfile.write(path, np.concatenate(parts), 16000)
     alone = []
