@@ -85,12 +85,7 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     output = _folder(found.output) if found.output else None
     paths = [Path(p) for p in found.paths]
     stems = Counter(p.stem for p in paths)
-    bar = tqdm(desc=card.id, unit="B", unit_scale=True, file=sys.stderr, disable=None, leave=False)
-
-    def downloading(done: int, total: int) -> None:
-        bar.total = total or None
-        bar.update(done - bar.n)
-
+    bar, downloading = _download_bar(card.id)
     options = Options(
         tuple(found.hotword), found.language, None if found.itn else False, found.translate, found.prompt
     )  # fmt: skip
@@ -112,6 +107,17 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
             else:
                 sys.stdout.write(text if text.endswith("\n") else text + "\n")
     return 2 if failed else 0
+
+
+def _download_bar(title: str) -> tuple[tqdm, hub.OnProgress]:
+    """A bar on stderr, where that is a terminal, and what moves it."""
+    bar = tqdm(desc=title, unit="B", unit_scale=True, file=sys.stderr, disable=None, leave=False)
+
+    def downloading(done: int, total: int) -> None:
+        bar.total = total or None
+        bar.update(done - bar.n)
+
+    return bar, downloading
 
 
 def _folder(name: str) -> Path:
@@ -155,12 +161,7 @@ def _verify(found: argparse.Namespace, _language: str) -> int:
         cards = [card for card in catalog.CARDS.values() if hub.on_disk(card, found.hub)]
     precisions = [Precision.parse(name) for name in found.precision] if found.precision else None
     clips = examples() + (references(found.data) if found.data else [])
-    bar = tqdm(desc="download", unit="B", unit_scale=True, file=sys.stderr, disable=None, leave=False)
-
-    def downloading(done: int, total: int) -> None:
-        bar.total = total or None
-        bar.update(done - bar.n)
-
+    bar, downloading = _download_bar("download")
     print(HEAD)
     failed = False
     for row in verify(cards, precisions, clips, pick_device(found.device), usable_cores(), found.hub, downloading):

@@ -31,15 +31,23 @@ def verified(path: Path, sha256: str) -> bool:
     """
     if not path.is_file():
         return False
-    mark = path.with_name(f".{path.name}.{sha256[:12]}")
+    mark = _mark(path, sha256)
     if mark.exists() and mark.stat().st_mtime >= path.stat().st_mtime:
         return True
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            return False
+    if _sha256(path) != sha256:
+        return False
     with contextlib.suppress(OSError):  # a cache that only others may write to is as good
         mark.touch()
     return True
+
+
+def _mark(path: Path, sha256: str) -> Path:
+    return path.with_name(f".{path.name}.{sha256[:12]}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(url: str, sha256: str, target: Path, on_progress: Callable[[int, int], None] | None) -> None:
@@ -61,8 +69,8 @@ def fetch(url: str, sha256: str, target: Path, on_progress: Callable[[int, int],
                     on_progress(done, total)
     if total and done < total:
         raise OSError(f"{done} of {total} bytes arrived")
-    if not verified(part, sha256):
+    if _sha256(part) != sha256:
         part.unlink()
         raise Damaged(url)
     part.replace(target)
-    verified(target, sha256)
+    _mark(target, sha256).touch()

@@ -19,8 +19,9 @@ import torch
 import yaml
 from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, Source
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Source
 from asr_app.errors import UserError
+from asr_app.precision.enum import Precision
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,29 @@ def model_class(folder: Path) -> str | None:
     return config.get("model") if isinstance(config, dict) else None
 
 
-def checkpoint_mb(folder: Path) -> int:
-    """The size of model.pt in MB; 0 if there is none."""
-    path = folder / "model.pt"
-    return round(path.stat().st_size / 1e6) if path.is_file() else 0
+def local_card(
+    folder: Path,
+    family: str,
+    languages: tuple[str, ...],
+    precisions: tuple[Precision, ...],
+    capabilities: frozenset[str],
+) -> ModelCard:
+    """The card of a local folder: what its files say, with the family's defaults for the rest."""
+    weights = folder / "model.pt"
+    return ModelCard(
+        id=folder.name,
+        family=family,
+        title=folder.name,
+        sources={},
+        size_mb=round(weights.stat().st_size / 1e6) if weights.is_file() else 0,
+        languages=languages,
+        licence="",
+        max_chunk_s=20.0,
+        precisions=precisions,
+        capabilities=capabilities,
+        vad="fsmn" if (folder / "vad").is_dir() else "silero",
+        directory=str(folder),
+    )
 
 
 def weighted_parts(model: nn.Module) -> dict[str, nn.Module]:

@@ -19,8 +19,8 @@ from torch import nn
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
-    checkpoint_mb,
     load_auto_model,
+    local_card,
     long_enough,
     model_class,
     weighted_parts,
@@ -110,20 +110,7 @@ def card_of(folder: Path) -> ModelCard:
         capabilities.discard("punctuation_model")
     if model_class(folder) == "SeacoParaformer":
         capabilities.add("hotwords")
-    return ModelCard(
-        id=folder.name,
-        family=NAME,
-        title=folder.name,
-        sources={},
-        size_mb=checkpoint_mb(folder),
-        languages=("zh", "en"),
-        licence="",
-        max_chunk_s=20.0,
-        precisions=_ALL,
-        capabilities=frozenset(capabilities),
-        vad="fsmn" if (folder / "vad").is_dir() else "silero",
-        directory=str(folder),
-    )
+    return local_card(folder, NAME, ("zh", "en"), _ALL, frozenset(capabilities))
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:

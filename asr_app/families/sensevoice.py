@@ -16,8 +16,8 @@ from torch import nn
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
-    checkpoint_mb,
     load_auto_model,
+    local_card,
     long_enough,
     model_class,
     weighted_parts,
@@ -63,20 +63,7 @@ def recognises(folder: Path) -> bool:
 
 def card_of(folder: Path) -> ModelCard:
     """The card of a local folder: what its files say, with the family's defaults for the rest."""
-    return ModelCard(
-        id=folder.name,
-        family=NAME,
-        title=folder.name,
-        sources={},
-        size_mb=checkpoint_mb(folder),
-        languages=_LANGUAGES,
-        licence="",
-        max_chunk_s=20.0,
-        precisions=_ALL,
-        capabilities=_CAPABILITIES,
-        vad="fsmn" if (folder / "vad").is_dir() else "silero",
-        directory=str(folder),
-    )
+    return local_card(folder, NAME, _LANGUAGES, _ALL, _CAPABILITIES)
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
