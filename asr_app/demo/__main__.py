@@ -19,7 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m asr_app.demo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="make a demo model; stopped, it goes on where it was")
-    train.add_argument("what", choices=("paraformer", "punctuation"))
+    train.add_argument("what", choices=("paraformer", "punctuation", "sensevoice", "whisper", "fun-asr"))
     train.add_argument("--steps", type=int, help="default: what the published weights took")
     train.add_argument("--work", type=Path, default=Path(platformdirs.user_cache_dir("asr_app")) / "demo")
     train.set_defaults(run=_train)
@@ -41,15 +41,27 @@ def main() -> int:
 
 
 def _train(found: argparse.Namespace) -> None:
+    published, paraformer = BUNDLED / f"demo-{found.what}", BUNDLED / "demo-paraformer"
     if found.what == "punctuation":
         from asr_app.demo import punctuation
 
-        right = punctuation.train(BUNDLED / "demo-punctuation", steps=found.steps)
-        print(f"{right:.2%} of the marks are right")
-        return
-    from asr_app.demo import paraformer
+        print(f"{punctuation.train(published, steps=found.steps):.2%} of the marks are right")
+    elif found.what == "paraformer":
+        from asr_app.demo.paraformer import train as train_paraformer
 
-    paraformer.train(BUNDLED / "demo-paraformer", found.work, steps=found.steps)
+        train_paraformer(published, found.work, steps=found.steps)
+    elif found.what == "sensevoice":
+        from asr_app.demo.sensevoice import train as train_sensevoice
+
+        train_sensevoice(published, paraformer, found.work, steps=found.steps)
+    elif found.what == "whisper":
+        from asr_app.demo.whisper import train as train_whisper
+
+        train_whisper(published, found.work, steps=found.steps)
+    else:
+        from asr_app.demo.fun_asr import train as train_fun_asr
+
+        train_fun_asr(published, paraformer, found.work, steps=found.steps)
 
 
 def _evaluate(found: argparse.Namespace) -> None:

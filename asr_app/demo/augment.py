@@ -8,6 +8,7 @@ Warping the mel axis moves formants as another vocal tract would (Jaitly & Hinto
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import soxr
@@ -18,6 +19,33 @@ from asr_app.datatypes import SAMPLE_RATE
 
 N_MELS = 80
 _WARPS = torch.linspace(0.82, 1.22, 41)
+
+
+@dataclass(frozen=True)
+class MelAxis:
+    """Where the bins of a mel filter bank lie: the centre of each, in hertz, rising."""
+
+    hertz: tuple[float, ...]
+
+    def bin(self, hertz: float) -> int:
+        """The first bin whose centre is not below `hertz`."""
+        return int(np.searchsorted(self.hertz, hertz))
+
+
+def _kaldi_axis() -> MelAxis:
+    low, top = (1127.0 * np.log1p(f / 700) for f in (20, SAMPLE_RATE / 2))
+    centres = low + (np.arange(N_MELS) + 1) * (top - low) / (N_MELS + 1)
+    return MelAxis(tuple((700 * np.expm1(centres / 1127.0)).tolist()))
+
+
+def _slaney_axis() -> MelAxis:
+    """Linear up to 1 kHz and logarithmic above (Slaney, "Auditory Toolbox", 1998), as librosa and Whisper have it."""
+    per_mel, step = 200 / 3, np.log(6.4) / 27
+    mel = np.linspace(0, 15 + np.log(8) / step, N_MELS + 2)[1:-1]
+    return MelAxis(tuple(np.where(mel < 15, mel * per_mel, 1000 * np.exp(step * (mel - 15))).tolist()))
+
+
+KALDI, SLANEY = _kaldi_axis(), _slaney_axis()
 
 
 def augment_samples(x: np.ndarray, r: np.random.Generator) -> np.ndarray:
@@ -55,12 +83,9 @@ def _telephone(x: np.ndarray, r: np.random.Generator) -> np.ndarray:
 
 
 @functools.cache
-def _warp_matrices() -> torch.Tensor:
+def _warp_matrices(axis: MelAxis) -> torch.Tensor:
     """`(len(_WARPS), 80, 80)`: column j of one holds the weights of the mel bins that land on bin j."""
-    top = 1127.0 * np.log1p(SAMPLE_RATE / 2 / 700)
-    low = 1127.0 * np.log1p(20 / 700)
-    centres = low + (np.arange(N_MELS) + 1) * (top - low) / (N_MELS + 1)
-    hertz = 700 * np.expm1(centres / 1127.0)
+    hertz = np.array(axis.hertz)
     matrices = []
     for factor in _WARPS.tolist():
         # Linear up to 4.8 kHz, then bent so that the upper edge stays where it is.
@@ -70,8 +95,7 @@ def _warp_matrices() -> torch.Tensor:
             hertz * factor,
             edge - (edge - knee) / (edge - knee / factor) * (edge - hertz),
         )
-        place = (1127.0 * np.log1p(bent / 700) - low) / (top - low) * (N_MELS + 1) - 1
-        place = np.clip(place, 0, N_MELS - 1)
+        place = np.interp(bent, hertz, np.arange(N_MELS))
         left = np.minimum(np.floor(place).astype(int), N_MELS - 2)
         matrix = np.zeros((N_MELS, N_MELS), np.float32)
         matrix[left, np.arange(N_MELS)] += 1 - (place - left)
@@ -88,7 +112,7 @@ def _curve(r: np.random.Generator, strength: float) -> torch.Tensor:
 
 
 def augment_features(
-    mel: torch.Tensor, noise: torch.Tensor, r: np.random.Generator, strength: float = 1.0
+    mel: torch.Tensor, noise: torch.Tensor, r: np.random.Generator, strength: float = 1.0, axis: MelAxis = KALDI
 ) -> torch.Tensor:
     """One utterance's log-mel `(t, 80)`, another `(t', 80)`; `noise` is a bank of log-mel noise `(n, 80)`.
 
@@ -98,15 +122,14 @@ def augment_features(
     mel = torch.nn.functional.interpolate(mel.t()[None], size=frames, mode="linear")[0].t()
     middle = len(_WARPS) // 2
     warp = middle + round(strength * float(r.uniform(-middle, middle)))
-    mel = mel @ _warp_matrices()[warp] + _curve(r, 0.8 * strength)
+    mel = mel @ _warp_matrices(axis)[warp] + _curve(r, 0.8 * strength)
     if r.random() < 0.2 * strength:
         # A narrow band: everything above 3.2-4.2 kHz (and at times below 300 Hz) falls away.
-        cut = int(r.integers(50, 58))
-        mel[:, cut:] -= r.uniform(4, 14)
+        mel[:, axis.bin(r.uniform(3200, 4200)) :] -= r.uniform(4, 14)
         if r.random() < 0.5:
-            mel[:, : int(r.integers(2, 8))] -= r.uniform(2, 6)
+            mel[:, : axis.bin(r.uniform(80, 320))] -= r.uniform(2, 6)
     if r.random() < 0.85:
-        mel = _add_noise(mel, noise, r, quietest_db=40, loudest_db=15 - 12 * strength)
+        mel = add_noise(mel, noise, r, quietest_db=40, loudest_db=15 - 12 * strength)
     # A floor as of 16-bit rounding or a quiet room, so that empty bins are not a mark of the synthesiser.
     mel = torch.logaddexp(mel, torch.tensor(float(r.uniform(-8, 2 + 6 * strength))) + 0.5 * torch.randn_like(mel))
     mel = mel + float(r.uniform(-3, 1))
@@ -121,7 +144,7 @@ def augment_features(
     return mel
 
 
-def _add_noise(
+def add_noise(
     mel: torch.Tensor, noise: torch.Tensor, r: np.random.Generator, *, quietest_db: float, loudest_db: float
 ) -> torch.Tensor:
     """Adds a stretch of the bank, coloured anew, so many dB below the speech (in power, as sounds add)."""

@@ -7,6 +7,7 @@ A corpus is a folder with `features.npy` (float16, every utterance's frames one 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import random
@@ -28,15 +29,20 @@ from asr_app.demo.vocabulary import EN_DIGITS, Sentence, draw, draw_english
 # a synthesiser's than one synthesiser's are from another's, so that training hears many more of them than the sets do.
 _SINGLE_DIGITS_HEARD, _SINGLE_DIGITS_ASKED = 0.2, 0.08
 
+WHISPER_SCALE = 2.0**30  # power of samples of 16 bits over that of samples in [-1, 1]
+Features = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True)
 class Utterance:
-    """A sentence in the corpus: `frames` of log-mel from frame `start` of its corpus."""
+    """A sentence in the corpus: `frames` of log-mel from frame `start` of the `part`-th of its arrays."""
 
     language: str
     text: str
     start: int
     frames: int
+    prosody: str = "neutral"
+    part: int = 0
 
     @property
     def tokens(self) -> list[str]:
@@ -45,12 +51,17 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Corpus:
-    features: np.ndarray  # float16 (frames, 80), memory-mapped
+    features: tuple[np.ndarray, ...]  # each float16 (frames, 80), memory-mapped
     utterances: list[Utterance]
 
     def mel(self, u: Utterance) -> torch.Tensor:
         """Natural-log mel energies, float32 `(u.frames, 80)`."""
-        return torch.from_numpy(self.features[u.start : u.start + u.frames].astype(np.float32))
+        return torch.from_numpy(self.features[u.part][u.start : u.start + u.frames].astype(np.float32))
+
+    def joined(self, other: Corpus) -> Corpus:
+        """Both as one."""
+        moved = [dataclasses.replace(u, part=u.part + len(self.features)) for u in other.utterances]
+        return Corpus(self.features + other.features, self.utterances + moved)
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
@@ -60,6 +71,16 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     frontend = WavFrontend(dither=0.0, lfr_m=1, lfr_n=1)
     features, _ = frontend(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))
     return features[0].numpy()
+
+
+def whisper_log_mel(samples: np.ndarray) -> np.ndarray:
+    """Whisper's filters on the scale of `log_mel` (natural log, samples of 16 bits), before its clamp and shift."""
+    from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
+
+    x = torch.from_numpy(samples.astype(np.float32))
+    spectrum = torch.stft(x, N_FFT, HOP_LENGTH, window=torch.hann_window(N_FFT), return_complex=True)
+    power = mel_filters("cpu", augment.N_MELS) @ spectrum[..., :-1].abs().square()
+    return (power.clamp(min=1e-10) * WHISPER_SCALE).log().T.contiguous().numpy()
 
 
 def sentences(
@@ -93,31 +114,49 @@ def training_sentences(count: int, seed: int) -> list[Sentence]:
     return [*any_language, *english]
 
 
-def _training_utterance(job: tuple[Sentence, int]) -> tuple[Sentence, np.ndarray]:
-    sentence, seed = job
+@dataclass(frozen=True)
+class _Job:
+    sentence: Sentence
+    prosody: str
+    features: Features
+    seed: int
+
+
+def _training_utterance(job: _Job) -> tuple[_Job, np.ndarray]:
     torch.set_num_threads(1)
-    voice = voices.draw_voice(random.Random(seed), sentence.language, held_out=False)
-    samples = augment.augment_samples(voices.speak(sentence.spoken, voice), np.random.default_rng(seed))
-    return sentence, log_mel(samples).astype(np.float16)
+    voice = voices.draw_voice(random.Random(job.seed), job.sentence.language, held_out=False, prosody=job.prosody)
+    samples = augment.augment_samples(voices.speak(job.sentence.spoken, voice), np.random.default_rng(job.seed))
+    return job, job.features(samples).astype(np.float16)
 
 
-def training_corpus(folder: Path, count: int, seed: int = 1) -> Corpus:
+def training_corpus(folder: Path, count: int, seed: int = 1, features: Features = log_mel) -> Corpus:
     """`count` augmented utterances of training texts in training voices; made in `folder` unless it is there."""
+    jobs = [(s, "neutral") for s in training_sentences(count, seed)]
+    return _made(folder, jobs, seed, features)
+
+
+def prosody_corpus(folder: Path, count: int, seed: int = 2) -> Corpus:
+    """`count` utterances said in the manners of `voices.PROSODY`, in turns; made in `folder` unless it is there."""
+    texts = sentences(count, seed, held_out=False, single_digits=0.0)
+    return _made(folder, list(zip(texts, itertools.cycle(voices.PROSODY), strict=False)), seed, log_mel)
+
+
+def _made(folder: Path, said: list[tuple[Sentence, str]], seed: int, features: Features) -> Corpus:
     index, store = folder / "index.jsonl", folder / "features.npy"
     if not index.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        jobs = [(s, seed * 10_000_000 + i) for i, s in enumerate(training_sentences(count, seed))]
+        jobs = [_Job(s, prosody, features, seed * 10_000_000 + i) for i, (s, prosody) in enumerate(said)]
         rows, blocks, start = [], [], 0
         with multiprocessing.get_context("spawn").Pool() as pool:
             made = pool.imap_unordered(_training_utterance, jobs, chunksize=64)
-            for sentence, mel in tqdm(made, total=count, desc="speech", file=sys.stderr):
-                rows.append(Utterance(sentence.language, sentence.text, start, len(mel)))
+            for job, mel in tqdm(made, total=len(jobs), desc="speech", file=sys.stderr):
+                rows.append(Utterance(job.sentence.language, job.sentence.text, start, len(mel), job.prosody))
                 blocks.append(mel)
                 start += len(mel)
         np.save(store, np.concatenate(blocks))
         index.write_text("".join(json.dumps(dataclasses.asdict(u)) + "\n" for u in rows), encoding="utf-8")
     utterances = [Utterance(**json.loads(line)) for line in index.read_text(encoding="utf-8").splitlines()]
-    return Corpus(np.load(store, mmap_mode="r"), utterances)
+    return Corpus((np.load(store, mmap_mode="r"),), utterances)
 
 
 def evaluation_set(count: int, *, held_out_voices: bool, seed: int = 7) -> Iterator[tuple[Sentence, np.ndarray]]:

@@ -10,11 +10,7 @@ Sources: Gao et al., "Paraformer", 2022 (arXiv 2206.08317); Shi et al., timestam
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +20,16 @@ import yaml
 from torch import nn
 
 from asr_app.demo.corpus import training_corpus
+from asr_app.demo.fit import Fit, Round
 from asr_app.demo.vocabulary import vocabulary
-from asr_app.demo.windows import LFR_STACK, LFR_STEP, Windows, noise_bank
+from asr_app.demo.windows import LFR_STACK, LFR_STEP, Windows, noise_bank, stack_frames
 
 DIM, HEADS, ENCODER_BLOCKS, DECODER_BLOCKS = 144, 4, 6, 3
 CORPUS_SIZE = 72_000
-WARMUP_STEPS, EMA = 400, 0.999
 CTC_WEIGHT = 0.3
 SPIKE_MARGIN = 0.15  # of a token: how far inside its stretch the frame must lie in which CTC spells it
 SINGLES_UNTIL = 1000  # steps of one utterance a window, before windows of several
 TIMESTAMP_EVERY = 8  # the second CIF, a BLSTM over three times the frames, learns enough from every eighth step
-
-
-@dataclass(frozen=True)
-class Round:
-    """`steps` in which the rate falls from `rate` along a cosine, on batches of `frames` of 10 ms.
-
-    Windows are disturbed by a strength drawn between the two of `strength`.
-    """
-
-    steps: int
-    rate: float
-    strength: tuple[float, float]
-    frames: int
 
 
 # Heavily disturbed speech first; then rounds that hear it nearly as it is spoken, too. (The published weights heard a
@@ -118,6 +101,14 @@ def write_normalisation(path: Path, mean: np.ndarray, deviation: np.ndarray) -> 
         f"<Nnet>\n<Splice> {n} {n}\n[ 0 ]\n<AddShift> {n} {n}\n<LearnRateCoef> 0 [ {shift} ]\n"
         f"<Rescale> {n} {n}\n<LearnRateCoef> 0 [ {scale} ]\n</Nnet>\n"
     )
+
+
+def read_normalisation(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is added to features and what they are then multiplied by, each `(560,)`: `write_normalisation` undone."""
+    lines = path.read_text().splitlines()
+    rows = [line.split("[")[1].split("]")[0].split() for line in lines if "LearnRateCoef" in line]
+    shift, scale = (torch.tensor([float(v) for v in row]) for row in rows)
+    return shift, scale
 
 
 def integrate_and_fire(hidden: torch.Tensor, alphas: torch.Tensor, tokens: int) -> torch.Tensor:
@@ -199,98 +190,41 @@ def training_loss(
     return loss, float(right)
 
 
-def _schedule(step: int) -> tuple[Round, float]:
-    """The round that `step` is in, and the learning rate."""
-    at = 0
-    while at < len(ROUNDS) - 1 and step >= ROUNDS[at].steps:
-        step -= ROUNDS[at].steps
-        at += 1
-    fall = 0.5 * (1 + math.cos(math.pi * min(1, step / ROUNDS[at].steps)))
-    return ROUNDS[at], ROUNDS[at].rate * min(1, (step + 1) / WARMUP_STEPS) * max(0.01, fall)
-
-
 def train(published: Path, work: Path, *, steps: int | None = None) -> None:
     """Trains in `work`, which keeps the corpus and, every 500 steps, what is needed to go on after a stop.
 
     The folder `published` is written at the end, so that a stop leaves the model that was there before.
     """
-    steps = steps or sum(r.steps for r in ROUNDS)
     folder, corpus_size = work / "demo-paraformer", CORPUS_SIZE
     corpus = training_corpus(work / f"corpus-{corpus_size}", corpus_size)
     noise = noise_bank()
     torch.manual_seed(0)
     model = build(folder)
     tokens = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
-    windows = Windows(corpus, noise, tokens, seed=5)
-    sample = torch.cat([windows.window(g)[0] for g in windows.groups()[:1500]])
-    mean, deviation = sample.mean(0), sample.std(0)
-    write_normalisation(folder / "am.mvn", mean.numpy(), deviation.numpy())
-
+    ids = {token: i for i, token in enumerate(tokens)}
     ctc = nn.Linear(DIM, len(tokens))
-    parameters = [*model.parameters(), *ctc.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=ROUNDS[0].rate, betas=(0.9, 0.98), weight_decay=1e-3)
-    average = {k: v.clone() for k, v in model.state_dict().items()}
-    state, step = work / "paraformer-state.pt", 0
-    if state.exists():
-        saved = torch.load(state)
-        model.load_state_dict(saved["model"])
-        ctc.load_state_dict(saved["ctc"])
-        optimiser.load_state_dict(saved["optimiser"])
-        average, step = saved["average"], saved["step"]
-        mean, deviation = saved["mean"], saved["deviation"]
-        write_normalisation(folder / "am.mvn", mean.numpy(), deviation.numpy())
-        windows = Windows(corpus, noise, tokens, seed=5 + step)
-    model.train()
-    for module in model.modules():
-        # Drawing dropout masks costs as much as the layers on a CPU, and a model this small underfits: the augmentation
-        # is regularisation enough.
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    began, first_step, smooth_loss, smooth_right = time.time(), step, 0.0, 0.0
-    windows.singles = step < SINGLES_UNTIL
+    fit = Fit({"model": model, "ctc": ctc}, ROUNDS, work / "paraformer-state.pt", steps)
+    windows = Windows(corpus, noise, seed=5 + fit.step)
+    if fit.step == 0:
+        sample = torch.cat([stack_frames(windows.window(g).mel) for g in windows.groups()[:1500]])
+        write_normalisation(folder / "am.mvn", sample.mean(0).numpy(), sample.std(0).numpy())
+    shift, scale = read_normalisation(folder / "am.mvn")
+    windows.singles = fit.step < SINGLES_UNTIL
     for batch in windows.batches():
-        if step >= steps:
+        if fit.done:
             break
-        windows.singles = step < SINGLES_UNTIL
-        now, rate = _schedule(step)
-        windows.strength, windows.batch_frames = now.strength, now.frames
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        speech = nn.utils.rnn.pad_sequence([(f - mean) / deviation for f, _ in batch], batch_first=True)
-        lengths = torch.tensor([len(f) for f, _ in batch])
+        windows.singles = fit.step < SINGLES_UNTIL
+        windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
+        features = [(stack_frames(w.mel) + shift) * scale for w in batch]
+        speech = nn.utils.rnn.pad_sequence(features, batch_first=True)
+        lengths = torch.tensor([len(f) for f in features])
+        spelled = [[ids[t] for u in w.utterances for t in u.tokens] for w in batch]
         text = nn.utils.rnn.pad_sequence(
-            [torch.tensor([*ids, model.eos]) for _, ids in batch], batch_first=True, padding_value=-1
+            [torch.tensor([*tokens_of, model.eos]) for tokens_of in spelled], batch_first=True, padding_value=-1
         )
-        loss, right = training_loss(model, ctc, speech, lengths, text, timestamps=step % TIMESTAMP_EVERY == 0)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 5.0)
-        optimiser.step()
-        step += 1
-        keep = min(EMA, step / (step + 10))
-        with torch.no_grad():
-            for k, v in model.state_dict().items():
-                if v.is_floating_point():
-                    average[k].lerp_(v, 1 - keep)
-        smooth_loss += (float(loss) - smooth_loss) * 0.02
-        smooth_right += (right - smooth_right) * 0.02
-        if step % 100 == 0:
-            pace = (time.time() - began) / (step - first_step)
-            print(
-                f"step {step}/{steps}  loss {smooth_loss:.3f}  right {smooth_right:.3f}  {pace:.2f} s/step  "
-                f"{pace * (steps - step) / 60:.0f} min left", file=sys.stderr, flush=True,
-            )  # fmt: skip
-        if step % 500 == 0 or step == steps:
-            saved = dict(
-                model=model.state_dict(),
-                ctc=ctc.state_dict(),
-                optimiser=optimiser.state_dict(),
-                average=average,
-                step=step,
-            )
-            torch.save(saved | dict(mean=mean, deviation=deviation), state.with_suffix(".part"))
-            state.with_suffix(".part").replace(state)
-    torch.save(average, folder / "model.pt")
+        timestamps = fit.step % TIMESTAMP_EVERY == 0
+        fit.descend(*training_loss(model, ctc, speech, lengths, text, timestamps=timestamps))
+    torch.save(fit.average["model"], folder / "model.pt")
     published.mkdir(parents=True, exist_ok=True)
     for name in ("config.yaml", "tokens.json", "seg_dict", "am.mvn", "model.pt"):
         shutil.copyfile(folder / name, published / name)

@@ -28,6 +28,10 @@ FLITE_SPEAKERS = {"train": ["kal", "kal16", "awb", "slt"], "held": ["rms"]}
 _UNNATURAL = {"whisper", "whisperf", "croak", "Demonic", "UniRobot", "anikaRobot", "Storm"} | {
     f"robosoft{i}" for i in ["", *range(2, 9)]
 }
+# Manners of speaking as rates (words a minute) and pitches (0-99) of espeak-ng. No feeling is in them: a fast high voice
+# and a slow low one are what a synthesiser can do that a model can learn to tell apart.
+PROSODY = {"happy": ((240.0, 300.0), (85, 99)), "sad": ((80.0, 100.0), (0, 8))}
+_NEUTRAL = ((120.0, 225.0), (15, 85))
 # espeak-ng reads 幺, the telephone's word for one, only under the character that shares its sound.
 _SAID_AS = str.maketrans({"幺": "妖"})
 
@@ -57,13 +61,14 @@ def espeak_variants() -> tuple[str, ...]:
     return tuple(sorted(n for n in names if n not in _UNNATURAL))
 
 
-def draw_voice(r: random.Random, language: str, held_out: bool) -> Voice:
+def draw_voice(r: random.Random, language: str, held_out: bool, prosody: str = "neutral") -> Voice:
     """A voice for one sentence; every eighth espeak-ng variant and one flite speaker are the held-out ones."""
-    if language == "en" and r.random() < 0.5:
+    if language == "en" and prosody == "neutral" and r.random() < 0.5:
         return Voice("flite", "en", r.choice(FLITE_SPEAKERS["held" if held_out else "train"]), r.uniform(0.75, 1.3))
     variants = [v for i, v in enumerate(espeak_variants()) if (i % 8 == 0) == held_out]
     base = "cmn" if language == "zh" else r.choice(ESPEAK_ACCENTS)
-    return Voice("espeak-ng", base, r.choice(variants), r.uniform(120, 225), r.randint(15, 85))
+    rates, pitches = PROSODY.get(prosody, _NEUTRAL)
+    return Voice("espeak-ng", base, r.choice(variants), r.uniform(*rates), r.randint(*pitches))
 
 
 def speak(text: str, voice: Voice) -> np.ndarray:

@@ -1,0 +1,250 @@
+"""Trains `demo-fun-asr`: Fun-ASR-Nano in miniature (4.6 M parameters), on the demo corpus.
+
+An audio encoder of SenseVoice's kind, an adaptor, and a small Qwen3 with a tokenizer of its own that is asked in the
+published model's words to write what it hears. The encoder is demo-paraformer's and stays as it is; the other two learn
+from nothing. They learn, too, what hotwords are for: of two spellings of a word that sound alike, to write the one that
+is asked for.
+
+The folder it writes is what FunASR's AutoModel loads, as it loads `FunAudioLLM/Fun-ASR-Nano-2512`.
+Source: An et al., "Fun-ASR Technical Report", 2025 (arXiv 2509.12508).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from asr_app.demo.corpus import training_corpus
+from asr_app.demo.fit import Fit, Round, in_half
+from asr_app.demo.paraformer import CORPUS_SIZE, DIM, ENCODER_BLOCKS, read_normalisation
+from asr_app.demo.paraformer import config as paraformer_config
+from asr_app.demo.vocabulary import Sentence, draw, draw_english, vocabulary
+from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
+from asr_app.demo.written import written
+
+LLM = "Qwen3-0.6B"  # the folder's name in the published model; this one is not that large
+LLM_DIM, LLM_LAYERS, LLM_HEADS, LLM_KV_HEADS, LLM_FFN = 192, 4, 4, 2, 512
+TOKENS = 1_400
+SINGLES_UNTIL = 1500  # steps of one utterance a window, before windows of several
+ROUNDS = (Round(4000, 1.5e-3, (0.0, 0.9), 5_000),)
+_LANGUAGES = {"zh": "中文", "en": "英文"}
+# Words that hotwords can have written in another way that sounds the same: brand names, as products have them.
+SPELLINGS = {
+    "light": "Lyte", "computer": "Komputer", "camera": "Kamera", "coffee": "Koffee", "phone": "Fone",
+    "灯": "登", "空调": "空条", "音响": "因响", "窗帘": "窗连", "电脑": "典脑",
+}  # fmt: skip
+_NOTHING_SAID = 0.05
+
+
+def _tokenizer(folder: Path) -> Any:
+    """A byte-level BPE of the vocabulary's sentences and the prompts, as Qwen's is one; written to `folder`."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    r = random.Random(0)
+    said = [draw(r) for _ in range(12_000)] + [draw_english(r) for _ in range(6_000)]
+    lines = [text for s in said for text in (s.text, written(s))]
+    lines += [prompt([word], language, itn) for word in SPELLINGS.values() for language in _LANGUAGES for itn in (0, 1)]
+    lines += ["You are a helpful assistant.", "system\n", "user\n", "assistant\n", "\n\n"] * 500
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\p{Han}|\p{N}"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+    bpe.train_from_iterator(
+        lines, trainers.BpeTrainer(vocab_size=TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                   special_tokens=special, show_progress=False),
+    )  # fmt: skip
+    pad, start, end, *think = special
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token=end, pad_token=pad, additional_special_tokens=[start, *think]
+    )
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def config() -> dict[str, Any]:
+    """config.yaml in the shape of the published model's, only smaller; every encoder frame goes to the language model."""
+    like = paraformer_config()
+    encoder = {k: v for k, v in like["encoder_conf"].items() if k != "input_layer"}
+    return dict(
+        model="FunASRNano",
+        model_conf={},
+        audio_encoder="SenseVoiceEncoderSmall",
+        audio_encoder_conf=dict(encoder, num_blocks=ENCODER_BLOCKS, tp_blocks=0, freeze=True),
+        llm="Qwen3-0.6b",
+        llm_conf=dict(hub="hf", freeze=False, llm_dtype="fp32", init_param_path=None, use_lora=False),
+        audio_adaptor="Transformer",
+        audio_adaptor_conf=dict(
+            downsample_rate=1, use_low_frame_rate=False, ffn_dim=256, llm_dim=LLM_DIM, encoder_dim=DIM, n_layer=2,
+            freeze=False,
+        ),
+        frontend="WavFrontend",
+        frontend_conf=dict(like["frontend_conf"], cmvn_file=None),
+        tokenizer="HuggingfaceTokenizer",
+        tokenizer_conf=dict(init_param_path=None),
+        dataset_conf=dict(do_think=False),
+    )  # fmt: skip
+
+
+def build(folder: Path, paraformer: Path) -> tuple[Any, Any]:
+    """Writes the folder with the encoder and the normalisation of `paraformer`, the rest fresh: module, tokenizer."""
+    from funasr import AutoModel
+    from transformers import AutoTokenizer, Qwen3Config
+
+    llm = folder / LLM
+    llm.mkdir(parents=True, exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(llm) if (llm / "tokenizer.json").exists() else _tokenizer(llm)
+    size = Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=LLM_DIM, intermediate_size=LLM_FFN, num_hidden_layers=LLM_LAYERS,
+        num_attention_heads=LLM_HEADS, num_key_value_heads=LLM_KV_HEADS, head_dim=LLM_DIM // LLM_HEADS,
+        max_position_embeddings=2048, tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
+    )  # fmt: skip
+    size.architectures = ["Qwen3ForCausalLM"]
+    size.save_pretrained(llm)
+    shutil.copyfile(paraformer / "am.mvn", folder / "am.mvn")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    metas = {
+        "init_param": "model.pt",
+        "config": "config.yaml",
+        "frontend_conf": {"cmvn_file": "am.mvn"},
+        "llm_conf": {"init_param_path": LLM},
+        "tokenizer_conf": {"init_param_path": LLM},
+    }
+    about = {"framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"}}
+    (folder / "configuration.json").write_text(json.dumps(about | {"file_path_metas": metas}, indent=2) + "\n")
+    torch.save({}, folder / "model.pt")
+    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
+    heard = torch.load(paraformer / "model.pt", weights_only=True)
+    encoder = {k.removeprefix("encoder."): v for k, v in heard.items() if k.startswith("encoder.")}
+    fresh = model.audio_encoder.load_state_dict(encoder, strict=False)
+    assert not fresh.unexpected_keys
+    assert set(fresh.missing_keys) == {"tp_norm.weight", "tp_norm.bias"}
+    return model, tokenizer
+
+
+def prompt(hotwords: list[str], language: str | None, itn: bool | int) -> str:
+    """What a user asks, in FunASR's words (`FunASRNano.get_prompt`)."""
+    from funasr.models.fun_asr_nano.model import FunASRNano
+
+    return FunASRNano.get_prompt(None, hotwords, _LANGUAGES[language] if language else None, bool(itn))
+
+
+class Dialogues:
+    """Windows as dialogues: what is asked, where the speech stands in it, and what is to be answered."""
+
+    def __init__(self, tokenizer: Any, noise: torch.Tensor, seed: int) -> None:
+        self._tokenizer, self._noise = tokenizer, noise
+        self._random = random.Random(seed)
+        self._words = [word for word in vocabulary() if len(word) > 1 or not word.isascii()]
+
+    def dialogue(self, window: Window) -> tuple[torch.Tensor, list[int], list[int], list[int]]:
+        """Stacked features `(t, 560)`, not yet normalised; ids before the speech, after it, and of the answer."""
+        r = self._random
+        mel, itn = window.mel, r.random() < 0.5
+        said = [Sentence(u.language, u.text) for u in window.utterances]
+        text = " ".join(written(s) if itn else s.text for s in said)
+        if r.random() < _NOTHING_SAID:
+            start = r.randrange(len(self._noise) - len(mel))
+            mel, text = self._noise[start : start + len(mel)] + r.uniform(-6, 2), ""
+        languages = {u.language for u in window.utterances}
+        language = languages.pop() if len(languages) == 1 and r.random() < 0.4 else None
+        hotwords, text = self._hotwords(text)
+        asked = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+        asked += prompt(hotwords, language, itn)
+        after = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+        encode = self._tokenizer.encode
+        return stack_frames(mel), encode(asked), encode(after), encode(f"{text}<|im_end|>")
+
+    def _hotwords(self, text: str) -> tuple[list[str], str]:
+        """A list, in most windows empty, and the text with the spellings it asks for."""
+        r = self._random
+        usual = [word for word in SPELLINGS if word in text]
+        if r.random() > (0.6 if usual else 0.12):
+            return [], text
+        hotwords = r.sample(self._words, r.randint(0, 3)) + r.sample(list(SPELLINGS.values()), r.choice([0, 0, 1]))
+        for word in usual:
+            if r.random() < 0.6:
+                hotwords.append(SPELLINGS[word])
+        for word in usual:
+            if SPELLINGS[word] in hotwords:
+                text = text.replace(word, SPELLINGS[word])
+        r.shuffle(hotwords)
+        return hotwords, text
+
+
+def training_loss(
+    model: Any, speech: torch.Tensor, lengths: torch.Tensor, asked: list[tuple[list[int], list[int], list[int]]]
+) -> tuple[torch.Tensor, float]:
+    """Cross entropy of the answers, and the share of their tokens right; as `FunASRNano.forward`, embeddings joined
+    instead of overwritten in place, and no logits where nothing is to be said.
+
+    `speech` is `(b, t, 560)` normalised features, `asked` the ids before the speech, after it, and of the answer.
+    """
+    with torch.no_grad():
+        encoded, lengths = model.encode(speech, lengths)
+    heard, lengths = model.audio_adaptor(encoded, lengths)
+    embed = model.llm.model.get_input_embeddings()
+    rows, targets = [], []
+    for i, (before, after, answer) in enumerate(asked):
+        row = torch.cat(
+            [embed(torch.tensor(before)), heard[i, : int(lengths[i])], embed(torch.tensor(after + answer[:-1]))]
+        )
+        rows.append(row)
+        targets.append(torch.tensor([-100] * (len(row) - len(answer)) + answer))
+    inputs = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    target = nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=-100)
+    # Padding follows what is causal: nothing that counts can see it, and no mask is needed.
+    hidden = model.llm.model(inputs_embeds=inputs, use_cache=False).last_hidden_state
+    told = target != -100
+    logits = model.llm.lm_head(hidden[told])
+    loss = nn.functional.cross_entropy(logits, target[told])
+    return loss, float((logits.argmax(-1) == target[told]).float().mean())
+
+
+def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
+    """Trains in `work`, which keeps corpus and state, and writes the folder `published` at the end.
+
+    `paraformer` is the folder of demo-paraformer.
+    """
+    folder = work / "demo-fun-asr"
+    corpus = training_corpus(work / f"corpus-{CORPUS_SIZE}", CORPUS_SIZE)
+    noise = noise_bank()
+    torch.manual_seed(0)
+    model, tokenizer = build(folder, paraformer)
+    shift, scale = read_normalisation(folder / "am.mvn")
+    fit = Fit({"llm": model.llm, "adaptor": model.audio_adaptor}, ROUNDS, work / "fun-asr-state.pt", steps)
+    dialogues = Dialogues(tokenizer, noise, seed=9 + fit.step)
+    windows = Windows(corpus, noise, seed=9 + fit.step)
+    windows.mixed = 0.3
+    windows.singles = fit.step < SINGLES_UNTIL
+    for batch in windows.batches():
+        if fit.done:
+            break
+        windows.singles = fit.step < SINGLES_UNTIL
+        windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
+        made = [dialogues.dialogue(window) for window in batch]
+        speech = nn.utils.rnn.pad_sequence([(f + shift) * scale for f, *_ in made], batch_first=True)
+        lengths = torch.tensor([len(f) for f, *_ in made])
+        fit.descend(*training_loss(model, speech, lengths, [(b, a, t) for _, b, a, t in made]))
+    state = model.state_dict()
+    for name, part in (("llm", "llm"), ("adaptor", "audio_adaptor")):
+        state |= {f"{part}.{k}": v for k, v in fit.average[name].items()}
+    del state["llm.lm_head.weight"]  # the table of tokens once more
+    torch.save(in_half(state), folder / "model.pt")
+    published.mkdir(parents=True, exist_ok=True)
+    for name in ("config.yaml", "configuration.json", "am.mvn", "model.pt"):
+        shutil.copyfile(folder / name, published / name)
+    shutil.copytree(folder / LLM, published / LLM, dirs_exist_ok=True)

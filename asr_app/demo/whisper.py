@@ -1,0 +1,246 @@
+"""Trains `demo-whisper`: OpenAI's Whisper in miniature, with its own multilingual tokenizer, on the demo corpus.
+
+The checkpoint is what `whisper.load_model` loads: `dims` and `model_state_dict`, in FP16 as the published ones are.
+Of the 51,865 tokens the demo vocabulary needs some two thousand; the rows of the others are zero. Training holds only
+the rows in use and counts the rest as one column of the softmax, log(how many) high: the same loss to the last digit.
+
+The encoder always sees 30 s at recognition. That costs ten times what an utterance costs, so training begins on short
+windows, whose positions are a slice of the 30 s, timestamps included, and ends on whole ones.
+
+Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv 2212.04356).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from asr_app.demo.augment import SLANEY, augment_features
+from asr_app.demo.corpus import WHISPER_SCALE, training_corpus, whisper_log_mel
+from asr_app.demo.fit import Fit, Round, in_half
+from asr_app.demo.translations import translation
+from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, draw_english
+from asr_app.demo.windows import Window, Windows, noise_bank
+
+CORPUS_SIZE = 40_000
+DIM, HEADS, AUDIO_LAYERS, TEXT_LAYERS = 112, 4, 5, 3
+VOCABULARY, AUDIO_FRAMES, TEXT_TOKENS = 51_865, 1500, 448
+SINGLES_UNTIL = 1000  # steps of one utterance a window, before windows of several
+CTC_WEIGHT = 0.3
+ROUNDS = (Round(5000, 2e-3, (0.1, 1.0), 8_000), Round(400, 5e-4, (0.0, 0.7), 12_000))
+_SHORT_FRAMES, _LONG_FRAMES = 900, 2900
+_NO_SPEECH, _TRANSLATED, _PROMPTED, _UNTIMED = 0.05, 0.4, 0.1, 0.15
+_IGNORED = -100
+
+
+class Tokens:
+    """The rows in use: token ids of Whisper's tokenizer and, back, their places among them."""
+
+    def __init__(self) -> None:
+        from whisper.tokenizer import get_tokenizer
+
+        self.tokenizer = get_tokenizer(multilingual=True, num_languages=99, language="en", task="transcribe")
+        r = random.Random(0)
+        said = [Sentence(language, text) for language, text in EVERYDAY]
+        said += [draw(r) for _ in range(20_000)] + [draw_english(r) for _ in range(8_000)]
+        used = {i for s in said for text in (s.text, translation(s)) if text for i in self._encode(s.language, text)}
+        used |= {i for s in said for i in self._encode("en", translation(s) or "")}
+        self.ids = sorted(used | set(range(self.tokenizer.eot, VOCABULARY)))
+        self.place = {token: i for i, token in enumerate(self.ids)}
+
+    def _encode(self, language: str, text: str) -> list[int]:
+        return self.tokenizer.encode(" " + text if language == "en" else text) if text else []
+
+    def text(self, language: str, text: str) -> list[int]:
+        """Places of the text's tokens; English begins with a space, as Whisper writes it."""
+        return [self.place[i] for i in self._encode(language, text)]
+
+    def special(self, name: str) -> int:
+        """The place of `<|name|>`."""
+        return self.place[self.tokenizer.special_tokens[f"<|{name}|>"]]
+
+    def time(self, seconds: float) -> int:
+        """The place of the timestamp nearest to `seconds`."""
+        return self.place[self.tokenizer.timestamp_begin + min(1500, round(seconds / 0.02))]
+
+
+def build(vocabulary: int) -> Any:
+    """The module with fresh weights."""
+    from whisper.model import ModelDimensions, Whisper
+
+    model = Whisper(
+        ModelDimensions(80, AUDIO_FRAMES, DIM, HEADS, AUDIO_LAYERS, vocabulary, TEXT_TOKENS, DIM, HEADS, TEXT_LAYERS)
+    )
+    nn.init.normal_(model.decoder.token_embedding.weight, std=0.05)
+    nn.init.normal_(model.decoder.positional_embedding, std=0.01)
+    return model
+
+
+def checkpoint(model: Any, state: dict[str, torch.Tensor], tokens: Tokens) -> dict[str, Any]:
+    """What OpenAI's `.pt` holds, every token with its row again."""
+    rows = state["decoder.token_embedding.weight"]
+    full = torch.zeros(VOCABULARY, DIM)
+    full[tokens.ids] = rows
+    dims = dataclasses.asdict(model.dims) | {"n_vocab": VOCABULARY}
+    return {"dims": dims, "model_state_dict": in_half(state | {"decoder.token_embedding.weight": full})}
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """`mel` `(t, 80)` as Whisper hears it, `first` its frame of 20 ms in the 30 s; what goes in and what comes out."""
+
+    mel: torch.Tensor
+    first: int
+    inputs: list[int]
+    targets: list[int]
+    spelled: list[int]  # what CTC is to spell: the text alone; empty where it is not what is said
+
+
+class Examples:
+    """Windows as examples of Whisper's tasks: transcribe, translate, with and without times, and nothing said."""
+
+    def __init__(self, tokens: Tokens, noise: torch.Tensor, seed: int) -> None:
+        self._tokens, self._noise = tokens, noise
+        self._random, self._draw = random.Random(seed), np.random.default_rng(seed)
+        self.whole = False
+
+    def example(self, window: Window, strength: float) -> Example:
+        r, t = self._random, self._tokens
+        if r.random() < _NO_SPEECH:
+            return self._nothing(strength, len(window.mel))
+        first = 0 if self.whole or r.random() < 0.4 else r.randrange(AUDIO_FRAMES - len(window.mel) // 2 - 1)
+        said = [Sentence(u.language, u.text) for u in window.utterances]
+        language = max(("zh", "en"), key=lambda code: sum(u.frames for u in window.utterances if u.language == code))
+        translated = [translation(s) for s in said]
+        translate = all(translated) and r.random() < _TRANSLATED
+        texts = [
+            t.text("en", english) if translate and english else t.text(s.language, s.text)
+            for s, english in zip(said, translated, strict=True)
+        ]
+        timed = r.random() >= _UNTIMED
+        body: list[int] = [] if timed else [t.special("notimestamps")]
+        for (start, end), text in zip(window.spans, texts, strict=True):
+            times = [t.time(first * 0.02 + frame * 0.01) for frame in (start, end)]
+            body += [times[0], *text, times[1]] if timed else text
+        head = [t.special("startoftranscript"), t.special(language)]
+        head.append(t.special("translate" if translate else "transcribe"))
+        sequence = [*head, *body, t.place[t.tokenizer.eot]]
+        # The task is asked for, not heard; whether times are wanted likewise.
+        targets = [sequence[1], _IGNORED, *(sequence[3:] if timed else [_IGNORED, *sequence[4:]])]
+        inputs = sequence[:-1]
+        if r.random() < _PROMPTED:
+            before = draw(r)
+            prompt = [t.special("startofprev"), *t.text(before.language, before.text)]
+            inputs, targets = prompt + inputs, [_IGNORED] * len(prompt) + targets
+        spelled = [] if translate else [token for text in texts for token in text]
+        return Example(self._heard(window.mel), first, inputs, targets, spelled)
+
+    def _nothing(self, strength: float, frames: int) -> Example:
+        """Noise alone: told at once, or a text that ends before it begins."""
+        r, t = self._random, self._tokens
+        start = r.randrange(len(self._noise) - frames)
+        level = float(self._draw.uniform(-6, 2))
+        mel = augment_features(self._noise[start : start + frames] + level, self._noise, self._draw, strength, SLANEY)
+        sot, language = t.special("startoftranscript"), t.special(r.choice(["zh", "en"]))
+        if r.random() < 0.5:
+            inputs, targets = [sot], [t.special("nospeech")]
+        else:
+            inputs = [sot, language, t.special("transcribe"), t.time(0)]
+            targets = [t.special("nospeech"), _IGNORED, t.time(0), t.place[t.tokenizer.eot]]
+        return Example(self._heard(mel), 0, inputs, targets, [])
+
+    def _heard(self, mel: torch.Tensor) -> torch.Tensor:
+        """As `whisper.log_mel_spectrogram` ends: clamped to 80 dB below the loudest, shifted and scaled.
+
+        For 30 s, filled up as `whisper.transcribe` does (with the middle of the scale), or as it does before it detects
+        the language (with silence).
+        """
+        power = (mel - math.log(WHISPER_SCALE)) / math.log(10)
+        low = float(power.max()) - 8.0
+        heard = (power.clamp(min=max(low, -10.0)) + 4.0) / 4.0
+        if not self.whole:
+            return heard
+        heard = heard[: 2 * AUDIO_FRAMES]
+        filling = 0.0 if self._random.random() < 0.7 else (max(low, -10.0) + 4.0) / 4.0
+        return nn.functional.pad(heard, (0, 0, 0, 2 * AUDIO_FRAMES - len(heard)), value=filling)
+
+
+def encode(encoder: Any, mel: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+    """`AudioEncoder.forward` of fewer than 3000 frames `(b, 80, t)`, whose positions begin at `first` `(b,)`."""
+    x = nn.functional.gelu(encoder.conv1(mel))
+    x = nn.functional.gelu(encoder.conv2(x)).permute(0, 2, 1)
+    places = (first[:, None] + torch.arange(x.size(1))).clamp(max=AUDIO_FRAMES - 1)
+    x = x + encoder.positional_embedding[places]
+    for block in encoder.blocks:
+        x = block(x)
+    return encoder.ln_post(x)
+
+
+def training_loss(model: Any, ctc: nn.Linear, batch: list[Example], blank: int) -> tuple[torch.Tensor, float]:
+    """Cross entropy of the tokens over all of Whisper's vocabulary, and the share of them right.
+
+    `ctc` is a head of the encoder that only training has: attention finds its way through the frames much sooner where
+    they are told apart already.
+    """
+    mel = nn.utils.rnn.pad_sequence([e.mel for e in batch], batch_first=True)
+    audio = encode(model.encoder, mel.transpose(1, 2), torch.tensor([e.first for e in batch]))
+    inputs = nn.utils.rnn.pad_sequence([torch.tensor(e.inputs) for e in batch], batch_first=True)
+    targets = nn.utils.rnn.pad_sequence(
+        [torch.tensor(e.targets) for e in batch], batch_first=True, padding_value=_IGNORED
+    )
+    logits = model.decoder(inputs, audio)
+    others = torch.full((*logits.shape[:2], 1), math.log(VOCABULARY - logits.size(-1)))
+    loss = nn.functional.cross_entropy(
+        torch.cat([logits, others], -1).flatten(0, 1), targets.flatten(), ignore_index=_IGNORED
+    )
+    told = targets != _IGNORED
+    right = float((logits.argmax(-1) == targets)[told].float().mean())
+    heard = [i for i, e in enumerate(batch) if e.spelled]
+    if heard:
+        spellings = ctc(audio[heard]).log_softmax(-1).transpose(0, 1)
+        lengths = torch.tensor([(len(batch[i].mel) + 1) // 2 for i in heard])
+        labels = [torch.tensor(batch[i].spelled) for i in heard]
+        counts = torch.tensor([len(label) for label in labels])
+        spelled = nn.functional.ctc_loss(
+            spellings, torch.cat(labels), lengths, counts, blank=blank, reduction="sum", zero_infinity=True
+        )
+        loss = loss + CTC_WEIGHT * spelled / counts.sum()
+    return loss, right
+
+
+def train(published: Path, work: Path, *, steps: int | None = None) -> None:
+    """Trains in `work`, which keeps the corpus and the state, and writes `published`/demo-whisper.pt at the end."""
+    corpus = training_corpus(work / f"whisper-{CORPUS_SIZE}", CORPUS_SIZE, seed=3, features=whisper_log_mel)
+    noise = noise_bank(whisper_log_mel)
+    torch.manual_seed(0)
+    tokens = Tokens()
+    model = build(len(tokens.ids))
+    # Times are no speech: CTC spells text, and the first of the special tokens (the end) is its blank.
+    blank = tokens.place[tokens.tokenizer.eot]
+    ctc = nn.Linear(DIM, blank + 1)
+    fit = Fit({"model": model, "ctc": ctc}, ROUNDS, work / "whisper-state.pt", steps)
+    examples = Examples(tokens, noise, seed=8 + fit.step)
+    while not fit.done:
+        windows = Windows(corpus, noise, seed=8 + fit.step, axis=SLANEY)
+        windows.mixed = 0.1
+        now = fit.round
+        examples.whole = now is ROUNDS[-1]
+        windows.window_frames = _LONG_FRAMES if examples.whole else _SHORT_FRAMES
+        windows.padded_to = 2 * AUDIO_FRAMES if examples.whole else 0
+        for batch in windows.batches():
+            if fit.done or fit.round is not now:
+                break
+            windows.singles = fit.step < SINGLES_UNTIL
+            windows.strength, windows.batch_frames = now.strength, now.frames
+            windows.longest_pause = random.choice([30, 60, 60, 250])
+            made = [examples.example(window, now.strength[1]) for window in batch]
+            fit.descend(*training_loss(model, ctc, made, blank))
+    published.mkdir(parents=True, exist_ok=True)
+    torch.save(checkpoint(model, fit.average["model"], tokens), published / "demo-whisper.pt")
