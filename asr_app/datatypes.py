@@ -107,7 +107,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`)."""
+    """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`).
+
+    `given_back` is there where other models went to make room for this one.
+    """
 
     segments: tuple[Segment, ...]
     model_id: str
@@ -174,8 +177,8 @@ class ModelCard:
 
     `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from;
     `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
-    chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`. `capabilities` are what the
-    options and the page ask for: "language", "itn", "hotwords", "prompt", "translate", "word_timestamps",
+    chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a time.
+    `capabilities` are what the options and the page ask for: "language", "itn", "hotwords", "prompt", "translate", "word_timestamps",
     "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
     """
 
@@ -192,4 +195,5 @@ class ModelCard:
     note: str = ""
     vad: str = "silero"
     max_gap_s: float = 0.6
+    chunks_a_batch: int = 1
     directory: str | None = None

@@ -57,20 +57,26 @@ def fetch(url: str, sha256: str, target: Path, on_progress: Callable[[int, int],
     done = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={done}-"} if done else {}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
-        answer.raise_for_status()
-        if answer.status_code != 206:  # the server sends the whole of it
-            done = 0
-        total = done + int(answer.headers.get("Content-Length") or 0)
-        with part.open("ab" if done else "wb") as file:
-            for block in answer.iter_content(_BLOCK):
-                file.write(block)
-                done += len(block)
-                if on_progress is not None:
-                    on_progress(done, total)
-    if total and done < total:
-        raise OSError(f"{done} of {total} bytes arrived")
+        # 416: nothing is left to send, since the try before this one ended after the last byte.
+        if answer.status_code != 416:
+            _append(answer, part, done, on_progress)
     if _sha256(part) != sha256:
         part.unlink()
         raise Damaged(url)
     part.replace(target)
     _mark(target, sha256).touch()
+
+
+def _append(answer: requests.Response, part: Path, done: int, on_progress: Callable[[int, int], None] | None) -> None:
+    answer.raise_for_status()
+    if answer.status_code != 206:  # the server sends the whole of it
+        done = 0
+    total = done + int(answer.headers.get("Content-Length") or 0)
+    with part.open("ab" if done else "wb") as file:
+        for block in answer.iter_content(_BLOCK):
+            file.write(block)
+            done += len(block)
+            if on_progress is not None:
+                on_progress(done, total)
+    if total and done < total:
+        raise OSError(f"{done} of {total} bytes arrived")

@@ -65,6 +65,7 @@ class Loaded:
     users: int = 0
     last_used: float = 0.0
     fresh: bool = True  # the job that waited for the loading has not been told what it cost
+    given_back: int = 0  # bytes by which resident memory fell when others went to make room for it
 
 
 @dataclass
@@ -180,7 +181,8 @@ class Engines:
             if found := self._find(key):  # another thread has loaded it in the meantime
                 return found
             with self._lock:
-                self._evict(coming=card.size_mb * 1_000_000)  # before, or the two would be in memory at once
+                # Before, or the two would be in memory at once.
+                given_back = self._evict(coming=card.size_mb * 1_000_000)
             loaded = load(card, precision, self.device, self.threads, self.hub_name, on_progress)
             if not loaded.check.passed and precision is not Precision.FP32:
                 raise UserError(
@@ -192,7 +194,7 @@ class Engines:
                 self._resident[key] = loaded
                 loaded.users += 1
                 loaded.last_used = time.monotonic()
-                self._evict()
+                loaded.given_back = given_back + self._evict()
             return loaded
 
     def _find(self, key: tuple[str, Precision]) -> Loaded | None:
@@ -202,15 +204,25 @@ class Engines:
                 found.users += 1
             return found
 
-    def _evict(self, coming: int = 0) -> None:
+    def _evict(self, coming: int = 0) -> int:
+        """Bytes of resident memory that came back."""
+        before = resident_bytes()
+        gone: list[tuple[str, Precision]] = []
         while sum(x.precision.weight_bytes for x in self._resident.values()) + coming > self.budget:
             idle = [k for k, x in self._resident.items() if x.users == 0]
             if not idle:
-                return
-            oldest = min(idle, key=lambda k: self._resident[k].last_used)
-            log.info("unloading %s at %s: over the memory budget", *oldest)
-            del self._resident[oldest]
-            _give_back_memory()
+                break
+            gone.append(min(idle, key=lambda k: self._resident[k].last_used))
+            del self._resident[gone[-1]]
+        if not gone:
+            return 0
+        give_back_memory()
+        freed = max(0, before - resident_bytes())
+        log.info(
+            "unloaded %s over the memory budget: %.0f MB given back",
+            ", ".join(f"{name} at {precision.label}" for name, precision in gone), freed / 1e6,
+        )  # fmt: skip
+        return freed
 
 
 def load(
@@ -309,7 +321,7 @@ def _default_budget(device: str) -> int:
     return int(psutil.virtual_memory().available * 0.5)
 
 
-def _give_back_memory() -> None:
+def give_back_memory() -> None:
     """Makes freed weights leave the process, not only its heap."""
     gc.collect()
     if torch.cuda.is_available():

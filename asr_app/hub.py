@@ -71,7 +71,9 @@ def on_disk(card: ModelCard, hub: str) -> bool:
 def _here(source: Source, hub: str) -> bool:
     if source.url is not None:
         return download.kept(source.url).is_file()
-    folder = BUNDLED / source.bundled if source.bundled else cached(source, hub)
+    if source.bundled is not None:
+        return (BUNDLED / source.bundled).is_dir()
+    folder = cached(source, hub)
     return folder is not None and _whole(folder)
 
 

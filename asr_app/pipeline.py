@@ -14,6 +14,7 @@ from asr_app import audio as audio_module
 from asr_app import vad
 from asr_app.datatypes import Audio, Chunk, Options, Segment, StageTimes, Transcript, Word
 from asr_app.engines import Loaded, resident_bytes
+from asr_app.families.base import PunctuatingEngine
 
 # Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut
 # was forced by the chunk's length, not made by the speaker.
@@ -90,32 +91,35 @@ def recognise(
     first_chunk: int = 0,
     carry: tuple[Word, ...] = (),
 ) -> Iterator[Progress]:
-    """Yields after every chunk from `first_chunk` on; `times` holds what was spent before. Stop by not asking on."""
+    """Yields after every chunk from `first_chunk` on; `times` holds what was spent before. Stop by not asking on.
+
+    The first chunk goes alone, so that its words come soon; the others in batches of the size the card asks for.
+    """
     speech_s = sum(c.end_s - c.start_s for c in chunks)
     done_s = sum(c.end_s - c.start_s for c in chunks[:first_chunk])
-    punctuates = "punctuation_model" in loaded.card.capabilities and "punctuation" in loaded.engine.parts
+    engine = loaded.engine
+    marks = engine if isinstance(engine, PunctuatingEngine) and "punctuation" in engine.parts else None
     began = time.perf_counter()
-    for i in range(first_chunk, len(chunks)):
-        chunk = chunks[i]
-        start = time.perf_counter()
-        heard = [s.shifted(chunk.start_s) for s in loaded.engine.transcribe([chunk.samples], options)[0]]
-        asr_s = time.perf_counter() - start
-        start = time.perf_counter()
-        if punctuates:
-            words = carry + tuple(w for s in heard for w in s.words)
-            heard = loaded.engine.punctuate(words)
-            forced = i + 1 < len(chunks) and chunks[i + 1].start_s - chunk.end_s < _SAME_SENTENCE_S
-            carry = heard.pop().words if forced and heard else ()
-        times = replace(
-            times,
-            asr_s=times.asr_s + asr_s,
-            punctuation_s=times.punctuation_s + time.perf_counter() - start if punctuates else times.punctuation_s,
-        )
-        if heard and times.first_text_s is None:
-            before = times.decode_s + times.vad_s
-            times = replace(times, first_text_s=before + time.perf_counter() - began)
-        done_s += chunk.end_s - chunk.start_s
-        yield Progress(i + 1, len(chunks), done_s, speech_s, tuple(heard), carry, times)
+    start = first_chunk
+    while start < len(chunks):
+        batch = chunks[start : start + (1 if start == first_chunk else loaded.card.chunks_a_batch)]
+        asked = time.perf_counter()
+        results = engine.transcribe([chunk.samples for chunk in batch], options)
+        times = replace(times, asr_s=times.asr_s + time.perf_counter() - asked)
+        for i, (chunk, found) in enumerate(zip(batch, results, strict=True), start):
+            heard = [s.shifted(chunk.start_s) for s in found]
+            if marks is not None:
+                asked = time.perf_counter()
+                heard = marks.punctuate(carry + tuple(w for s in heard for w in s.words))
+                forced = i + 1 < len(chunks) and chunks[i + 1].start_s - chunk.end_s < _SAME_SENTENCE_S
+                carry = heard.pop().words if forced and heard else ()
+                times = replace(times, punctuation_s=times.punctuation_s + time.perf_counter() - asked)
+            if heard and times.first_text_s is None:
+                before = times.decode_s + times.vad_s
+                times = replace(times, first_text_s=before + time.perf_counter() - began)
+            done_s += chunk.end_s - chunk.start_s
+            yield Progress(i + 1, len(chunks), done_s, speech_s, tuple(heard), carry, times)
+        start += len(batch)
 
 
 def transcribe(
@@ -137,10 +141,12 @@ def finish(
     segments: Sequence[Segment], loaded: Loaded, audio_s: float, times: StageTimes, memory: PeakMemory
 ) -> Transcript:
     """The transcript; the first one of an engine carries what loading it cost."""
+    held = memory.as_dict(loaded.precision.weight_bytes)
     if loaded.fresh:
         times = replace(times, load_s=loaded.load_s, warmup_s=loaded.warmup_s)
+        if loaded.given_back:
+            held["given_back"] = loaded.given_back
         loaded.fresh = False
     return Transcript(
-        tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times,
-        memory.as_dict(loaded.precision.weight_bytes),
+        tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held
     )  # fmt: skip

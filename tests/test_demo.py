@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from asr_app.demo import augment
-from asr_app.demo.corpus import evaluation_set, log_mel, sentences
+from asr_app.demo.corpus import Corpus, Utterance, evaluation_set, log_mel, sentences, whisper_log_mel
 from asr_app.demo.paraformer import integrate_and_fire, misplaced
 from asr_app.demo.punctuation import marked
+from asr_app.demo.translations import translation
 from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, en_number, en_ordinal, vocabulary, zh_number
 from asr_app.demo.voices import draw_voice, speak
 from asr_app.demo.voices import trim as trim_silence
-from asr_app.demo.windows import stack_frames
+from asr_app.demo.whisper import Examples, Tokens
+from asr_app.demo.windows import Windows, stack_frames
+from asr_app.demo.written import written
 
 
 def test_numbers_are_said_as_people_say_them():
@@ -127,3 +130,74 @@ def test_trim_leaves_the_speech():
     x[4000:8000] = 0.5
     assert len(trim_silence(x)) == 4000
     assert len(trim_silence(np.zeros(1600, np.float32))) == 0
+
+
+def test_numbers_are_written_in_digits_where_they_are_said():
+    said = {
+        "把卧室的温度调到二十六度。": "把卧室的温度调到26度。",
+        "我的电话号码是一三八五二零七六四九一。": "我的电话号码是13852076491。",
+        "体温三十六点八度。": "体温36.8度。",
+        "音量调到百分之五十。": "音量调到50%。",
+        "播放第一百二十首歌。": "播放第120首歌。",
+        "星期三上午十点零五分开会。": "星期三上午10点05分开会。",
+        "请说慢一点。": "请说慢一点。",
+        "下周一我要出差。": "下周一我要出差。",
+    }
+    for spoken, want in said.items():
+        assert written(Sentence("zh", spoken)) == want
+    said = {
+        "My phone number is five five five two three eight nine.": "My phone number is 5552389.",
+        "Set the volume to twenty six percent.": "Set the volume to 26%.",
+        "It is ten fifteen in the morning.": "It is 10:15 in the morning.",
+        "The total is three hundred and five dollars.": "The total is 305 dollars.",
+        "Today is monday, march twenty first.": "Today is monday, march twenty first.",
+        "Today we study lesson three.": "Today we study lesson three.",
+    }
+    for spoken, want in said.items():
+        assert written(Sentence("en", spoken)) == want
+
+
+def test_translations_are_of_sentences_the_vocabulary_has():
+    everyday = {text for language, text in EVERYDAY if language == "zh"}
+    from asr_app.demo import translations
+
+    assert set(translations._FIXED) <= everyday | {"现在几点了？"}
+    assert translation(Sentence("zh", "三幺八。")) == "three one eight."
+    assert translation(Sentence("zh", "请说慢一点。")) == "Please speak more slowly."
+    assert translation(Sentence("en", "three.")) is None
+    assert translation(Sentence("zh", "打开客厅的灯。")) is None
+
+
+def test_features_for_whisper_end_as_the_library_ends_them():
+    import whisper
+
+    samples = speak("turn on the light", draw_voice(random.Random(1), "en", False))
+    want = whisper.log_mel_spectrogram(torch.from_numpy(samples)).T
+    tokens = Tokens()
+    found = Examples(tokens, torch.zeros(1, 80), seed=0)._heard(torch.from_numpy(whisper_log_mel(samples)))
+    assert torch.allclose(found, want, atol=1e-4)
+    assert tokens.tokenizer.decode([tokens.ids[i] for i in tokens.text("zh", "打开客厅的灯。")]) == "打开客厅的灯。"
+
+
+def test_a_softmax_over_rows_in_use_and_a_count_of_the_rest_is_the_whole_one():
+    torch.manual_seed(0)
+    hidden, rows = torch.randn(5, 16), torch.randn(40, 16)
+    table = torch.zeros(1000, 16)
+    used = torch.randperm(1000)[:40]
+    table[used] = rows
+    whole = (hidden @ table.T).log_softmax(-1)[:, used]
+    others = torch.full((5, 1), float(np.log(960)))
+    assert torch.allclose(torch.cat([hidden @ rows.T, others], -1).log_softmax(-1)[:, :40], whole, atol=1e-5)
+
+
+def test_windows_know_where_each_utterance_is_said():
+    loud, quiet = torch.full((40, 80), 10.0), torch.full((30, 80), -5.0)
+    mel = torch.cat([quiet, loud, quiet]).numpy().astype(np.float16)
+    corpus = Corpus((mel,), [Utterance("en", "one.", 0, 100), Utterance("en", "two three.", 0, 100)])
+    windows = Windows(corpus, torch.zeros(2000, 80), seed=0)
+    windows.strength = (0.0, 0.0)
+    made = windows.window(corpus.utterances)
+    for start, end in made.spans:
+        assert end - start == pytest.approx(40 * len(made.mel) / 230, rel=0.15)
+        inside = made.mel[start + 3 : end - 3].mean()
+        assert inside > made.mel[:start][: max(1, start - 3)].mean() + 3

@@ -27,6 +27,9 @@ def server():
             wanted = self.headers.get("Range")
             Handler.asked.append(wanted)
             first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+            if first >= len(CONTENT):
+                self.send_error(416)
+                return
             self.send_response(206 if wanted else 200)
             self.send_header("Content-Length", str(len(CONTENT) - first))
             self.end_headers()
@@ -49,6 +52,17 @@ def test_a_file_arrives_and_is_found_again(server, tmp_path):
     assert target.read_bytes() == CONTENT
     assert told[-1] == (len(CONTENT), len(CONTENT))
     assert download.verified(target, SHA256)
+
+
+def test_a_download_stopped_after_its_last_byte_is_taken_as_it_is(server, tmp_path):
+    target = tmp_path / "tiny.pt"
+    (tmp_path / "tiny.pt.part").write_bytes(CONTENT)
+    download.fetch(server.url, SHA256, target, None)
+    assert target.read_bytes() == CONTENT
+    (tmp_path / "other.pt.part").write_bytes(CONTENT[::-1])
+    with pytest.raises(download.Damaged):
+        download.fetch(server.url, SHA256, tmp_path / "other.pt", None)
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):

@@ -63,12 +63,14 @@ def run(model: str, count: int, precisions: list[str] | None, data: Path | None)
     wanted = [Precision.parse(p) for p in precisions] if precisions else list(card.precisions)
     if Precision.FP32 in wanted:
         wanted.sort(key=lambda p: p is not Precision.FP32)  # what the others are compared with comes first
+    # References are written as they are spoken.
+    options = Options(itn=False) if "itn" in card.capabilities else Options()
     rows: list[dict[str, object]] = []
     full: dict[str, list[int]] = {}
     for precision in wanted:
         with engines.use(card, precision) as loaded:
             for name, pairs in sets.items():
-                heard = [loaded.engine.transcribe([x], Options())[0] for _, x in pairs]
+                heard = [loaded.engine.transcribe([x], options)[0] for _, x in pairs]
                 texts = [" ".join(s.text for s in segments) for segments in heard]
                 scores = [score([(reference, text)]) for (reference, _), text in zip(pairs, texts, strict=True)]
                 errors, units = [s.errors for s in scores], [s.units for s in scores]

@@ -9,7 +9,9 @@ import numpy as np
 import soundfile
 
 from asr_app.datatypes import SAMPLE_RATE
+from asr_app.demo.vocabulary import Sentence
 from asr_app.demo.voices import Voice, speak
+from asr_app.demo.written import written
 from asr_app.engines import EXAMPLES
 
 _PAUSE_S = 0.9
@@ -45,7 +47,7 @@ CLIPS = (
 
 
 def make() -> None:
-    """Writes the clips and expected.json, whose text is what was spoken with its punctuation."""
+    """Writes the clips and expected.json: what was spoken with its punctuation, and `written` with numbers in digits."""
     EXAMPLES.mkdir(exist_ok=True)
     expected = {}
     for clip in CLIPS:
@@ -55,6 +57,7 @@ def make() -> None:
         samples = np.concatenate(parts)
         samples = samples + np.random.default_rng(0).normal(0, 5e-4, len(samples))
         soundfile.write(EXAMPLES / clip.file, samples.astype(np.float32), SAMPLE_RATE)
-        text = (" " if clip.language == "en" else "").join(clip.sentences)
-        expected[clip.file] = {"text": text, "language": clip.language}
+        between = " " if clip.language == "en" else ""
+        digits = between.join(written(Sentence(clip.language, sentence)) for sentence in clip.sentences)
+        expected[clip.file] = {"text": between.join(clip.sentences), "written": digits, "language": clip.language}
     (EXAMPLES / "expected.json").write_text(json.dumps(expected, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import nn
@@ -27,8 +27,13 @@ class Engine(Protocol):
         """Segments of each chunk of the batch (float32 `(n,)` at 16 kHz); times from the chunk's start."""
         ...
 
+
+@runtime_checkable
+class PunctuatingEngine(Engine, Protocol):
+    """An engine with a model beside it that sets the marks, over the ends of chunks."""
+
     def punctuate(self, words: Sequence[Word]) -> list[Segment]:
-        """Sentences of `words`, with their marks. Only asked where the card has the capability "punctuation_model"."""
+        """Sentences of `words`, with their marks. Only asked where `parts` has "punctuation"."""
         ...
 
 

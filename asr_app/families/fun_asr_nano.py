@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source
 from asr_app.families._funasr import (
     FSMN_VAD,
     load_auto_model,
@@ -64,6 +64,19 @@ def _card(identifier: str, repository: str, title: str, languages: tuple[str, ..
 
 
 CARDS = (
+    ModelCard(
+        id="demo-fun-asr",
+        family=NAME,
+        title="Demo Fun-ASR-Nano (small vocabulary)",
+        sources={"model": Source(bundled="demo-fun-asr")},
+        size_mb=8,
+        languages=("zh", "en"),
+        licence="MIT",
+        max_chunk_s=10.0,
+        precisions=_PRECISIONS,
+        capabilities=_CAPABILITIES,
+        note="demo",
+    ),
     _card(
         "fun-asr-mlt-nano", "FunAudioLLM/Fun-ASR-MLT-Nano-2512", "Fun-ASR-MLT-Nano-2512 (31 languages)", tuple(_NAMES)
     ),
@@ -120,7 +133,3 @@ class FunAsrNanoEngine:
         )  # fmt: skip
         text = results[0]["text"].strip() if results else ""
         return sentences(text, (), 0.0, seconds) if has_words(text) else []
-
-    def punctuate(self, words: Sequence[Word]) -> list[Segment]:
-        """Never asked: the model writes its own punctuation."""
-        raise NotImplementedError

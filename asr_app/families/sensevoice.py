@@ -38,6 +38,19 @@ _LANGUAGES = ("zh", "en", "yue", "ja", "ko")
 
 CARDS = (
     ModelCard(
+        id="demo-sensevoice",
+        family=NAME,
+        title="Demo SenseVoice (small vocabulary)",
+        sources={"model": Source(bundled="demo-sensevoice")},
+        size_mb=5,
+        languages=("zh", "en"),
+        licence="MIT",
+        max_chunk_s=10.0,
+        precisions=_ALL,
+        capabilities=_CAPABILITIES,
+        note="demo",
+    ),
+    ModelCard(
         id="sensevoice-small",
         family=NAME,
         title="SenseVoice Small (emotion and events)",
@@ -99,10 +112,6 @@ class SenseVoiceEngine:
         words = _timed(results[0].get("words") or [], results[0].get("timestamp") or [], seconds)
         found = sentences(text, words, 0.0, seconds)
         return [Segment(s.start_s, s.end_s, s.text, s.words, None, language, tags) for s in found]
-
-    def punctuate(self, words: Sequence[Word]) -> list[Segment]:
-        """Never asked: the model writes its own punctuation."""
-        raise NotImplementedError
 
 
 def split_tags(text: str) -> tuple[str | None, tuple[str, ...], str]:

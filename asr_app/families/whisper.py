@@ -45,6 +45,10 @@ _SHA256 = {
 }
 
 
+# A step of the decoder reads all of its weights, for one chunk or for several.
+_BATCH = 4
+
+
 def _card(size: str, megabytes: int) -> ModelCard:
     v3 = size.startswith("large-v3")
     return ModelCard(
@@ -57,17 +61,36 @@ def _card(size: str, megabytes: int) -> ModelCard:
         licence="MIT",
         max_chunk_s=30.0,
         max_gap_s=4.0,  # the encoder sees 30 s whatever is in them: short chunks would waste most of it
+        chunks_a_batch=_BATCH,
         precisions=_ALL,
         # Turbo was not trained to translate: it would transcribe, and call that English.
         capabilities=_CAPABILITIES - ({"translate"} if size == "large-v3-turbo" else set()),
     )
 
 
-CARDS = tuple(
-    _card(size, megabytes)
-    for size, megabytes in (
-        ("tiny", 76), ("base", 145), ("small", 484), ("medium", 1528), ("large-v3", 3087), ("large-v3-turbo", 1618),
-    )
+CARDS = (
+    ModelCard(
+        id="demo-whisper",
+        family=NAME,
+        title="Demo Whisper (small vocabulary)",
+        sources={"model": Source(bundled="demo-whisper")},
+        size_mb=15,
+        languages=("zh", "en"),
+        licence="MIT",
+        max_chunk_s=30.0,
+        max_gap_s=4.0,
+        chunks_a_batch=_BATCH,
+        precisions=_ALL,
+        capabilities=_CAPABILITIES,
+        note="demo",
+    ),
+    *(
+        _card(size, megabytes)
+        for size, megabytes in (
+            ("tiny", 76), ("base", 145), ("small", 484), ("medium", 1528), ("large-v3", 3087),
+            ("large-v3-turbo", 1618),
+        )
+    ),
 )  # fmt: skip
 
 _MARKS = " \t\"'“”¿([{-.。,，!！?？:：;；)]}、…"
@@ -95,6 +118,7 @@ def card_of(path: Path) -> ModelCard:
         licence="",
         max_chunk_s=30.0,
         max_gap_s=4.0,
+        chunks_a_batch=_BATCH,
         precisions=_ALL,
         capabilities=_CAPABILITIES if count >= 99 else _CAPABILITIES - {"language", "translate"},
         directory=str(path),
@@ -150,7 +174,12 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
 
 
 class WhisperEngine:
-    """Whisper behind the app's seam: arrays in, its own segments with words and language out."""
+    """Whisper behind the app's seam: arrays in, its own segments with words and language out.
+
+    `whisper.transcribe` reads one recording at a time. Here the first window of every chunk, which as a rule is all of
+    it, is decoded with those of the other chunks, and the library goes on from what was decoded: to other temperatures
+    where it must, to the rest of a window, to the times of words.
+    """
 
     def __init__(self, card: ModelCard, model: Any) -> None:
         self._card, self._model = card, model
@@ -159,27 +188,79 @@ class WhisperEngine:
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
         """The segments of each chunk. Silence, and text that loops or that nothing speaks for, is dropped."""
         require(self._card, options)
-        return [self._chunk(samples, options) for samples in batch]
+        audible = [i for i, samples in enumerate(batch) if samples.any()]
+        found: list[list[Segment]] = [[] for _ in batch]
+        if audible:
+            heard = self._decoded([batch[i] for i in audible], options)
+            for i, first in zip(audible, heard, strict=True):
+                found[i] = self._chunk(batch[i], first, options)
+        return found
 
-    def _chunk(self, samples: np.ndarray, options: Options) -> list[Segment]:
-        if not samples.any():
-            return []
-        found = self._model.transcribe(
-            np.ascontiguousarray(samples), language=options.language, fp16=False, verbose=None,
-            task="translate" if options.translate else "transcribe", initial_prompt=options.prompt or None,
+    def _decoded(self, batch: Sequence[np.ndarray], options: Options) -> list[_Decoded]:
+        """Each chunk decoded at temperature 0, all in one pass, in its own language unless one is asked for."""
+        import whisper
+        from whisper.tokenizer import get_tokenizer
+
+        size, device = self._model.dims.n_mels, self._model.device
+        windows = [
+            # As whisper.transcribe cuts its first window; the padding is there because it takes its maximum over it.
+            whisper.pad_or_trim(
+                whisper.log_mel_spectrogram(samples, size, padding=whisper.audio.N_SAMPLES)[
+                    :, : len(samples) // whisper.audio.HOP_LENGTH
+                ],
+                whisper.audio.N_FRAMES,
+            ).to(device)
+            for samples in batch
+        ]
+        prompt: list[int] = []
+        if options.prompt:
+            prompt = get_tokenizer(self._model.is_multilingual).encode(" " + options.prompt.strip())
+        language = options.language if self._model.is_multilingual else "en"
+        asked = whisper.DecodingOptions(task=_task(options), language=language, prompt=prompt, fp16=False)
+        results = whisper.decode(self._model, torch.stack(windows), asked)
+        return [_Decoded(self._model, mel, result) for mel, result in zip(windows, results, strict=True)]
+
+    def _chunk(self, samples: np.ndarray, first: _Decoded, options: Options) -> list[Segment]:
+        from whisper.transcribe import transcribe
+
+        found = transcribe(
+            first, np.ascontiguousarray(samples), language=first.result.language, fp16=False, verbose=None,
+            task=_task(options), initial_prompt=options.prompt or None,
             # A chunk begins after a pause: what was said before it helps little, and carries loops on.
             condition_on_previous_text=False, word_timestamps=not options.translate,
         )  # fmt: skip
-        seconds = len(samples) / SAMPLE_RATE
-        return [
-            segment
-            for s in found["segments"]
-            if (segment := _segment(s, seconds, found["language"])) is not None and _is_heard(s)
-        ]
+        return segments_of(found, len(samples) / SAMPLE_RATE)
 
-    def punctuate(self, words: Sequence[Word]) -> list[Segment]:
-        """Never asked: the model writes its own punctuation."""
-        raise NotImplementedError
+
+class _Decoded:
+    """The model, to `whisper.transcribe`, with one window of it decoded already."""
+
+    def __init__(self, model: Any, mel: torch.Tensor, result: Any) -> None:
+        self._model, self._mel, self.result = model, mel, result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def decode(self, mel: torch.Tensor, options: Any) -> Any:
+        if options.temperature == 0 and torch.equal(mel, self._mel):
+            return self.result
+        return self._model.decode(mel, options)
+
+    def __call__(self, mel: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits, asked for where words are to be timed."""
+        if torch.equal(mel[0], self._mel):
+            return self._model.decoder(tokens, self.result.audio_features[None])
+        return self._model(mel, tokens)
+
+
+def _task(options: Options) -> str:
+    return "translate" if options.translate else "transcribe"
+
+
+def segments_of(found: Mapping[str, Any], seconds: float) -> list[Segment]:
+    """What of `whisper.transcribe`'s answer for a chunk of so many seconds is worth showing."""
+    made = [(s, _segment(s, seconds, found["language"])) for s in found["segments"]]
+    return [segment for s, segment in made if segment is not None and _is_heard(s)]
 
 
 def _is_heard(segment: Mapping[str, Any]) -> bool:

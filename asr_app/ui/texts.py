@@ -13,12 +13,12 @@ TEXTS: dict[str, dict[str, str]] = {
     "demo": {
         "en": "<b>Demo model.</b> It was trained on synthetic voices and knows only a small vocabulary: digits, phone "
         "numbers, times and dates, temperatures, smart-home and player commands, some two hundred everyday sentences, "
-        "in Mandarin and English. Real people, and Mandarin above all, are often misheard. For real speech choose "
-        "<code>paraformer-large</code> or <code>paraformer-zh</code> below (downloaded once), or start with "
+        "in Mandarin and English. Real people, and Mandarin above all, are often misheard. For real speech choose a model "
+        "below whose name does not begin with <code>demo</code> (downloaded once), or start with "
         "<code>--model DIRECTORY</code>.",
         "zh": "<b>演示模型。</b>它用合成语音训练，只认识很小的词汇：数字、电话号码、时间日期、温度、家居与播放指令，以及约两百句日常用语"
-        "（普通话和英语）。真人语音、尤其是普通话，常会识别错误。如需识别真实语音，请在下方选择 <code>paraformer-large</code> 或 "
-        "<code>paraformer-zh</code>（首次使用时下载），或用 <code>--model 目录</code> 启动。",
+        "（普通话和英语）。真人语音、尤其是普通话，常会识别错误。如需识别真实语音，请在下方选择名称不以 <code>demo</code> 开头的模型"
+        "（首次使用时下载），或用 <code>--model 目录</code> 启动。",
     },
     "upload": {"en": "Upload", "zh": "上传"},
     "microphone": {"en": "Microphone", "zh": "麦克风"},
@@ -100,6 +100,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "card_first": {"en": "First text after", "zh": "首段文字"},
     "card_precision": {"en": "Effective precision", "zh": "实际精度"},
     "card_weights": {"en": "Weights", "zh": "权重"},
+    "card_given_back": {"en": "Given back by models that went", "zh": "卸载其他模型释放的内存"},
     "card_peak": {"en": "Peak memory", "zh": "内存峰值"},
     "card_device_peak": {"en": "Peak on the GPU", "zh": "显存峰值"},
     "before": {"en": "Before the work:", "zh": "处理之前："},

@@ -1,0 +1,153 @@
+"""The published models' dimensions with random weights, in the folders and files that the hubs and OpenAI hand out.
+
+What comes out of them means nothing; that they load, hold their precision, run and go again is what they are for.
+Dimensions: the config.yaml of each model on its hub, `dims` of OpenAI's checkpoints, Qwen3-0.6B's config.json.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from asr_app.demo import fun_asr, paraformer, sensevoice
+
+_ENCODER = dict(
+    output_size=512, attention_heads=4, linear_units=2048, num_blocks=50, dropout_rate=0.1, positional_dropout_rate=0.1,
+    attention_dropout_rate=0.1, pos_enc_class="SinusoidalPositionEncoder", normalize_before=True, kernel_size=11,
+    sanm_shfit=0, selfattention_layer_type="sanm",
+)  # fmt: skip
+_SENSEVOICE_PIECES, _PARAFORMER_TOKENS, _QWEN_TOKENS = 25_055, 8404, 151_936
+
+
+def _save(folder: Path, config: dict[str, Any], metas: dict[str, Any] | None = None) -> Any:
+    """Writes what every folder has; returns the module, whose weights the caller may still change and must save."""
+    from funasr import AutoModel
+
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    paraformer.write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
+    if metas is not None:
+        about = {"framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"}}
+        paths = {"init_param": "model.pt", "config": "config.yaml", "frontend_conf": {"cmvn_file": "am.mvn"}} | metas
+        (folder / "configuration.json").write_text(json.dumps(about | {"file_path_metas": paths}))
+    torch.save({}, folder / "model.pt")
+    torch.manual_seed(0)
+    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
+    return model
+
+
+def paraformer_large(folder: Path) -> Path:
+    """`speech_paraformer-large-vad-punc_asr_nat-zh-cn-16k-common-vocab8404-pytorch`, without its companions."""
+    like = paraformer.config()
+    tokens = ["<blank>", "<s>", "</s>", *(chr(0x4E00 + i) for i in range(_PARAFORMER_TOKENS - 4)), "<unk>"]
+    (folder / "tokens.json").write_text(json.dumps(tokens, ensure_ascii=False), encoding="utf-8")
+    (folder / "seg_dict").write_text("".join(f"{t} {t}\n" for t in tokens[3:100]), encoding="utf-8")
+    config = like | dict(
+        model="Paraformer",
+        encoder_conf=dict(_ENCODER, input_layer="pe"),
+        decoder_conf=like["decoder_conf"] | dict(linear_units=2048, num_blocks=16, att_layer_num=16),
+        predictor="CifPredictorV2",
+        predictor_conf=dict(idim=512, threshold=1.0, l_order=1, r_order=1, tail_threshold=0.45),
+    )
+    model = _save(folder, config)
+    # About four tokens a second, so that there is something to decode.
+    torch.nn.init.zeros_(model.predictor.cif_output.weight)
+    torch.nn.init.constant_(model.predictor.cif_output.bias, math.log(0.24 / 0.76))
+    torch.save(model.state_dict(), folder / "model.pt")
+    return folder
+
+
+def sensevoice_small(folder: Path) -> Path:
+    """`iic/SenseVoiceSmall`."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    made = sentencepiece_model_pb2.ModelProto()
+    made.trainer_spec.model_type = made.trainer_spec.CHAR
+    kinds = made.SentencePiece
+    made.pieces.add(piece="<unk>", score=0, type=kinds.UNKNOWN)
+    for tag in sensevoice.TAGS:
+        made.pieces.add(piece=f"<|{tag}|>", score=0, type=kinds.USER_DEFINED)
+    for i in range(_SENSEVOICE_PIECES - 1 - len(sensevoice.TAGS)):
+        made.pieces.add(piece=chr(0x3400 + i), score=-float(i), type=kinds.NORMAL)
+    (folder / sensevoice.BPE).write_bytes(made.SerializeToString())
+    config = sensevoice.config() | dict(encoder_conf=dict(_ENCODER, tp_blocks=20))
+    model = _save(folder, config, {"tokenizer_conf": {"bpemodel": sensevoice.BPE}})
+    torch.save(model.state_dict(), folder / "model.pt")
+    return folder
+
+
+def fun_asr_mlt_nano(folder: Path) -> Path:
+    """`FunAudioLLM/Fun-ASR-MLT-Nano-2512`: SenseVoice's encoder, two blocks of adaptor, Qwen3-0.6B."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config
+
+    llm = folder / fun_asr.LLM
+    llm.mkdir()
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(f"word{i}" for i in range(_QWEN_TOKENS - len(letters) - 5))]
+    bpe = Tokenizer(models.BPE(vocab={w: i for i, w in enumerate(words)}, merges=[]))
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    end, pad, *others = "<|im_end|>", "<|endoftext|>", "<|im_start|>", "<think>", "</think>"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token=end, pad_token=pad, additional_special_tokens=others
+    )
+    tokenizer.save_pretrained(llm)
+    size = Qwen3Config(
+        vocab_size=_QWEN_TOKENS, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28,
+        num_attention_heads=16, num_key_value_heads=8, head_dim=128, max_position_embeddings=40_960,
+        rope_theta=1_000_000, tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
+    )  # fmt: skip
+    size.architectures = ["Qwen3ForCausalLM"]
+    size.save_pretrained(llm)
+    like = fun_asr.config()
+    config = like | dict(
+        audio_encoder_conf=dict(_ENCODER, tp_blocks=20, freeze=True),
+        audio_adaptor_conf=like["audio_adaptor_conf"]
+        | dict(use_low_frame_rate=True, ffn_dim=2048, llm_dim=1024, encoder_dim=512),
+    )
+    metas = {"llm_conf": {"init_param_path": fun_asr.LLM}, "tokenizer_conf": {"init_param_path": fun_asr.LLM}}
+    model = _save(folder, config, metas)
+    torch.save(model.state_dict(), folder / "model.pt")
+    return folder
+
+
+def _whisper(folder: Path, name: str, mels: int, width: int, heads: int, layers: int, tokens: int) -> Path:
+    from whisper.model import ModelDimensions, Whisper
+
+    dims = ModelDimensions(mels, 1500, width, heads, layers, tokens, 448, width, heads, layers)
+    with torch.device("meta"):
+        names = {k: v.shape for k, v in Whisper(dims).state_dict().items()}
+    torch.manual_seed(0)
+    state = {k: torch.empty(shape, dtype=torch.float16).uniform_(-0.03, 0.03) for k, shape in names.items()}
+    # The end of the text is always the likeliest next token: what random weights would say takes minutes to decode.
+    state["decoder.ln.weight"].zero_()
+    end = torch.nn.functional.normalize(state["decoder.token_embedding.weight"][50257].float(), dim=0)
+    state["decoder.ln.bias"].copy_(100 * end)
+    torch.save({"dims": dims.__dict__, "model_state_dict": state}, folder / f"{name}.pt")
+    return folder / f"{name}.pt"
+
+
+def whisper_small(folder: Path) -> Path:
+    """OpenAI's `small.pt`."""
+    return _whisper(folder, "small", 80, 768, 12, 12, 51_865)
+
+
+def whisper_large_v3(folder: Path) -> Path:
+    """OpenAI's `large-v3.pt`."""
+    return _whisper(folder, "large-v3", 128, 1280, 20, 32, 51_866)
+
+
+MODELS: dict[str, Callable[[Path], Path]] = {
+    "paraformer-large": paraformer_large,
+    "sensevoice-small": sensevoice_small,
+    "fun-asr-mlt-nano": fun_asr_mlt_nano,
+    "whisper-small": whisper_small,
+    "whisper-large-v3": whisper_large_v3,
+}

@@ -1,0 +1,84 @@
+"""Every published model at its real size, with random weights: loaded by the app's own code, run, and gone again.
+
+Each runs here at INT8. The other precisions take longer, and more memory (Whisper large-v3 8 GB): `-m slow` runs them.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+
+import numpy as np
+import published
+import pytest
+import soundfile
+import torch
+
+from asr_app import catalog, hub, pipeline
+from asr_app.audio import Limits
+from asr_app.datatypes import SAMPLE_RATE, Options
+from asr_app.demo.voices import Voice, speak
+from asr_app.engines import give_back_memory, load, resident_bytes
+from asr_app.precision import Precision, report
+
+pytestmark = pytest.mark.models
+# What INT8 may weigh of FP32, counted from the tensors: the tables of tokens and heads stay high.
+INT8_SHARE = {
+    "paraformer-large": 0.30, "sensevoice-small": 0.40, "whisper-small": 0.50, "whisper-large-v3": 0.34,
+    "fun-asr-mlt-nano": 0.70,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=list(published.MODELS))
+def model(request, tmp_path_factory):
+    """The model's name and the folder or file it lies in, for as long as its tests take."""
+    folder = tmp_path_factory.mktemp(request.param)
+    yield request.param, published.MODELS[request.param](folder)
+    shutil.rmtree(folder)
+    gc.collect()
+    give_back_memory()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.wav"
+    said = speak("turn on the light", Voice("flite", "en", "slt", 1.0))
+    soundfile.write(path, np.pad(said, SAMPLE_RATE // 2), SAMPLE_RATE)
+    return path
+
+
+def _elements(place):
+    """How many numbers the checkpoint holds; a table that is the head, too, once."""
+    saved = torch.load(place if place.is_file() else place / "model.pt", map_location="meta", weights_only=True)
+    state = saved.get("model_state_dict", saved)
+    return sum(v.numel() for k, v in state.items() if k != "llm.lm_head.weight")
+
+
+@pytest.mark.parametrize(
+    "precision", [p if p is Precision.INT8 else pytest.param(p, marks=pytest.mark.slow) for p in Precision], ids=str
+)
+def test_it_loads_runs_and_goes(model, clip, precision):
+    name, place = model
+    card = catalog.find(str(place))
+    if precision not in card.precisions:
+        pytest.skip(f"{name} has no {precision.label}")
+    before = resident_bytes()
+    # Not through Engines.use: random weights say anything, and may fail the self-check.
+    loaded = load(card, precision, "cpu", 2, hub.HUBS[0])
+    for _ in range(2):
+        pipeline.transcribe(clip, loaded, Options(), Limits())
+    counted = report(loaded.engine.parts, precision)
+    assert counted == loaded.precision  # nothing was cast back on the way
+    main = max(counted.parts, key=lambda part: sum(part.stored.values()))
+    assert precision.label in main.stored
+    if precision is Precision.INT8:
+        assert counted.weight_bytes <= INT8_SHARE[name] * 4 * _elements(place)
+    held = resident_bytes() - before
+    del loaded
+    gc.collect()
+    give_back_memory()
+    left = resident_bytes() - before
+    print(
+        f"{name} {precision.label}: weights {counted.weight_bytes / 1e6:.0f} MB, held {held / 1e6:.0f}, left {left / 1e6:.0f}"
+    )
+    assert left < 0.2 * held + 150e6
