@@ -6,16 +6,23 @@ WER of English, and both at once where they mix.
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import jiwer
 import numpy as np
+import opencc
 
 from asr_app.text import is_spaceless
 
 _APOSTROPHES = "'’ʼ"
+
+
+@functools.cache
+def _to_simplified() -> opencc.OpenCC:
+    return opencc.OpenCC("t2s")
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,12 @@ class Score:
 
 
 def normalise(text: str) -> list[str]:
-    """The units of `text`: NFKC, lower case, no punctuation or symbols; `don't` is the one word `dont`."""
+    """The units of `text`: NFKC, lower case, no punctuation or symbols; `don't` is the one word `dont`.
+
+    Traditional characters count as their simplified ones: which of the two a model writes is no error of hearing.
+    """
     spaced = ""
-    for character in unicodedata.normalize("NFKC", text).lower():
+    for character in _to_simplified().convert(unicodedata.normalize("NFKC", text).lower()):
         if character in _APOSTROPHES:
             continue
         if unicodedata.category(character)[0] in "PSCZ":

@@ -121,3 +121,8 @@ def test_difference_of_empty_sides() -> None:
     assert difference("", "一 two") == [("一", "insert"), ("two", "insert")]
     assert difference("a", "") == [("a", "delete")]
     assert difference("", "") == []
+
+
+def test_traditional_and_simplified_characters_are_one():
+    assert normalise("請打開客廳的燈，頭髮。") == normalise("请打开客厅的灯，头发。")
+    assert score([("请打开灯", "請打開燈")]).errors == 0

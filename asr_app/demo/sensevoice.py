@@ -53,12 +53,14 @@ def _pieces(path: Path) -> None:
 
     r = random.Random(0)
     said = [draw(r) for _ in range(20_000)] + [draw_english(r) for _ in range(8_000)]
-    lines = [form for s in said for form in (s.spoken, written(s))]
+    lines = [" " + form for s in said for form in (s.spoken, written(s))]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(lines), model_writer=model, vocab_size=PIECES, model_type="bpe", character_coverage=1.0,
         user_defined_symbols=[f"<|{tag}|>" for tag in TAGS], unk_id=0, bos_id=1, eos_id=2, pad_id=-1, split_digits=True,
         hard_vocab_limit=False, minloglevel=2, num_threads=1, input_sentence_size=0,
+        # FunASR takes pieces for text once more to time them: a space nobody wrote would make two of one.
+        add_dummy_prefix=False, remove_extra_whitespaces=False,
     )  # fmt: skip
     path.write_bytes(model.getvalue())
 
@@ -140,7 +142,10 @@ class Labels:
         return augment_features(bank[start : start + frames] + level, self.banks["Event_UNK"], self._draw, strength)
 
     def _ids(self, language: str, prosody: str, event: str, style: str, text: str) -> list[int]:
-        return [*(self._tag[tag] for tag in (language, prosody, event, style)), *self._pieces.EncodeAsIds(text)]
+        return [
+            *(self._tag[tag] for tag in (language, prosody, event, style)),
+            *self._pieces.EncodeAsIds(" " + text if text else ""),
+        ]
 
 
 def _bank(made: list[np.ndarray]) -> torch.Tensor:

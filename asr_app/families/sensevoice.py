@@ -100,10 +100,12 @@ class SenseVoiceEngine:
         seconds = len(samples) / SAMPLE_RATE
         if not samples.any():
             return []
-        results = self._auto.generate(
-            input=long_enough(samples), cache={}, language=options.language or "auto", use_itn=options.itn is not False,
-            output_timestamp=True,
-        )  # fmt: skip
+        asked = dict(language=options.language or "auto", use_itn=options.itn is not False)
+        try:
+            results = self._auto.generate(input=long_enough(samples), cache={}, output_timestamp=True, **asked)
+        except IndexError:
+            # FunASR times words by the pieces of the text it wrote, and loses count where one does not encode to itself.
+            results = self._auto.generate(input=long_enough(samples), cache={}, **asked)
         if not results:
             return []
         language, tags, text = split_tags(results[0]["text"])
