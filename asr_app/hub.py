@@ -180,6 +180,14 @@ def _broken_off(card: ModelCard, where: str, error: Exception) -> UserError:
 
 def _progress_options(hub: str, on_progress: OnProgress) -> dict[str, Any]:
     """The hub's own way of being told of progress, several files at once added up."""
+    if hub == "modelscope":
+        return {"progress_callbacks": [_modelscope_callback(on_progress)]}
+    return {"tqdm_class": _hugging_face_bar(on_progress)}
+
+
+def _modelscope_callback(on_progress: OnProgress) -> type:
+    from modelscope.hub.callback import ProgressCallback
+
     lock, done, total = threading.Lock(), 0, 0
 
     def grow(by_done: int, by_total: int) -> None:
@@ -188,30 +196,34 @@ def _progress_options(hub: str, on_progress: OnProgress) -> dict[str, Any]:
             done, total = done + by_done, total + by_total
         on_progress(done, total)
 
-    if hub == "modelscope":
-        from modelscope.hub.callback import ProgressCallback
+    class Callback(ProgressCallback):
+        def __init__(self, filename: str, file_size: int) -> None:
+            super().__init__(filename, file_size)
+            grow(0, file_size)
 
-        class Callback(ProgressCallback):
-            def __init__(self, filename: str, file_size: int) -> None:
-                super().__init__(filename, file_size)
-                grow(0, file_size)
+        def update(self, size: int) -> None:
+            grow(size, 0)
 
-            def update(self, size: int) -> None:
-                grow(size, 0)
+    return Callback
 
-        return {"progress_callbacks": [Callback]}
-    from tqdm import tqdm
+
+def _hugging_face_bar(on_progress: OnProgress) -> type:
+    from huggingface_hub.utils import tqdm
+
+    nowhere = open(os.devnull, "w")  # noqa: SIM115 - as long as the bars last; a log is no place for them
 
     class Bar(tqdm):
+        """Of the client's bars, the one that counts the bytes written: its total grows as files are begun."""
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
-            super().__init__(*args, **kwargs)
-            if self.unit == "B":
-                grow(0, int(self.total or 0))
+            self._counts, self._done = kwargs.get("name") == "huggingface_hub.snapshot_download", 0
+            super().__init__(*args, **kwargs | {"file": nowhere, "disable": False})
 
         def update(self, n: float | None = 1) -> bool | None:
-            if self.unit == "B":
-                grow(int(n or 0), 0)
-            return super().update(n)
+            shown: bool | None = super().update(n)
+            if self._counts:
+                self._done += int(n or 0)
+                on_progress(self._done, int(self.total or 0))
+            return shown
 
-    return {"tqdm_class": Bar}
+    return Bar

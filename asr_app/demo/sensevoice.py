@@ -53,14 +53,17 @@ def _pieces(path: Path) -> None:
 
     r = random.Random(0)
     said = [draw(r) for _ in range(20_000)] + [draw_english(r) for _ in range(8_000)]
-    lines = [" " + form for s in said for form in (s.spoken, written(s))]
+    forms = [(u.language, form) for u in said for form in (u.spoken, written(u))]
+    # Mandarin stays in characters, or a sentence that is said often would become one piece.
+    lines = [" " + form for language, form in forms if language == "en"]
+    characters = "".join(sorted({c for _, form in forms for c in form if not c.isspace()}))
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(lines), model_writer=model, vocab_size=PIECES, model_type="bpe", character_coverage=1.0,
         user_defined_symbols=[f"<|{tag}|>" for tag in TAGS], unk_id=0, bos_id=1, eos_id=2, pad_id=-1, split_digits=True,
         hard_vocab_limit=False, minloglevel=2, num_threads=1, input_sentence_size=0,
         # FunASR takes pieces for text once more to time them: a space nobody wrote would make two of one.
-        add_dummy_prefix=False, remove_extra_whitespaces=False,
+        add_dummy_prefix=False, remove_extra_whitespaces=False, required_chars=characters,
     )  # fmt: skip
     path.write_bytes(model.getvalue())
 
