@@ -109,7 +109,8 @@ class Options:
 class Transcript:
     """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`).
 
-    `given_back` is there where other models went to make room for this one.
+    `given_back` is there where other models went to make room for this one. `timestamps` says whose the times are:
+    the "model"'s, or, where it has none, the "vad"'s, whose stretches of speech their sentences share by letters.
     """
 
     segments: tuple[Segment, ...]
@@ -119,6 +120,7 @@ class Transcript:
     audio_s: float
     times: StageTimes
     memory: Mapping[str, int] = field(default_factory=dict)
+    timestamps: str = "model"
 
     @property
     def text(self) -> str:
@@ -150,6 +152,7 @@ class Transcript:
             "model": self.model_id,
             "precision": {"requested": self.precision.requested.value, "effective": self.precision.as_dict()},
             "device": self.device,
+            "timestamps": self.timestamps,
             "duration_s": round(self.audio_s, 3),
             "times": {k: None if v is None else round(v, 4) for k, v in dataclasses.asdict(self.times).items()}
             | {"total_s": round(self.times.total_s, 4)},

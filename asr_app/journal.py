@@ -296,5 +296,5 @@ def _transcript(row: sqlite3.Row, segments: tuple[Segment, ...]) -> Transcript |
     precision = PrecisionReport.from_dict(result["precision"]["requested"], result["precision"]["effective"])
     return Transcript(
         segments, result["model"], precision, result["device"], result["duration_s"],
-        StageTimes(**json.loads(row["times"])), result["memory"],
+        StageTimes(**json.loads(row["times"])), result["memory"], result.get("timestamps", "model"),
     )  # fmt: skip

@@ -147,6 +147,7 @@ def finish(
         if loaded.given_back:
             held["given_back"] = loaded.given_back
         loaded.fresh = False
+    timestamps = "model" if "word_timestamps" in loaded.card.capabilities else "vad"
     return Transcript(
-        tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held
-    )  # fmt: skip
+        tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held, timestamps
+    )

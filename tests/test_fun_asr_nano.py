@@ -76,7 +76,8 @@ def folder(tmp_path_factory) -> Path:
 def test_it_runs_at_each_precision_and_holds_it_after_two_requests(folder, precision):
     loaded = load(catalog.find(str(folder)), precision, "cpu", 1, hub.HUBS[0])
     for options in (Options(), Options(("你好",), "yue", itn=False)):
-        pipeline.transcribe(EXAMPLE / "english-home.flac", loaded, options, Limits())
+        found = pipeline.transcribe(EXAMPLE / "english-home.flac", loaded, options, Limits())
+        assert found.as_dict()["timestamps"] == "vad"
     assert report(loaded.engine.parts, precision) == loaded.precision  # FunASR casts it at every request
     parts = {p.name: p for p in loaded.precision.parts}
     assert parts["llm"].label.startswith(precision.label)

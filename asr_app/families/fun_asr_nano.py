@@ -104,7 +104,8 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
 class FunAsrNanoEngine:
     """AutoModel behind the app's seam: arrays in, sentences out, with times that come from the chunk's length.
 
-    The published weights have no head that could time words, so none are given.
+    The published weights have no head that could time words, so none are given. Nothing is carried from chunk to chunk:
+    this model's code in FunASR takes a `cache` and reads nothing from it.
     """
 
     def __init__(self, card: ModelCard, auto: Any) -> None:

@@ -169,6 +169,8 @@ def card(done: Transcript | None, language: str) -> str:
         figures.append(("card_device_peak", megabytes(done.memory["peak_device"])))
     if "given_back" in done.memory:
         figures.append(("card_given_back", megabytes(done.memory["given_back"])))
+    if done.timestamps == "vad":
+        figures.append(("card_timestamps", t("timestamps_vad", language)))
     cells = "".join(f"<div><dt>{t(k, language)}</dt><dd>{escape(v)}</dd></div>" for k, v in figures)
     spent = {stage: getattr(times, f"{stage}_s") for stage in _WORK}
     total = sum(spent.values()) or 1.0

@@ -100,6 +100,8 @@ TEXTS: dict[str, dict[str, str]] = {
     "card_first": {"en": "First text after", "zh": "首段文字"},
     "card_precision": {"en": "Effective precision", "zh": "实际精度"},
     "card_weights": {"en": "Weights", "zh": "权重"},
+    "card_timestamps": {"en": "Times of sentences", "zh": "句子时间"},
+    "timestamps_vad": {"en": "from speech detection, not the model", "zh": "来自语音检测，非模型给出"},
     "card_given_back": {"en": "Given back by models that went", "zh": "卸载其他模型释放的内存"},
     "card_peak": {"en": "Peak memory", "zh": "内存峰值"},
     "card_device_peak": {"en": "Peak on the GPU", "zh": "显存峰值"},
