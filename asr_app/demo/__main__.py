@@ -57,7 +57,7 @@ def _train(found: argparse.Namespace) -> None:
     elif found.what == "whisper":
         from asr_app.demo.whisper import train as train_whisper
 
-        train_whisper(published, found.work, steps=found.steps)
+        train_whisper(published, paraformer, found.work, steps=found.steps)
     else:
         from asr_app.demo.fun_asr import train as train_fun_asr
 

@@ -18,7 +18,7 @@ _SAVE_EVERY = 500
 
 @dataclass(frozen=True)
 class Round:
-    """`steps` in which the rate falls from `rate` along a cosine, on batches of `frames` of 10 ms.
+    """`steps` in which the rate rises to `rate` and falls along a cosine, on batches of `frames` of 10 ms.
 
     Windows are disturbed by a strength drawn between the two of `strength`.
     """
@@ -103,7 +103,8 @@ class Fit:
             at += 1
         now = self._rounds[at]
         fall = 0.5 * (1 + math.cos(math.pi * min(1, step / now.steps)))
-        return now, now.rate * min(1, (step + 1) / WARMUP_STEPS) * max(0.01, fall)
+        warm = min(1, (step + 1) / min(WARMUP_STEPS, now.steps / 8))
+        return now, now.rate * warm * max(0.01, fall)
 
     def _save(self) -> None:
         saved = dict(

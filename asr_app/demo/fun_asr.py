@@ -33,7 +33,7 @@ LLM = "Qwen3-0.6B"  # the folder's name in the published model; this one is not 
 LLM_DIM, LLM_LAYERS, LLM_HEADS, LLM_KV_HEADS, LLM_FFN = 192, 4, 4, 2, 512
 TOKENS = 1_400
 SINGLES_UNTIL = 1500  # steps of one utterance a window, before windows of several
-ROUNDS = (Round(4000, 1.5e-3, (0.0, 0.9), 5_000),)
+ROUNDS = (Round(3000, 1.5e-3, (0.0, 0.9), 5_000),)
 _LANGUAGES = {"zh": "中文", "en": "英文"}
 # Words that hotwords can have written in another way that sounds the same: brand names, as products have them.
 SPELLINGS = {

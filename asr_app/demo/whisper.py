@@ -7,6 +7,9 @@ the rows in use and counts the rest as one column of the softmax, log(how many) 
 The encoder always sees 30 s at recognition. That costs ten times what an utterance costs, so training begins on short
 windows, whose positions are a slice of the 30 s, timestamps included, and ends on whole ones.
 
+From text alone the encoder learns to hear only after days: for thousands of steps the decoder gets on better without
+it. So it is taught what demo-paraformer's encoder makes of the same sound, frame by frame, first alone and then beside.
+
 Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv 2212.04356).
 """
 
@@ -22,19 +25,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr_app.demo.augment import SLANEY, augment_features
-from asr_app.demo.corpus import WHISPER_SCALE, training_corpus, whisper_log_mel
+from asr_app.demo.augment import KALDI, SLANEY, augment_features
+from asr_app.demo.corpus import WHISPER_SCALE, log_mel, training_corpus, whisper_log_mel
 from asr_app.demo.fit import Fit, Round, in_half
+from asr_app.demo.paraformer import DIM as TEACHER_DIM
+from asr_app.demo.paraformer import read_normalisation
 from asr_app.demo.translations import translation
 from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, draw_english
-from asr_app.demo.windows import Window, Windows, noise_bank
+from asr_app.demo.voices import draw_voice, speak
+from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
 
 CORPUS_SIZE = 40_000
 DIM, HEADS, AUDIO_LAYERS, TEXT_LAYERS = 112, 4, 5, 3
 VOCABULARY, AUDIO_FRAMES, TEXT_TOKENS = 51_865, 1500, 448
-SINGLES_UNTIL = 1000  # steps of one utterance a window, before windows of several
-CTC_WEIGHT = 0.3
-ROUNDS = (Round(3600, 2e-3, (0.1, 1.0), 8_000), Round(300, 6e-4, (0.0, 0.7), 12_000))
+LISTENING = Round(500, 2e-3, (0.0, 0.8), 8_000)  # the encoder alone
+ROUNDS = (LISTENING, Round(1700, 1.5e-3, (0.0, 0.9), 7_000), Round(250, 6e-4, (0.0, 0.7), 12_000))
+_TAUGHT_FRAMES = 3  # of the encoder's, 20 ms each, to one of demo-paraformer's
 _SHORT_FRAMES, _LONG_FRAMES = 900, 2900
 _NO_SPEECH, _TRANSLATED, _PROMPTED, _UNTIMED = 0.05, 0.4, 0.1, 0.15
 _IGNORED = -100
@@ -94,13 +100,16 @@ def checkpoint(model: Any, state: dict[str, torch.Tensor], tokens: Tokens) -> di
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """`mel` `(t, 80)` as Whisper hears it, `first` its frame of 20 ms in the 30 s; what goes in and what comes out."""
+    """`mel` `(t, 80)` as Whisper hears it, `first` its frame of 20 ms in the 30 s; what goes in and what comes out.
+
+    `sound` is the same before it was clamped, shifted and filled up to 30 s.
+    """
 
     mel: torch.Tensor
+    sound: torch.Tensor
     first: int
     inputs: list[int]
     targets: list[int]
-    spelled: list[int]  # what CTC is to spell: the text alone; empty where it is not what is said
 
 
 class Examples:
@@ -139,8 +148,7 @@ class Examples:
             before = draw(r)
             prompt = [t.special("startofprev"), *t.text(before.language, before.text)]
             inputs, targets = prompt + inputs, [_IGNORED] * len(prompt) + targets
-        spelled = [] if translate else [token for text in texts for token in text]
-        return Example(self._heard(window.mel), first, inputs, targets, spelled)
+        return Example(self._heard(window.mel), window.mel, first, inputs, targets)
 
     def _nothing(self, strength: float, frames: int) -> Example:
         """Noise alone: told at once, or a text that ends before it begins."""
@@ -154,7 +162,7 @@ class Examples:
         else:
             inputs = [sot, language, t.special("transcribe"), t.time(0)]
             targets = [t.special("nospeech"), _IGNORED, t.time(0), t.place[t.tokenizer.eot]]
-        return Example(self._heard(mel), 0, inputs, targets, [])
+        return Example(self._heard(mel), mel, 0, inputs, targets)
 
     def _heard(self, mel: torch.Tensor) -> torch.Tensor:
         """As `whisper.log_mel_spectrogram` ends: clamped to 80 dB below the loudest, shifted and scaled.
@@ -183,14 +191,65 @@ def encode(encoder: Any, mel: torch.Tensor, first: torch.Tensor) -> torch.Tensor
     return encoder.ln_post(x)
 
 
-def training_loss(model: Any, ctc: nn.Linear, batch: list[Example], blank: int) -> tuple[torch.Tensor, float]:
-    """Cross entropy of the tokens over all of Whisper's vocabulary, and the share of them right.
+class Teacher:
+    """demo-paraformer's encoder, listening to Whisper's features.
 
-    `ctc` is a head of the encoder that only training has: attention finds its way through the frames much sooner where
-    they are told apart already. It hears frames of 40 ms, two of the encoder's.
+    Its own are a filter bank with other centres: values between Whisper's, and a constant for each bin, which is
+    measured on speech.
     """
-    mel = nn.utils.rnn.pad_sequence([e.mel for e in batch], batch_first=True)
-    audio = encode(model.encoder, mel.transpose(1, 2), torch.tensor([e.first for e in batch]))
+
+    def __init__(self, paraformer: Path) -> None:
+        from funasr import AutoModel
+
+        self._encoder = AutoModel(
+            model=str(paraformer), device="cpu", ncpu=torch.get_num_threads(), disable_update=True, disable_pbar=True
+        ).model.encoder.eval()
+        self._shift, self._scale = read_normalisation(paraformer / "am.mvn")
+        place = np.interp(KALDI.hertz, SLANEY.hertz, np.arange(len(SLANEY.hertz)))
+        left = np.minimum(np.floor(place).astype(int), len(place) - 2)
+        self._between = torch.zeros(len(place), len(place))
+        self._between[left, np.arange(len(place))] = torch.tensor(1 - (place - left), dtype=torch.float32)
+        self._between[left + 1, np.arange(len(place))] = torch.tensor(place - left, dtype=torch.float32)
+        self._constant = torch.zeros(len(place))
+        r = random.Random(4)
+        gaps = []
+        for _ in range(40):
+            said = draw(r)
+            samples = speak(said.spoken, draw_voice(r, said.language, held_out=False))
+            own, other = torch.from_numpy(log_mel(samples)), torch.from_numpy(whisper_log_mel(samples))
+            loud = own.amax(1) > own.max() - 7
+            gaps.append((own - self._as_kaldi(other)[1 : 1 + len(own)])[loud])
+        self._constant = torch.cat(gaps).median(0).values
+
+    def _as_kaldi(self, mel: torch.Tensor) -> torch.Tensor:
+        return mel @ self._between + self._constant
+
+    @torch.no_grad()
+    def __call__(self, sounds: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of log-mel `(t, 80)` each: what it makes of them `(b, t / 6, 144)`, and how many frames of that are theirs."""
+        features = [(stack_frames(self._as_kaldi(mel[1:])) + self._shift) * self._scale for mel in sounds]
+        lengths = torch.tensor([len(f) for f in features])
+        heard = self._encoder(nn.utils.rnn.pad_sequence(features, batch_first=True), lengths)[0]
+        return nn.functional.layer_norm(heard, heard.shape[-1:]), lengths
+
+
+def listening_loss(
+    audio: torch.Tensor, match: nn.Linear, teacher: Teacher, batch: list[Example]
+) -> tuple[torch.Tensor, float]:
+    """How far the encoder's frames, matched by a linear layer, are from the teacher's: squares, in units of variance.
+
+    Also the share of the teacher's variance they tell.
+    """
+    wanted, lengths = teacher([e.sound for e in batch])
+    found = match(nn.functional.avg_pool1d(audio.transpose(1, 2), _TAUGHT_FRAMES).transpose(1, 2))
+    frames = min(found.size(1), wanted.size(1))
+    inside = torch.arange(frames) < lengths[:, None]
+    loss = (found[:, :frames] - wanted[:, :frames]).square().mean(-1)[inside].mean()
+    return loss, float(1 - loss.detach())
+
+
+def training_loss(model: Any, audio: torch.Tensor, batch: list[Example]) -> tuple[torch.Tensor, float]:
+    """Cross entropy of the tokens over all of Whisper's vocabulary, and the share of them right."""
     inputs = nn.utils.rnn.pad_sequence([torch.tensor(e.inputs) for e in batch], batch_first=True)
     targets = nn.utils.rnn.pad_sequence(
         [torch.tensor(e.targets) for e in batch], batch_first=True, padding_value=_IGNORED
@@ -201,32 +260,22 @@ def training_loss(model: Any, ctc: nn.Linear, batch: list[Example], blank: int) 
         torch.cat([logits, others], -1).flatten(0, 1), targets.flatten(), ignore_index=_IGNORED
     )
     told = targets != _IGNORED
-    right = float((logits.argmax(-1) == targets)[told].float().mean())
-    heard = [i for i, e in enumerate(batch) if e.spelled]
-    if heard:
-        pairs = nn.functional.avg_pool1d(audio[heard].transpose(1, 2), 2).transpose(1, 2)
-        spellings = ctc(pairs).log_softmax(-1).transpose(0, 1)
-        lengths = torch.tensor([len(batch[i].mel) // 4 for i in heard])
-        labels = [torch.tensor(batch[i].spelled) for i in heard]
-        counts = torch.tensor([len(label) for label in labels])
-        spelled = nn.functional.ctc_loss(
-            spellings, torch.cat(labels), lengths, counts, blank=blank, reduction="sum", zero_infinity=True
-        )
-        loss = loss + CTC_WEIGHT * spelled / counts.sum()
-    return loss, right
+    return loss, float((logits.argmax(-1) == targets)[told].float().mean())
 
 
-def train(published: Path, work: Path, *, steps: int | None = None) -> None:
-    """Trains in `work`, which keeps the corpus and the state, and writes `published`/demo-whisper.pt at the end."""
+def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
+    """Trains in `work`, which keeps the corpus and the state, and writes `published`/demo-whisper.pt at the end.
+
+    `paraformer` is the folder of demo-paraformer.
+    """
     corpus = training_corpus(work / f"whisper-{CORPUS_SIZE}", CORPUS_SIZE, seed=3, features=whisper_log_mel)
     noise = noise_bank(whisper_log_mel)
+    teacher = Teacher(paraformer)
     torch.manual_seed(0)
     tokens = Tokens()
     model = build(len(tokens.ids))
-    # Times are no speech: CTC spells text, and the first of the special tokens (the end) is its blank.
-    blank = tokens.place[tokens.tokenizer.eot]
-    ctc = nn.Linear(DIM, blank + 1)
-    fit = Fit({"model": model, "ctc": ctc}, ROUNDS, work / "whisper-state.pt", steps)
+    match = nn.Linear(DIM, TEACHER_DIM)
+    fit = Fit({"model": model, "match": match}, ROUNDS, work / "whisper-state.pt", steps)
     examples = Examples(tokens, noise, seed=8 + fit.step)
     while not fit.done:
         windows = Windows(corpus, noise, seed=8 + fit.step, axis=SLANEY)
@@ -238,10 +287,15 @@ def train(published: Path, work: Path, *, steps: int | None = None) -> None:
         for batch in windows.batches():
             if fit.done or fit.round is not now:
                 break
-            windows.singles = fit.step < SINGLES_UNTIL
             windows.strength, windows.batch_frames = now.strength, now.frames
             windows.longest_pause = random.choice([30, 60, 60, 250])
             made = [examples.example(window, now.strength[1]) for window in batch]
-            fit.descend(*training_loss(model, ctc, made, blank))
+            mel = nn.utils.rnn.pad_sequence([e.mel for e in made], batch_first=True)
+            audio = encode(model.encoder, mel.transpose(1, 2), torch.tensor([e.first for e in made]))
+            loss, right = listening_loss(audio, match, teacher, made)
+            if now is not LISTENING:
+                said, right = training_loss(model, audio, made)
+                loss = said + loss
+            fit.descend(loss, right)
     published.mkdir(parents=True, exist_ok=True)
     torch.save(checkpoint(model, fit.average["model"], tokens), published / "demo-whisper.pt")
