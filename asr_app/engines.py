@@ -65,7 +65,7 @@ class Loaded:
     users: int = 0
     last_used: float = 0.0
     fresh: bool = True  # the job that waited for the loading has not been told what it cost
-    given_back: int = 0  # bytes by which resident memory fell when others went to make room for it
+    given_back: int = 0  # bytes by which memory fell when others went to make room for it
 
 
 @dataclass
@@ -204,9 +204,13 @@ class Engines:
                 found.users += 1
             return found
 
+    def _held(self) -> int:
+        on_device = torch.cuda.memory_reserved(self.device) if torch.device(self.device).type == "cuda" else 0
+        return resident_bytes() + on_device
+
     def _evict(self, coming: int = 0) -> int:
-        """Bytes of resident memory that came back."""
-        before = resident_bytes()
+        """Bytes of memory that came back, the device's with the process's."""
+        before = self._held()
         gone: list[tuple[str, Precision]] = []
         while sum(x.precision.weight_bytes for x in self._resident.values()) + coming > self.budget:
             idle = [k for k, x in self._resident.items() if x.users == 0]
@@ -217,7 +221,7 @@ class Engines:
         if not gone:
             return 0
         give_back_memory()
-        freed = max(0, before - resident_bytes())
+        freed = max(0, before - self._held())
         log.info(
             "unloaded %s over the memory budget: %.0f MB given back",
             ", ".join(f"{name} at {precision.label}" for name, precision in gone), freed / 1e6,

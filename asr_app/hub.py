@@ -119,8 +119,11 @@ def _snapshot(source: Source, hub: str, **options: Any) -> str:
         from modelscope.hub.snapshot_download import snapshot_download
 
         return str(snapshot_download(name, revision=revision, **options))
+    from huggingface_hub import constants
     from huggingface_hub import snapshot_download as hf_snapshot_download
 
+    # Its progress comes from a thread that prints what a callback raises and goes on: it could not be cancelled.
+    constants.HF_HUB_DISABLE_XET = True
     return str(hf_snapshot_download(name, revision=revision, **options))
 
 
@@ -210,20 +213,23 @@ def _modelscope_callback(on_progress: OnProgress) -> type:
 def _hugging_face_bar(on_progress: OnProgress) -> type:
     from huggingface_hub.utils import tqdm
 
-    nowhere = open(os.devnull, "w")  # noqa: SIM115 - as long as the bars last; a log is no place for them
-
     class Bar(tqdm):
-        """Of the client's bars, the one that counts the bytes written: its total grows as files are begun."""
+        """Of the client's bars, the one that counts the bytes written: its total grows as files are begun.
+
+        It draws nothing: a server's log is no place for bars.
+        """
+
+        monitor_interval = 0  # no thread that watches it
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self._counts, self._done = kwargs.get("name") == "huggingface_hub.snapshot_download", 0
-            super().__init__(*args, **kwargs | {"file": nowhere, "disable": False})
+            self._adding = threading.Lock()
+            super().__init__(*args, **kwargs | {"disable": True})
 
-        def update(self, n: float | None = 1) -> bool | None:
-            shown: bool | None = super().update(n)
+        def update(self, n: float | None = 1) -> None:
             if self._counts:
-                self._done += int(n or 0)
+                with self._adding:
+                    self._done += int(n or 0)
                 on_progress(self._done, int(self.total or 0))
-            return shown
 
     return Bar

@@ -71,7 +71,7 @@ class Jobs:
         return self.journal.view(job)
 
     def cancel(self, job: str) -> None:
-        """Takes effect at once for a queued job, after the present chunk for a running one."""
+        """Takes effect at once for a queued job, after the present chunk, or batch of them, for a running one."""
         self.journal.ask_to_cancel(job)
 
     def start(self) -> None:
@@ -80,7 +80,7 @@ class Jobs:
         self._thread.start()
 
     def stop(self) -> None:
-        """Lets the present chunk finish; its job is taken up again at the next start."""
+        """Lets the present chunk, or batch of them, finish; its job is taken up again at the next start."""
         self._stopping.set()
         self._wake.set()
         if self._thread:
@@ -171,6 +171,6 @@ class Jobs:
                     if self._stopping.is_set():
                         return "queued"
                 segments = self.journal.segments(task.id)
-                transcript = pipeline.finish(segments, loaded, audio.seconds, times, memory)
+                transcript = pipeline.finish(segments, loaded, task.options, audio.seconds, times, memory)
         self.journal.finish(task.id, transcript)
         return "done"

@@ -105,8 +105,9 @@ def recognise(
         batch = chunks[start : start + (1 if start == first_chunk else loaded.card.chunks_a_batch)]
         asked = time.perf_counter()
         results = engine.transcribe([chunk.samples for chunk in batch], options)
-        times = replace(times, asr_s=times.asr_s + time.perf_counter() - asked)
+        pace = (time.perf_counter() - asked) / sum(c.end_s - c.start_s for c in batch)
         for i, (chunk, found) in enumerate(zip(batch, results, strict=True), start):
+            times = replace(times, asr_s=times.asr_s + pace * (chunk.end_s - chunk.start_s))
             heard = [s.shifted(chunk.start_s) for s in found]
             if marks is not None:
                 asked = time.perf_counter()
@@ -134,11 +135,16 @@ def transcribe(
         for progress in recognise(chunks, loaded, options, times):
             segments.extend(progress.segments)
             times = progress.times
-    return finish(segments, loaded, audio.seconds, times, memory)
+    return finish(segments, loaded, options, audio.seconds, times, memory)
 
 
 def finish(
-    segments: Sequence[Segment], loaded: Loaded, audio_s: float, times: StageTimes, memory: PeakMemory
+    segments: Sequence[Segment],
+    loaded: Loaded,
+    options: Options,
+    audio_s: float,
+    times: StageTimes,
+    memory: PeakMemory,
 ) -> Transcript:
     """The transcript; the first one of an engine carries what loading it cost."""
     held = memory.as_dict(loaded.precision.weight_bytes)
@@ -147,7 +153,9 @@ def finish(
         if loaded.given_back:
             held["given_back"] = loaded.given_back
         loaded.fresh = False
-    timestamps = "model" if "word_timestamps" in loaded.card.capabilities else "vad"
+    # A translation's words are not those that were said, and have no times; its sentences have the model's.
+    timed = options.translate or all(s.words for s in segments)
+    timestamps = "model" if timed and "word_timestamps" in loaded.card.capabilities else "vad"
     return Transcript(
         tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held, timestamps
     )

@@ -22,6 +22,16 @@ EXAMPLE = ROOT / "example"
 DATA = ROOT.parent / "shared" / "data"  # real recordings, where they are: tests that need them skip without
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is slow unless it is asked for by its name: `-m slow`."""
+    if "slow" in config.option.markexpr:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
 @pytest.fixture(scope="session")
 def expected() -> dict[str, dict[str, str]]:
     """Clip name -> its text and language."""

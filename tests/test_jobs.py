@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from contextlib import contextmanager
@@ -278,3 +279,30 @@ def test_a_sentence_cut_by_force_is_whole_again_whatever_chunk_the_work_stopped_
 
 def test_catalog_finds_the_default():
     assert catalog.find(catalog.DEFAULT).id == "demo-paraformer"
+
+
+def test_chunks_go_in_batches_after_the_first_and_can_be_taken_up_anywhere():
+    class Counting(FakeEngine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = {"encoder": torch.nn.Linear(2, 2)}
+            self.sizes: list[int] = []
+
+        def transcribe(self, batch, options):
+            self.sizes.append(len(batch))
+            return [[Segment(0.0, 0.5, f"{len(samples)}")] for samples in batch]
+
+    engine = Counting()
+    card = dataclasses.replace(catalog.find(catalog.DEFAULT), chunks_a_batch=4)
+    loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"))
+    chunks = [Chunk(float(i), np.zeros(8000 + i, np.float32)) for i in range(11)]
+    told = list(pipeline.recognise(chunks, loaded, Options(), StageTimes()))
+    assert engine.sizes == [1, 4, 4, 2]
+    assert [p.next_chunk for p in told] == list(range(1, 12))
+    assert [s.text for p in told for s in p.segments] == [str(8000 + i) for i in range(11)]
+    assert [p.segments[0].start_s for p in told] == [float(i) for i in range(11)]
+    spent = [p.times.asr_s for p in told]
+    assert spent == sorted(spent)
+    for i, stopped in enumerate(told[:-1], 1):
+        rest = pipeline.recognise(chunks, loaded, Options(), stopped.times, first_chunk=i)
+        assert [s.text for p in rest for s in p.segments] == [str(8000 + n) for n in range(i, 11)]

@@ -77,6 +77,8 @@ def test_ten_seconds_of_silence_or_noise_give_no_words(engines, card, precision,
     for name, samples in sounds.items():
         soundfile.write(tmp_path / "sound.wav", samples, 16_000)
         assert transcribe(engines, card, precision, tmp_path / "sound.wav").text == "", name
+    with engines.use(card, precision) as loaded:  # and without a VAD that keeps it from the model
+        assert loaded.engine.transcribe([np.zeros(n, np.float32)], Options()) == [[]]
 
 
 @pytest.mark.parametrize("card", HERE, ids=lambda card: card.id)
@@ -126,7 +128,9 @@ engines = Engines("cpu", usable_cores(), "modelscope", budget=int(sys.argv[3]))
 cards = [c for c in catalog.CARDS.values() if any(s.bundled for s in c.sources.values())]
 sizes = []
 for turn in range(24):  # a first round of four, then twenty
-    with engines.use(cards[turn % len(cards)], Precision.FP32 if turn // len(cards) % 2 else Precision.INT8) as loaded:
+    # The last round is as the first, so that the same model holds the memory.
+    precision = (Precision.INT8, Precision.FP32)[turn // len(cards) % 5 % 2]
+    with engines.use(cards[turn % len(cards)], precision) as loaded:
         pipeline.transcribe(pathlib.Path(sys.argv[2]), loaded, Options(), Limits())
     sizes.append(resident_bytes())
 print(json.dumps({"models": len(cards), "sizes": sizes}))
@@ -134,9 +138,9 @@ print(json.dumps({"models": len(cards), "sizes": sizes}))
 
 
 def test_twenty_switches_among_four_models_keep_memory_where_it_was():
-    """No two fit: each switch unloads one and loads another."""
+    """The budget is a byte: each switch unloads one and loads another."""
     out = subprocess.run(
-        [sys.executable, "-c", SWITCHES, str(ROOT), str(EXAMPLE / "english-home.flac"), "30000000"],
+        [sys.executable, "-c", SWITCHES, str(ROOT), str(EXAMPLE / "english-home.flac"), "1"],
         capture_output=True, text=True, timeout=500, cwd=ROOT,
     )  # fmt: skip
     assert out.returncode == 0, out.stderr

@@ -134,3 +134,18 @@ def test_what_the_model_says_becomes_tagged_sentences(folder, monkeypatch):
     assert engine.transcribe([np.zeros(16_000, np.float32)], Options()) == [[]]
     with pytest.raises(UserError, match="does not know the language 'fr'"):
         engine.transcribe([sound], Options(language="fr"))
+
+
+@pytest.mark.models
+def test_a_text_that_funasr_cannot_time_is_kept_and_labelled(folder, monkeypatch):
+    loaded = load(catalog.find(str(folder)), Precision.FP32, "cpu", 1, hub.HUBS[0])
+
+    def answer(**options):
+        if options.get("output_timestamp"):
+            raise IndexError("list index out of range")
+        return [{"text": "<|en|><|NEUTRAL|><|Speech|><|withitn|>Good morning. How are you?"}]
+
+    monkeypatch.setattr(loaded.engine._auto, "generate", answer)
+    found = pipeline.transcribe(EXAMPLE / "english-home.flac", loaded, Options(), Limits())
+    assert "Good morning. How are you?" in found.text
+    assert found.timestamps == "vad"

@@ -11,7 +11,7 @@ import torch
 from conftest import EXAMPLE
 
 from asr_app import catalog, hub, pipeline
-from asr_app.audio import Limits
+from asr_app.audio import Limits, decode
 from asr_app.datatypes import Options
 from asr_app.engines import load
 from asr_app.errors import UserError
@@ -83,6 +83,43 @@ def test_what_is_decoded_becomes_segments_with_words():
     (only,) = family.segments_of(answer, 2.0)
     assert (only.text, only.language) == ("Hello, world.", "en")
     assert [w.text for w in only.words] == ["Hello", "world"]
+
+
+def test_chunks_in_one_batch_say_what_they_say_alone():
+    """And the encoder hears each of them once: the library would have it listen up to three times."""
+    loaded = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0])
+    clips = [
+        decode(EXAMPLE / name).samples for name in ("english-home.flac", "mandarin-phone.mp3", "mandarin-home.wav")
+    ]
+    clips.insert(1, np.zeros(16_000, np.float32))
+    alone = [loaded.engine.transcribe([clip], Options())[0] for clip in clips]
+    heard = []
+    hook = loaded.engine.parts["encoder"].register_forward_hook(lambda _m, inputs, _o: heard.append(len(inputs[0])))
+    together = loaded.engine.transcribe(clips, Options())
+    hook.remove()
+    assert [[s.text for s in found] for found in together] == [[s.text for s in found] for found in alone]
+    assert together[1] == []
+    assert {s.language for s in together[0]} == {"en"}
+    assert {s.language for s in together[2]} == {"zh"}
+    assert all(s.words for found in together for s in found)
+    assert heard == [3]
+
+
+def test_prompt_and_task_reach_the_decoder(checkpoint, monkeypatch):
+    import whisper
+
+    engine = load(catalog.find(str(checkpoint)), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
+    asked = []
+    whole = whisper.decode
+    monkeypatch.setattr(
+        whisper, "decode", lambda model, mel, options: asked.append(options) or whole(model, mel, options)
+    )
+    sound = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
+    engine.transcribe([sound], Options(prompt="Ada Lovelace", translate=True))
+    assert asked[0].task == "translate"
+    assert len(asked[0].prompt) > 2
+    engine.transcribe([sound], Options(language="de"))
+    assert (asked[1].task, asked[1].prompt) == ("transcribe", [])
 
 
 def test_a_language_it_does_not_know_and_an_option_it_lacks_are_named(checkpoint):

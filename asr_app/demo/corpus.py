@@ -1,7 +1,7 @@
 """Turns sentences and voices into corpora on disk: log-mel features for training, samples for evaluation.
 
 A corpus is a folder with `features.npy` (float16, every utterance's frames one after another) and `index.jsonl`
-(language, text, first frame, number of frames). Made once per seed and size, found again afterwards.
+(the fields of `Utterance`). Made once per seed and size, found again afterwards.
 """
 
 from __future__ import annotations

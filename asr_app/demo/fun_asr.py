@@ -230,6 +230,7 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     windows = Windows(corpus, noise, seed=9 + fit.step)
     windows.mixed = 0.3
     windows.singles = fit.step < SINGLES_UNTIL
+    windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
     for batch in windows.batches():
         if fit.done:
             break

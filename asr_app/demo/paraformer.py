@@ -210,6 +210,7 @@ def train(published: Path, work: Path, *, steps: int | None = None) -> None:
         write_normalisation(folder / "am.mvn", sample.mean(0).numpy(), sample.std(0).numpy())
     shift, scale = read_normalisation(folder / "am.mvn")
     windows.singles = fit.step < SINGLES_UNTIL
+    windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
     for batch in windows.batches():
         if fit.done:
             break

@@ -200,6 +200,7 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     labels = Labels(pieces, seed=6 + fit.step)
     windows = Windows(corpus, labels.banks["Event_UNK"], seed=6 + fit.step)
     windows.mixed = 0.2
+    windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
     for batch in windows.batches():
         if fit.done:
             break

@@ -136,6 +136,8 @@ class Examples:
         timed = r.random() >= _UNTIMED
         body: list[int] = [] if timed else [t.special("notimestamps")]
         for (start, end), text in zip(window.spans, texts, strict=True):
+            if end > 2 * AUDIO_FRAMES:  # cut away where it was slowed down
+                break
             times = [t.time(first * 0.02 + frame * 0.01) for frame in (start, end)]
             body += [times[0], *text, times[1]] if timed else text
         head = [t.special("startoftranscript"), t.special(language)]
@@ -167,8 +169,8 @@ class Examples:
     def _heard(self, mel: torch.Tensor) -> torch.Tensor:
         """As `whisper.log_mel_spectrogram` ends: clamped to 80 dB below the loudest, shifted and scaled.
 
-        For 30 s, filled up as `whisper.transcribe` does (with the middle of the scale), or as it does before it detects
-        the language (with silence).
+        For 30 s, filled up with the middle of the scale, as `whisper.transcribe` does to decode, or with silence, as it
+        does to detect a language.
         """
         power = (mel - math.log(WHISPER_SCALE)) / math.log(10)
         low = float(power.max()) - 8.0
@@ -284,10 +286,10 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
         examples.whole = now is ROUNDS[-1]
         windows.window_frames = _LONG_FRAMES if examples.whole else _SHORT_FRAMES
         windows.padded_to = 2 * AUDIO_FRAMES if examples.whole else 0
+        windows.strength, windows.batch_frames = now.strength, now.frames
         for batch in windows.batches():
             if fit.done or fit.round is not now:
                 break
-            windows.strength, windows.batch_frames = now.strength, now.frames
             windows.longest_pause = random.choice([30, 60, 60, 250])
             made = [examples.example(window, now.strength[1]) for window in batch]
             mel = nn.utils.rnn.pad_sequence([e.mel for e in made], batch_first=True)

@@ -28,7 +28,8 @@ def _mandarin(text: str) -> str:
     def digits(match: re.Match[str]) -> str:
         percent, run, point, tenth, after = match.groups()
         alone = len(run) == 1 and run != "十"
-        in_a_name = match.start() and text[match.start() - 1] in "周期下"
+        before = text[: match.start()][-1:]
+        in_a_name = before in tuple("周期") or (alone and before in tuple("上下"))  # 星期三, 下一首
         if in_a_name or (alone and not percent and not point and (after not in _ZH_UNITS or run + after == "一点")):
             return match.group()
         value = _mandarin_number(run) + (f".{_ZH_VALUES[tenth]}" if point else "")

@@ -5,6 +5,7 @@ Source: https://github.com/FunAudioLLM/SenseVoice; An et al., "FunAudioLLM", 202
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
 
+log = logging.getLogger(__name__)
 NAME = "sensevoice"
 ROLES = ("model", "vad")
 # The CTC head is a part of its own and the embedding of the four query tokens too small to list: both stay high.
@@ -105,6 +107,7 @@ class SenseVoiceEngine:
             results = self._auto.generate(input=long_enough(samples), cache={}, output_timestamp=True, **asked)
         except IndexError:
             # FunASR times words by the pieces of the text it wrote, and loses count where one does not encode to itself.
+            log.warning("%s: FunASR could not time the words of a chunk; its text is kept without", self._card.id)
             results = self._auto.generate(input=long_enough(samples), cache={}, **asked)
         if not results:
             return []

@@ -197,7 +197,11 @@ class WhisperEngine:
         return found
 
     def _decoded(self, batch: Sequence[np.ndarray], options: Options) -> list[_Decoded]:
-        """Each chunk decoded at temperature 0, all in one pass, in its own language unless one is asked for."""
+        """Each chunk decoded at temperature 0, all in one pass, in its own language unless one is asked for.
+
+        The language is told from what is decoded, as faster-whisper does it: `whisper.transcribe` would encode every
+        chunk once more for it, with silence instead of zeros behind.
+        """
         import whisper
         from whisper.tokenizer import get_tokenizer
 
