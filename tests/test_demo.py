@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from asr_app import hub
 from asr_app.demo import augment, whisper
 from asr_app.demo.corpus import Corpus, Utterance, evaluation_set, log_mel, sentences, whisper_log_mel
-from asr_app.demo.paraformer import integrate_and_fire, misplaced
+from asr_app.demo.paraformer import integrate_and_fire, misplaced, read_normalisation
+from asr_app.demo.places import looking_loss, token_of_letters, token_places
 from asr_app.demo.punctuation import marked
 from asr_app.demo.translations import translation
 from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, en_number, en_ordinal, vocabulary, zh_number
-from asr_app.demo.voices import draw_voice, speak
+from asr_app.demo.voices import Voice, draw_voice, speak
 from asr_app.demo.voices import trim as trim_silence
 from asr_app.demo.windows import Windows, stack_frames
 from asr_app.demo.written import written
+from asr_app.families._funasr import load_auto_model
 
 
 def test_numbers_are_said_as_people_say_them():
@@ -181,7 +184,7 @@ def test_features_for_whisper_end_as_the_library_ends_them():
     assert tokens.tokenizer.decode([tokens.ids[i] for i in tokens.text("zh", "打开客厅的灯。")]) == "打开客厅的灯。"
 
 
-def test_a_softmax_over_rows_in_use_and_a_count_of_the_rest_is_the_whole_one():
+def test_a_softmax_over_rows_in_use_and_a_count_of_the_rest_is_the_whole_one(monkeypatch):
     torch.manual_seed(0)
     hidden, rows = torch.randn(1, 5, 16), torch.randn(40, 16)
     table = torch.zeros(whisper.VOCABULARY, 16)
@@ -189,9 +192,11 @@ def test_a_softmax_over_rows_in_use_and_a_count_of_the_rest_is_the_whole_one():
     table[used] = rows
     targets = [3, 39, 0, 7, 7]
     whole = torch.nn.functional.cross_entropy((hidden @ table.T)[0], used[targets])
+    monkeypatch.setattr(whisper, "LOOKING_LAYERS", ())
     fake = SimpleNamespace(decoder=lambda _inputs, _audio: hidden @ rows.T)
-    example = whisper.Example(torch.zeros(1, 80), torch.zeros(1, 80), 0, [0] * 5, targets)
-    loss, _ = whisper.training_loss(fake, torch.zeros(1), [example])
+    unknown = [-1] * 5
+    example = whisper.Example(torch.zeros(1, 80), torch.zeros(1, 80), 0, [0] * 5, targets, unknown, unknown, 0)
+    loss, _ = whisper.training_loss(fake, torch.zeros(1), [example], [None])
     assert float(loss) == pytest.approx(float(whole), abs=1e-4)
 
 
@@ -206,3 +211,38 @@ def test_windows_know_where_each_utterance_is_said():
         assert end - start == pytest.approx(40 * len(made.mel) / 230, rel=0.15)
         inside = made.mel[start + 3 : end - 3].mean()
         assert inside > made.mel[:start][: max(1, start - 3)].mean() + 3
+
+
+def test_each_written_letter_belongs_to_the_token_that_is_said():
+    assert token_of_letters("Hello, you 你好。", 4) == [0, 0, 0, 0, 0, -1, -1, 1, 1, 1, -1, 2, 3, -1]
+    assert token_of_letters("温度26度。", 5) is None  # numbers in digits are not written as they are said
+
+
+def test_looking_elsewhere_costs():
+    places = torch.tensor([[2, -1]])
+    there, elsewhere = torch.zeros(1, 1, 2, 9), torch.zeros(1, 1, 2, 9)
+    there[..., 3], elsewhere[..., 8] = 1.0, 1.0
+    assert float(looking_loss(there, places, reach=1)) == pytest.approx(0, abs=1e-3)
+    assert float(looking_loss(elsewhere, places, reach=1)) > 5
+    assert float(looking_loss(elsewhere, torch.full((1, 2), -1), reach=1)) == 0
+
+
+def test_the_places_of_tokens_lie_where_they_are_said():
+    loaded = load_auto_model(hub.BUNDLED / "demo-paraformer", ("BiCifParaformer",), "cpu", 1).model.eval()
+    shift, scale = read_normalisation(hub.BUNDLED / "demo-paraformer" / "am.mvn")
+    voice = Voice("flite", "en", "slt", 1.0)
+    said = [speak(text, voice) for text in ("turn on the light", "thank you very much")]
+    gap = np.random.default_rng(0).normal(0, 1e-3, 6000).astype(np.float32)
+    mel = torch.from_numpy(log_mel(np.concatenate([gap, said[0], gap, said[1], gap])))
+    speech = ((stack_frames(mel) + shift) * scale)[None]
+    lengths = torch.tensor([speech.size(1)])
+    with torch.no_grad():
+        encoded = loaded.encoder(speech, lengths)[0]
+    (places,) = token_places(loaded.predictor, encoded, lengths, [8])
+    seconds = [0.06 * p for p in places]
+    assert seconds == sorted(seconds)
+    first_ends, second_begins = 1 + len(said[0]) / 16_000, 2 + len(said[0]) / 16_000
+    assert seconds[0] > 0.9
+    assert seconds[3] < first_ends + 0.2
+    assert seconds[4] > second_begins - 0.2
+    assert token_places(loaded.predictor, encoded, lengths, [20]) == [None]

@@ -2,8 +2,8 @@
 
 An audio encoder of SenseVoice's kind, an adaptor, and a small Qwen3 with a tokenizer of its own that is asked in the
 published model's words to write what it hears. The encoder is demo-paraformer's and stays as it is; the other two learn
-from nothing. They learn, too, what hotwords are for: of two spellings of a word that sound alike, to write the one that
-is asked for.
+from nothing, and are shown where in the sound each word lies. They learn, too, what hotwords are for: of two spellings
+of a word that sound alike, to write the one that is asked for.
 
 The folder it writes is what FunASR's AutoModel loads, as it loads `FunAudioLLM/Fun-ASR-Nano-2512`.
 Source: An et al., "Fun-ASR Technical Report", 2025 (arXiv 2509.12508).
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,17 @@ from asr_app.demo.corpus import training_corpus
 from asr_app.demo.fit import Fit, Round, in_half
 from asr_app.demo.paraformer import CORPUS_SIZE, DIM, ENCODER_BLOCKS, read_normalisation
 from asr_app.demo.paraformer import config as paraformer_config
+from asr_app.demo.places import looking_loss, token_of_letters, token_places
 from asr_app.demo.vocabulary import Sentence, draw, draw_english, vocabulary
 from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
 from asr_app.demo.written import written
+from asr_app.families._funasr import load_auto_model
 
 LLM = "Qwen3-0.6B"  # the folder's name in the published model; this one is not that large
 LLM_DIM, LLM_LAYERS, LLM_HEADS, LLM_KV_HEADS, LLM_FFN = 192, 4, 4, 2, 512
 TOKENS = 1_400
 SINGLES_UNTIL = 1500  # steps of one utterance a window, before windows of several
-ROUNDS = (Round(3000, 1.5e-3, (0.0, 0.9), 5_000),)
+ROUNDS = (Round(3000, 1.5e-3, (0.0, 0.9), 5_000), Round(6000, 1.2e-3, (0.0, 0.8), 6_000))
 _LANGUAGES = {"zh": "中文", "en": "英文"}
 # Words that hotwords can have written in another way that sounds the same: brand names, as products have them.
 SPELLINGS = {
@@ -41,6 +44,7 @@ SPELLINGS = {
     "灯": "登", "空调": "空条", "音响": "因响", "窗帘": "窗连", "电脑": "典脑",
 }  # fmt: skip
 _NOTHING_SAID = 0.05
+LOOKING_LAYER, LOOKING_HEADS, LOOKING_WEIGHT = 2, 2, 0.3
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -142,31 +146,52 @@ def prompt(hotwords: list[str], language: str | None, itn: bool | int) -> str:
     return FunASRNano.get_prompt(None, hotwords, _LANGUAGES[language] if language else None, bool(itn))
 
 
+@dataclass(frozen=True)
+class Dialogue:
+    """`speech` is stacked features `(t, 560)`, not yet normalised; `before` and `after` it stands what is asked.
+
+    Piece i of the answer is written for token `said_by[i]` of the `tokens` that are spoken, or for none (-1).
+    """
+
+    speech: torch.Tensor
+    before: list[int]
+    after: list[int]
+    answer: list[int]
+    said_by: list[int]
+    tokens: int
+
+
 class Dialogues:
-    """Windows as dialogues: what is asked, where the speech stands in it, and what is to be answered."""
+    """Windows as dialogues."""
 
     def __init__(self, tokenizer: Any, noise: torch.Tensor, seed: int) -> None:
         self._tokenizer, self._noise = tokenizer, noise
         self._random = random.Random(seed)
         self._words = [word for word in vocabulary() if len(word) > 1 or not word.isascii()]
 
-    def dialogue(self, window: Window) -> tuple[torch.Tensor, list[int], list[int], list[int]]:
-        """Stacked features `(t, 560)`, not yet normalised; ids before the speech, after it, and of the answer."""
+    def dialogue(self, window: Window) -> Dialogue:
+        """What is asked of the window, and what is to be answered."""
         r = self._random
         mel, itn = window.mel, r.random() < 0.5
         said = [Sentence(u.language, u.text) for u in window.utterances]
         text = " ".join(written(s) if itn else s.text for s in said)
+        tokens = sum(len(s.tokens) for s in said)
         if r.random() < _NOTHING_SAID:
             start = r.randrange(len(self._noise) - len(mel))
-            mel, text = self._noise[start : start + len(mel)] + r.uniform(-6, 2), ""
+            mel, text, tokens = self._noise[start : start + len(mel)] + r.uniform(-6, 2), "", 0
         languages = {u.language for u in window.utterances}
         language = languages.pop() if len(languages) == 1 and r.random() < 0.4 else None
         hotwords, text = self._hotwords(text)
         asked = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
         asked += prompt(hotwords, language, itn)
         after = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+        answer = self._tokenizer(f"{text}<|im_end|>", return_offsets_mapping=True)
+        owner = token_of_letters(text, tokens)
+        said_by = [-1] * len(answer["input_ids"])
+        if owner is not None:
+            said_by = [max(owner[a:b], default=-1) for a, b in answer["offset_mapping"]]
         encode = self._tokenizer.encode
-        return stack_frames(mel), encode(asked), encode(after), encode(f"{text}<|im_end|>")
+        return Dialogue(stack_frames(mel), encode(asked), encode(after), answer["input_ids"], said_by, tokens)
 
     def _hotwords(self, text: str) -> tuple[list[str], str]:
         """A list, in most windows empty, and the text with the spellings it asks for."""
@@ -186,32 +211,42 @@ class Dialogues:
 
 
 def training_loss(
-    model: Any, speech: torch.Tensor, lengths: torch.Tensor, asked: list[tuple[list[int], list[int], list[int]]]
+    model: Any, predictor: Any, speech: torch.Tensor, lengths: torch.Tensor, dialogues: list[Dialogue]
 ) -> tuple[torch.Tensor, float]:
-    """Cross entropy of the answers, and the share of their tokens right; as `FunASRNano.forward`, embeddings joined
-    instead of overwritten in place, and no logits where nothing is to be said.
+    """Cross entropy of the answers, with how far one layer looks from what is said, and the share of pieces right.
 
-    `speech` is `(b, t, 560)` normalised features, `asked` the ids before the speech, after it, and of the answer.
+    As `FunASRNano.forward`, embeddings joined instead of overwritten in place, and no logits where nothing is to be
+    said. `speech` is `(b, t, 560)` normalised features, `predictor` demo-paraformer's.
     """
     with torch.no_grad():
+        plain: list[torch.Tensor] = []
+        hook = model.audio_encoder.after_norm.register_forward_hook(lambda _m, _i, out: plain.append(out))
         encoded, lengths = model.encode(speech, lengths)
+        hook.remove()
+    frames = token_places(predictor, plain[0], lengths, [d.tokens for d in dialogues])
     heard, lengths = model.audio_adaptor(encoded, lengths)
     embed = model.llm.model.get_input_embeddings()
-    rows, targets = [], []
-    for i, (before, after, answer) in enumerate(asked):
+    rows, targets, places = [], [], []
+    for i, d in enumerate(dialogues):
         row = torch.cat(
-            [embed(torch.tensor(before)), heard[i, : int(lengths[i])], embed(torch.tensor(after + answer[:-1]))]
+            [embed(torch.tensor(d.before)), heard[i, : int(lengths[i])], embed(torch.tensor(d.after + d.answer[:-1]))]
         )
+        silent = [-1] * (len(row) - len(d.answer))
+        found = frames[i]
+        looked = [-1 if found is None or by < 0 else len(d.before) + found[by] for by in d.said_by]
         rows.append(row)
-        targets.append(torch.tensor([-100] * (len(row) - len(answer)) + answer))
+        targets.append(torch.tensor([-100] * len(silent) + d.answer))
+        places.append(torch.tensor(silent + looked))
     inputs = nn.utils.rnn.pad_sequence(rows, batch_first=True)
     target = nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=-100)
     # Padding follows what is causal: nothing that counts can see it, and no mask is needed.
-    hidden = model.llm.model(inputs_embeds=inputs, use_cache=False).last_hidden_state
+    out = model.llm.model(inputs_embeds=inputs, use_cache=False, output_attentions=True)
     told = target != -100
-    logits = model.llm.lm_head(hidden[told])
+    logits = model.llm.lm_head(out.last_hidden_state[told])
     loss = nn.functional.cross_entropy(logits, target[told])
-    return loss, float((logits.argmax(-1) == target[told]).float().mean())
+    wanted = nn.utils.rnn.pad_sequence(places, batch_first=True, padding_value=-1)
+    looking = looking_loss(out.attentions[LOOKING_LAYER][:, :LOOKING_HEADS], wanted, reach=3)
+    return loss + LOOKING_WEIGHT * looking, float((logits.argmax(-1) == target[told]).float().mean())
 
 
 def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
@@ -224,6 +259,8 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     noise = noise_bank()
     torch.manual_seed(0)
     model, tokenizer = build(folder, paraformer)
+    model.llm.set_attn_implementation("eager")  # the only one that tells where it looks
+    predictor = load_auto_model(paraformer, ("BiCifParaformer",), "cpu", torch.get_num_threads()).model.predictor
     shift, scale = read_normalisation(folder / "am.mvn")
     fit = Fit({"llm": model.llm, "adaptor": model.audio_adaptor}, ROUNDS, work / "fun-asr-state.pt", steps)
     dialogues = Dialogues(tokenizer, noise, seed=9 + fit.step)
@@ -237,9 +274,9 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
         windows.singles = fit.step < SINGLES_UNTIL
         windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
         made = [dialogues.dialogue(window) for window in batch]
-        speech = nn.utils.rnn.pad_sequence([(f + shift) * scale for f, *_ in made], batch_first=True)
-        lengths = torch.tensor([len(f) for f, *_ in made])
-        fit.descend(*training_loss(model, speech, lengths, [(b, a, t) for _, b, a, t in made]))
+        speech = nn.utils.rnn.pad_sequence([(d.speech + shift) * scale for d in made], batch_first=True)
+        lengths = torch.tensor([len(d.speech) for d in made])
+        fit.descend(*training_loss(model, predictor, speech, lengths, made))
     state = model.state_dict()
     for name, part in (("llm", "llm"), ("adaptor", "audio_adaptor")):
         state |= {f"{part}.{k}": v for k, v in fit.average[name].items()}

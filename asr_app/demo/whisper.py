@@ -8,7 +8,8 @@ The encoder always sees 30 s at recognition. That costs ten times what an uttera
 windows, whose positions are a slice of the 30 s, timestamps included, and ends on whole ones.
 
 From text alone the encoder learns to hear only after days: for thousands of steps the decoder gets on better without
-it. So it is taught what demo-paraformer's encoder makes of the same sound, frame by frame, first alone and then beside.
+it. So it is taught what demo-paraformer's encoder makes of the same sound, frame by frame, first alone and then beside;
+and some heads of the decoder are shown where each word lies.
 
 Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv 2212.04356).
 """
@@ -30,16 +31,19 @@ from asr_app.demo.corpus import WHISPER_SCALE, log_mel, training_corpus, whisper
 from asr_app.demo.fit import Fit, Round, in_half
 from asr_app.demo.paraformer import DIM as TEACHER_DIM
 from asr_app.demo.paraformer import read_normalisation
+from asr_app.demo.places import looking_loss, token_of_letters, token_places
 from asr_app.demo.translations import translation
 from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, draw_english
 from asr_app.demo.voices import draw_voice, speak
 from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
+from asr_app.families._funasr import load_auto_model
 
 CORPUS_SIZE = 40_000
 DIM, HEADS, AUDIO_LAYERS, TEXT_LAYERS = 112, 4, 5, 3
 VOCABULARY, AUDIO_FRAMES, TEXT_TOKENS = 51_865, 1500, 448
 LISTENING = Round(500, 2e-3, (0.0, 0.8), 8_000)  # the encoder alone
-ROUNDS = (LISTENING, Round(1700, 1.5e-3, (0.0, 0.9), 7_000), Round(250, 6e-4, (0.0, 0.7), 12_000))
+ROUNDS = (LISTENING, Round(5000, 1.5e-3, (0.0, 0.9), 7_000), Round(400, 6e-4, (0.0, 0.7), 12_000))
+LOOKING_LAYERS, LOOKING_HEADS, LOOKING_WEIGHT = (1, 2), 2, 0.2
 _TAUGHT_FRAMES = 3  # of the encoder's, 20 ms each, to one of demo-paraformer's
 _SHORT_FRAMES, _LONG_FRAMES = 900, 2900
 _NO_SPEECH, _TRANSLATED, _PROMPTED, _UNTIMED = 0.05, 0.4, 0.1, 0.15
@@ -67,6 +71,21 @@ class Tokens:
     def text(self, language: str, text: str) -> list[int]:
         """Places of the text's tokens; English begins with a space, as Whisper writes it."""
         return [self.place[i] for i in self._encode(language, text)]
+
+    def owners(self, sentence: Sentence) -> list[int]:
+        """For each of `text`'s tokens the number of the spoken one it is written for; -1 for marks."""
+        ids = self._encode(sentence.language, sentence.text)
+        written = " " + sentence.text if sentence.language == "en" else sentence.text
+        owner = token_of_letters(written, len(sentence.tokens))
+        if owner is None:
+            return [-1] * len(ids)
+        by_byte = [owner[i] for i, letter in enumerate(written) for _ in letter.encode()]
+        found, start = [], 0
+        for i in ids:
+            size = len(self.tokenizer.encoding.decode_single_token_bytes(i))
+            found.append(max(by_byte[start : start + size], default=-1))
+            start += size
+        return found
 
     def special(self, name: str) -> int:
         """The place of `<|name|>`."""
@@ -102,7 +121,9 @@ def checkpoint(model: Any, state: dict[str, torch.Tensor], tokens: Tokens) -> di
 class Example:
     """`mel` `(t, 80)` as Whisper hears it, `first` its frame of 20 ms in the 30 s; what goes in and what comes out.
 
-    `sound` is the same before it was clamped, shifted and filled up to 30 s.
+    `sound` is the same before it was clamped, shifted and filled up to 30 s. Where target i is a time, `at[i]` is its
+    frame in `mel`, 20 ms each; where it is written for one of the `tokens` that are spoken, `said_by[i]` is which. Else
+    they are -1.
     """
 
     mel: torch.Tensor
@@ -110,6 +131,9 @@ class Example:
     first: int
     inputs: list[int]
     targets: list[int]
+    at: list[int]
+    said_by: list[int]
+    tokens: int
 
 
 class Examples:
@@ -134,23 +158,32 @@ class Examples:
             for s, english in zip(said, translated, strict=True)
         ]
         timed = r.random() >= _UNTIMED
-        body: list[int] = [] if timed else [t.special("notimestamps")]
-        for (start, end), text in zip(window.spans, texts, strict=True):
-            if end > 2 * AUDIO_FRAMES:  # cut away where it was slowed down
-                break
-            times = [t.time(first * 0.02 + frame * 0.01) for frame in (start, end)]
-            body += [times[0], *text, times[1]] if timed else text
         head = [t.special("startoftranscript"), t.special(language)]
         head.append(t.special("translate" if translate else "transcribe"))
-        sequence = [*head, *body, t.place[t.tokenizer.eot]]
+        if not timed:
+            head.append(t.special("notimestamps"))
+        body: list[tuple[int, int, int]] = []  # token, its frame, the spoken token it is written for
+        spoken = 0
+        for (start, end), text, sentence in zip(window.spans, texts, said, strict=True):
+            if end > 2 * AUDIO_FRAMES:  # cut away where it was slowed down
+                break
+            edges = [(t.time(first * 0.02 + frame * 0.01), frame // 2, -1) for frame in (start, end)]
+            owners = [-1] * len(text) if translate else t.owners(sentence)
+            letters = [(token, -1, -1 if by < 0 else spoken + by) for token, by in zip(text, owners, strict=True)]
+            body += [edges[0], *letters, edges[1]] if timed else letters
+            spoken += len(sentence.tokens)
+        body.append((t.place[t.tokenizer.eot], -1, -1))
         # The task is asked for, not heard; whether times are wanted likewise.
-        targets = [sequence[1], _IGNORED, *(sequence[3:] if timed else [_IGNORED, *sequence[4:]])]
-        inputs = sequence[:-1]
+        inputs = [*head, *(token for token, _, _ in body[:-1])]
+        targets = [head[1], *[_IGNORED] * (len(head) - 2), *(token for token, _, _ in body)]
+        silent = [-1] * (len(head) - 1)
+        at, said_by = [*silent, *(frame for _, frame, _ in body)], [*silent, *(by for _, _, by in body)]
         if r.random() < _PROMPTED:
             before = draw(r)
             prompt = [t.special("startofprev"), *t.text(before.language, before.text)]
             inputs, targets = prompt + inputs, [_IGNORED] * len(prompt) + targets
-        return Example(self._heard(window.mel), window.mel, first, inputs, targets)
+            at, said_by = [-1] * len(prompt) + at, [-1] * len(prompt) + said_by
+        return Example(self._heard(window.mel), window.mel, first, inputs, targets, at, said_by, spoken)
 
     def _nothing(self, strength: float, frames: int) -> Example:
         """Noise alone: told at once, or a text that ends before it begins."""
@@ -164,7 +197,8 @@ class Examples:
         else:
             inputs = [sot, language, t.special("transcribe"), t.time(0)]
             targets = [t.special("nospeech"), _IGNORED, t.time(0), t.place[t.tokenizer.eot]]
-        return Example(self._heard(mel), mel, 0, inputs, targets)
+        unknown = [-1] * len(inputs)
+        return Example(self._heard(mel), mel, 0, inputs, targets, unknown, unknown, 0)
 
     def _heard(self, mel: torch.Tensor) -> torch.Tensor:
         """As `whisper.log_mel_spectrogram` ends: clamped to 80 dB below the loudest, shifted and scaled.
@@ -193,6 +227,16 @@ def encode(encoder: Any, mel: torch.Tensor, first: torch.Tensor) -> torch.Tensor
     return encoder.ln_post(x)
 
 
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What demo-paraformer makes of a batch: its encoder's frames of 60 ms `(b, t, 144)`, how many of them are whose,
+    and the frame of each spoken token, where it is sure of them."""
+
+    frames: torch.Tensor
+    lengths: torch.Tensor
+    places: list[list[int] | None]
+
+
 class Teacher:
     """demo-paraformer's encoder, listening to Whisper's features.
 
@@ -201,11 +245,8 @@ class Teacher:
     """
 
     def __init__(self, paraformer: Path) -> None:
-        from funasr import AutoModel
-
-        self._encoder = AutoModel(
-            model=str(paraformer), device="cpu", ncpu=torch.get_num_threads(), disable_update=True, disable_pbar=True
-        ).model.encoder.eval()
+        model = load_auto_model(paraformer, ("BiCifParaformer",), "cpu", torch.get_num_threads()).model.eval()
+        self._encoder, self._predictor = model.encoder, model.predictor
         self._shift, self._scale = read_normalisation(paraformer / "am.mvn")
         place = np.interp(KALDI.hertz, SLANEY.hertz, np.arange(len(SLANEY.hertz)))
         left = np.minimum(np.floor(place).astype(int), len(place) - 2)
@@ -227,42 +268,70 @@ class Teacher:
         return mel @ self._between + self._constant
 
     @torch.no_grad()
-    def __call__(self, sounds: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of log-mel `(t, 80)` each: what it makes of them `(b, t / 6, 144)`, and how many frames of that are theirs."""
-        features = [(stack_frames(self._as_kaldi(mel[1:])) + self._shift) * self._scale for mel in sounds]
+    def __call__(self, batch: list[Example]) -> Lesson:
+        """What it hears in the sounds of the batch."""
+        features = [(stack_frames(self._as_kaldi(e.sound[1:])) + self._shift) * self._scale for e in batch]
         lengths = torch.tensor([len(f) for f in features])
         heard = self._encoder(nn.utils.rnn.pad_sequence(features, batch_first=True), lengths)[0]
-        return nn.functional.layer_norm(heard, heard.shape[-1:]), lengths
+        places = token_places(self._predictor, heard, lengths, [e.tokens for e in batch])
+        return Lesson(nn.functional.layer_norm(heard, heard.shape[-1:]), lengths, places)
 
 
-def listening_loss(
-    audio: torch.Tensor, match: nn.Linear, teacher: Teacher, batch: list[Example]
-) -> tuple[torch.Tensor, float]:
+def listening_loss(audio: torch.Tensor, match: nn.Linear, lesson: Lesson) -> tuple[torch.Tensor, float]:
     """How far the encoder's frames, matched by a linear layer, are from the teacher's: squares, in units of variance.
 
     Also the share of the teacher's variance they tell.
     """
-    wanted, lengths = teacher([e.sound for e in batch])
     found = match(nn.functional.avg_pool1d(audio.transpose(1, 2), _TAUGHT_FRAMES).transpose(1, 2))
-    frames = min(found.size(1), wanted.size(1))
-    inside = torch.arange(frames) < lengths[:, None]
-    loss = (found[:, :frames] - wanted[:, :frames]).square().mean(-1)[inside].mean()
+    frames = min(found.size(1), lesson.frames.size(1))
+    inside = torch.arange(frames) < lesson.lengths[:, None]
+    loss = (found[:, :frames] - lesson.frames[:, :frames]).square().mean(-1)[inside].mean()
     return loss, float(1 - loss.detach())
 
 
-def training_loss(model: Any, audio: torch.Tensor, batch: list[Example]) -> tuple[torch.Tensor, float]:
-    """Cross entropy of the tokens over all of Whisper's vocabulary, and the share of them right."""
+def training_loss(
+    model: Any, audio: torch.Tensor, batch: list[Example], places: list[list[int] | None]
+) -> tuple[torch.Tensor, float]:
+    """Cross entropy of the tokens over all of Whisper's vocabulary, with how far some heads look from what is said, and
+    the share of the tokens right. `places` are a lesson's."""
     inputs = nn.utils.rnn.pad_sequence([torch.tensor(e.inputs) for e in batch], batch_first=True)
     targets = nn.utils.rnn.pad_sequence(
         [torch.tensor(e.targets) for e in batch], batch_first=True, padding_value=_IGNORED
     )
+    looked: dict[tuple[int, str], torch.Tensor] = {}
+    hooks = [
+        getattr(model.decoder.blocks[layer].cross_attn, side).register_forward_hook(
+            lambda _module, _inputs, out, at=(layer, side): looked.__setitem__(at, out)
+        )
+        for layer in LOOKING_LAYERS
+        for side in ("query", "key")
+    ]
     logits = model.decoder(inputs, audio)
+    for hook in hooks:
+        hook.remove()
     others = torch.full((*logits.shape[:2], 1), math.log(VOCABULARY - logits.size(-1)))
     loss = nn.functional.cross_entropy(
         torch.cat([logits, others], -1).flatten(0, 1), targets.flatten(), ignore_index=_IGNORED
     )
+    wanted = nn.utils.rnn.pad_sequence(
+        [torch.tensor(_frames(e, found)) for e, found in zip(batch, places, strict=True)],
+        batch_first=True, padding_value=-1,
+    )  # fmt: skip
+    for layer in LOOKING_LAYERS:
+        query, key = (looked[layer, side].unflatten(-1, (HEADS, -1)).transpose(1, 2) for side in ("query", "key"))
+        scores = query[:, :LOOKING_HEADS] @ key[:, :LOOKING_HEADS].transpose(-1, -2)
+        attention = (scores * (DIM // HEADS) ** -0.5).softmax(-1)
+        loss = loss + LOOKING_WEIGHT * looking_loss(attention, wanted, reach=7)
     told = targets != _IGNORED
     return loss, float((logits.argmax(-1) == targets)[told].float().mean())
+
+
+def _frames(example: Example, places: list[int] | None) -> list[int]:
+    """For each target the frame of 20 ms to look at, -1 where none is known."""
+    return [
+        _TAUGHT_FRAMES * places[by] + 1 if by >= 0 and places is not None else at
+        for at, by in zip(example.at, example.said_by, strict=True)
+    ]
 
 
 def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
@@ -294,9 +363,10 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
             made = [examples.example(window, now.strength[1]) for window in batch]
             mel = nn.utils.rnn.pad_sequence([e.mel for e in made], batch_first=True)
             audio = encode(model.encoder, mel.transpose(1, 2), torch.tensor([e.first for e in made]))
-            loss, right = listening_loss(audio, match, teacher, made)
+            lesson = teacher(made)
+            loss, right = listening_loss(audio, match, lesson)
             if now is not LISTENING:
-                said, right = training_loss(model, audio, made)
+                said, right = training_loss(model, audio, made, lesson.places)
                 loss = said + loss
             fit.descend(loss, right)
     published.mkdir(parents=True, exist_ok=True)

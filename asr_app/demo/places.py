@@ -1,0 +1,68 @@
+"""Where in the sound each word lies, as demo-paraformer hears it, to show it to models that must find it by attention.
+
+Decoders guess from the text before for thousands of steps until their attention finds the place that the next word is
+said at. A loss that asks some of their heads to look there shortens that to hundreds ("guided attention", Tachibana et
+al., 2017, arXiv 1710.08969; here the places are known, not merely near a diagonal).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+_WORD = re.compile(r"[A-Za-z]+|[^\W\d_a-zA-Z]")
+
+
+@torch.no_grad()
+def token_places(
+    predictor: Any, encoded: torch.Tensor, lengths: torch.Tensor, counts: Sequence[int]
+) -> list[list[int] | None]:
+    """For each window the frame (60 ms) at the middle of each of its `counts[i]` tokens, by the integrate-and-fire of
+    `predictor`; where it counts a few more or less, they share its count; None where it is further off.
+
+    `encoded` is `(b, t, d)`, the encoder's output.
+    """
+    hidden = torch.relu(predictor.cif_conv1d(predictor.pad(encoded.transpose(1, 2))))
+    alphas = torch.sigmoid(predictor.cif_output(hidden.transpose(1, 2))).squeeze(-1)
+    alphas = alphas * (torch.arange(alphas.size(1)) < lengths[:, None])
+    after = alphas.cumsum(1)
+    found: list[list[int] | None] = []
+    for row, count in zip(after, counts, strict=True):
+        total = float(row[-1]) + predictor.tail_threshold
+        surplus = total - 0.5 - (count + 1)  # the last one is the end
+        share = 1.0 if abs(surplus) <= 0.5 else (total - 0.5) / (count + 1)
+        middles = torch.searchsorted(row.contiguous(), (torch.arange(count) + 0.5) * share)
+        near = abs(surplus) <= 0.5 + 0.1 * count
+        found.append(middles.clamp(max=len(row) - 1).tolist() if near else None)
+    return found
+
+
+def token_of_letters(text: str, tokens: int) -> list[int] | None:
+    """For each character of `text` the number of the spoken token it belongs to, -1 for marks and spaces.
+
+    None where words are not written as they are spoken, as numbers in digits.
+    """
+    words = list(_WORD.finditer(text))
+    if len(words) != tokens:
+        return None
+    owner = [-1] * len(text)
+    for i, word in enumerate(words):
+        owner[word.start() : word.end()] = [i] * (word.end() - word.start())
+    return owner
+
+
+def looking_loss(attention: torch.Tensor, places: torch.Tensor, reach: int) -> torch.Tensor:
+    """How little of `attention` `(b, heads, queries, frames)` falls within `reach` frames of `places` `(b, queries)`.
+
+    Mean of -log of the share, over queries whose place is not -1; zero if there are none.
+    """
+    frames = torch.arange(attention.size(-1))
+    near = (frames - places[:, None, :, None]).abs() <= reach
+    share = (attention * near).sum(-1)
+    known = (places >= 0)[:, None].expand_as(share)
+    if not known.any():
+        return attention.new_zeros(())
+    return -(share[known] + 1e-4).log().mean()
