@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import EXAMPLE, ROOT
+from conftest import EXAMPLE, ROOT, trained
 
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
@@ -91,6 +91,7 @@ def test_lower_precisions_hold_fewer_bytes(engines, card):
     assert sizes.get(Precision.FP16, sizes[Precision.BF16]) == sizes[Precision.BF16]
 
 
+@trained("demo-whisper")
 def test_the_demo_models_are_small_enough_for_a_repository():
     files = [p for p in hub.BUNDLED.rglob("*") if p.is_file()]
     assert sum(p.stat().st_size for p in files) <= 45e6
@@ -137,6 +138,8 @@ print(json.dumps({"models": len(cards), "sizes": sizes}))
 """
 
 
+@trained("demo-whisper")
+@trained("demo-fun-asr")
 def test_twenty_switches_among_four_models_keep_memory_where_it_was():
     """The budget is a byte: each switch unloads one and loads another."""
     out = subprocess.run(

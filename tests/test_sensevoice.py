@@ -16,32 +16,14 @@ from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Word
 from asr_app.demo import paraformer as demo
+from asr_app.demo import sensevoice
 from asr_app.engines import load
 from asr_app.errors import UserError
 from asr_app.families._sentences import sentences
 from asr_app.families.sensevoice import split_tags
 from asr_app.precision import Precision, report
 
-TAGS = [
-    "<|zh|>",
-    "<|en|>",
-    "<|yue|>",
-    "<|ja|>",
-    "<|ko|>",
-    "<|nospeech|>",
-    "<|HAPPY|>",
-    "<|SAD|>",
-    "<|ANGRY|>",
-    "<|NEUTRAL|>",
-    "<|EMO_UNKNOWN|>",
-    "<|BGM|>",
-    "<|Speech|>",
-    "<|Applause|>",
-    "<|Laughter|>",
-    "<|Event_UNK|>",
-    "<|withitn|>",
-    "<|woitn|>",
-]
+TAGS = [f"<|{tag}|>" for tag in sensevoice.TAGS]
 
 
 def test_tags_become_labels_and_leave_the_text():
