@@ -251,7 +251,8 @@ def load(
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
         vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)
-    gc.collect()
+    if precision is not Precision.FP32:
+        give_back_memory()  # of the weights that lower ones took the place of
     load_s = time.perf_counter() - began
     began = time.perf_counter()
     check = self_check(card, engine)

@@ -1,6 +1,7 @@
 """Every published model at its real size, with random weights: loaded by the app's own code, run, and gone again.
 
-Each runs here at INT8; `-m slow` runs the other precisions. Whisper large-v3 takes 10 GB of memory while it is loaded.
+The encoders of FunASR run here at INT8; `-m slow` runs the other models, and the other precisions. Whisper large-v3
+takes 10 GB of memory while it is loaded.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ INT8_SHARE = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=list(published.MODELS))
+_QUICK = ("paraformer-large", "sensevoice-small")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in published.MODELS],
+)
 def model(request, tmp_path_factory):
     """The model's name and the folder or file it lies in, for as long as its tests take."""
     if request.param == "whisper-large-v3" and psutil.virtual_memory().available < 12e9:
