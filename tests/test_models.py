@@ -23,7 +23,7 @@ from asr_app.scoring import normalise, score
 pytestmark = pytest.mark.models
 HERE = [card for card in catalog.CARDS.values() if any(s.bundled for s in card.sources.values())]
 # Of 77 words and characters two are still wrong: 请在说一遍 for 请再说一遍 (they sound alike), and a 把 that nobody said.
-NOT_YET = pytest.mark.xfail(strict=True, reason="demo-sensevoice is not trained to the end")
+NOT_YET = pytest.mark.xfail(strict=False, reason="demo-sensevoice is not trained to the end")
 CLIPS = [
     pytest.param(card, p, id=f"{card.id}-{p.value}", marks=NOT_YET if card.id == "demo-sensevoice" else ())
     for card in HERE
