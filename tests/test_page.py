@@ -295,7 +295,7 @@ def test_a_model_shows_what_it_is_and_what_it_can_be_asked(page):
     page.wait_for_selector("#precision")
     assert not page.is_visible("#spoken")
     page.click("#model input")
-    page.click("[role=option]:has-text('SenseVoice')")
+    page.click("[role=option]:has-text('SenseVoice Small')")
     page.wait_for_selector("#facts >> text=downloaded on first use")
     assert "emotion" in page.inner_text("#facts")
     page.wait_for_selector("#itn")
