@@ -181,8 +181,8 @@ class ModelCard:
     `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from;
     `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
     chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a time.
-    `capabilities` are what the options and the page ask for: "language", "itn", "hotwords", "prompt", "translate", "word_timestamps",
-    "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
+    `capabilities` are what the options and the page ask for: "language", "itn", "hotwords", "prompt", "translate",
+    "word_timestamps", "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
     """
 
     id: str

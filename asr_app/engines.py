@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import json
 import logging
 import os
 import sys
@@ -26,6 +25,7 @@ from torch import nn
 from asr_app import audio, catalog, hub
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options
 from asr_app.errors import UserError
+from asr_app.examples import EXAMPLES, expected
 from asr_app.families._funasr import load_auto_model
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
@@ -33,7 +33,6 @@ from asr_app.precision import Precision, PrecisionReport, apply, refusal, report
 from asr_app.scoring import normalise
 
 log = logging.getLogger(__name__)
-EXAMPLES = Path(__file__).resolve().parent.parent / "example"
 _LOOP = 6  # the same words this many times in a row are a decoder that has lost its way
 
 
@@ -251,8 +250,7 @@ def load(
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
         vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)
-    if precision is not Precision.FP32:
-        give_back_memory()  # of the weights that lower ones took the place of
+    give_back_memory()  # of the checkpoint, and of the weights that lower ones took the place of
     load_s = time.perf_counter() - began
     began = time.perf_counter()
     check = self_check(card, engine)
@@ -273,8 +271,8 @@ def self_check(card: ModelCard, engine: Engine) -> Check:
 
     It is the warm-up pass as well.
     """
-    expected = json.loads((EXAMPLES / "expected.json").read_text(encoding="utf-8"))
-    name = next((n for n, e in expected.items() if e["language"] in card.languages), next(iter(expected)))
+    clips = expected()
+    name = next((n for n, e in clips.items() if e["language"] in card.languages), next(iter(clips)))
     samples = audio.decode(EXAMPLES / name).samples[: int(card.max_chunk_s * SAMPLE_RATE)]
     broken: list[str] = []
     hooks = [part.register_forward_hook(_finite_hook(part_name, broken)) for part_name, part in engine.parts.items()]

@@ -48,8 +48,7 @@ def locate(card: ModelCard, role: str, hub: str, on_progress: OnProgress | None 
     if source is None:
         return None
     if source.bundled is not None:
-        folder = BUNDLED / source.bundled
-        return folder if folder.exists() else None
+        return bundled(source)
     if source.url is not None:
         return _file(card, source, on_progress)
     kept = cached(source, hub)
@@ -59,6 +58,12 @@ def locate(card: ModelCard, role: str, hub: str, on_progress: OnProgress | None 
     with contextlib.suppress(OSError):  # a cache that only others may write to is as good
         (folder / _MARK).touch()
     return folder
+
+
+def bundled(source: Source) -> Path | None:
+    """The folder that comes with the repository, if this copy of it has the one that `source` names."""
+    folder = BUNDLED / source.bundled if source.bundled is not None else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def on_disk(card: ModelCard, hub: str) -> bool:
@@ -72,7 +77,7 @@ def _here(source: Source, hub: str) -> bool:
     if source.url is not None:
         return download.kept(source.url).is_file()
     if source.bundled is not None:
-        return (BUNDLED / source.bundled).is_dir()
+        return bundled(source) is not None
     folder = cached(source, hub)
     return folder is not None and _whole(folder)
 

@@ -12,8 +12,9 @@ from filelock import FileLock, Timeout
 from asr_app import catalog
 from asr_app.audio import Limits
 from asr_app.config import Config
-from asr_app.engines import EXAMPLES, Engines, Startup, pick_device, usable_cores
+from asr_app.engines import Engines, Startup, pick_device, usable_cores
 from asr_app.errors import UserError
+from asr_app.examples import EXAMPLES
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
 from asr_app.precision import choose

@@ -6,8 +6,6 @@ writes text; its error on clips whose words are known; its speed and its memory.
 
 from __future__ import annotations
 
-import gc
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,9 @@ from pathlib import Path
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import ModelCard, Options
-from asr_app.engines import EXAMPLES, load
+from asr_app.engines import give_back_memory, load
 from asr_app.errors import UserError
+from asr_app.examples import EXAMPLES, expected
 from asr_app.hub import OnProgress
 from asr_app.precision import Precision, refusal
 from asr_app.scoring import score
@@ -56,8 +55,7 @@ def line(row: Row) -> str:
 
 def examples() -> Clips:
     """The clips of example/ with their words."""
-    expected = json.loads((EXAMPLES / "expected.json").read_text(encoding="utf-8"))
-    return [(EXAMPLES / name, entry["text"]) for name, entry in expected.items()]
+    return [(EXAMPLES / name, entry["text"]) for name, entry in expected().items()]
 
 
 def references(folder: Path) -> Clips:
@@ -96,7 +94,7 @@ def verify(
             problem = refusal(precision, catalog.recipes(card), card.precisions, device)
             if problem is None:
                 yield _row(card, precision, clips, device, threads, hub, on_progress)
-                gc.collect()
+                give_back_memory()
             elif precisions is not None:
                 yield Row(card.id, precision.label, problem.en)
 
@@ -110,9 +108,11 @@ def _row(
     hub: str,
     on_progress: OnProgress | None,
 ) -> Row:
+    # References are written as they are spoken.
+    options = Options(itn=False) if "itn" in card.capabilities else Options()
     try:
         loaded = load(card, precision, device, threads, hub, on_progress)
-        found = [(text, pipeline.transcribe(path, loaded, Options(), Limits())) for path, text in clips]
+        found = [(text, pipeline.transcribe(path, loaded, options, Limits())) for path, text in clips]
     except UserError as error:
         return Row(card.id, precision.label, error.en)
     audio_s = sum(transcript.audio_s for _, transcript in found)

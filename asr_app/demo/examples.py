@@ -12,7 +12,7 @@ from asr_app.datatypes import SAMPLE_RATE
 from asr_app.demo.vocabulary import Sentence
 from asr_app.demo.voices import Voice, speak
 from asr_app.demo.written import written
-from asr_app.engines import EXAMPLES
+from asr_app.examples import EXAMPLES, TABLE
 
 _PAUSE_S = 0.9
 
@@ -60,4 +60,4 @@ def make() -> None:
         between = " " if clip.language == "en" else ""
         digits = between.join(written(Sentence(clip.language, sentence)) for sentence in clip.sentences)
         expected[clip.file] = {"text": between.join(clip.sentences), "written": digits, "language": clip.language}
-    (EXAMPLES / "expected.json").write_text(json.dumps(expected, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    TABLE.write_text(json.dumps(expected, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import gradio as gr
 from asr_app import catalog, hub
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
-from asr_app.engines import EXAMPLES, Engines
+from asr_app.engines import Engines
 from asr_app.errors import UserError
+from asr_app.examples import EXAMPLES, expected
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision, choose
 from asr_app.ui import options, render
@@ -47,7 +47,7 @@ class Inputs:
 def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> Inputs:
     """Makes the components, inside the column that is open; the first card is the chosen one."""
     chosen, card = next(iter(cards.items()))
-    clips = list(json.loads((EXAMPLES / "expected.json").read_text(encoding="utf-8")))
+    clips = list(expected())
     with gr.Tabs():
         with labels(gr.Tab(t("upload", "en"), id="upload"), label="upload") as upload_tab:
             upload = gr.File(
