@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from asr_app.demo import fun_asr, paraformer, sensevoice
+from asr_app.demo.folder import build
 
 _ENCODER = dict(
     output_size=512, attention_heads=4, linear_units=2048, num_blocks=50, dropout_rate=0.1, positional_dropout_rate=0.1,
@@ -26,20 +26,11 @@ _ENCODER = dict(
 _SENSEVOICE_PIECES, _PARAFORMER_TOKENS, _QWEN_TOKENS = 25_055, 8404, 151_936
 
 
-def _save(folder: Path, config: dict[str, Any], metas: dict[str, Any] | None = None) -> Any:
+def _save(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = None) -> Any:
     """Writes what every folder has; returns the module, whose weights the caller may still change and must save."""
-    from funasr import AutoModel
-
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), encoding="utf-8")
     paraformer.write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
-    if metas is not None:
-        about = {"framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"}}
-        paths = {"init_param": "model.pt", "config": "config.yaml", "frontend_conf": {"cmvn_file": "am.mvn"}} | metas
-        (folder / "configuration.json").write_text(json.dumps(about | {"file_path_metas": paths}))
-    torch.save({}, folder / "model.pt")
     torch.manual_seed(0)
-    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
-    return model
+    return build(folder, config, paths)
 
 
 def paraformer_large(folder: Path) -> Path:
@@ -112,8 +103,8 @@ def fun_asr_mlt_nano(folder: Path) -> Path:
         audio_adaptor_conf=like["audio_adaptor_conf"]
         | dict(use_low_frame_rate=True, ffn_dim=2048, llm_dim=1024, encoder_dim=512),
     )
-    metas = {"llm_conf": {"init_param_path": fun_asr.LLM}, "tokenizer_conf": {"init_param_path": fun_asr.LLM}}
-    model = _save(folder, config, metas)
+    at = {"init_param_path": fun_asr.LLM}
+    model = _save(folder, config, {"llm_conf": at, "tokenizer_conf": at})
     torch.save(model.state_dict(), folder / "model.pt")
     return folder
 

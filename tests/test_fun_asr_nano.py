@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import EXAMPLE
 
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
-from asr_app.demo import paraformer as demo
+from asr_app.demo import fun_asr
+from asr_app.demo.folder import build
+from asr_app.demo.paraformer import write_normalisation
 from asr_app.engines import load
 from asr_app.errors import UserError
 from asr_app.precision import Precision, refusal, report
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.models
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    from funasr import AutoModel
     from tokenizers import Tokenizer, decoders, models
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import PreTrainedTokenizerFast, Qwen3Config
@@ -47,27 +46,16 @@ def folder(tmp_path_factory) -> Path:
     )  # fmt: skip
     qwen.architectures = ["Qwen3ForCausalLM"]
     qwen.save_pretrained(language_model)
-    parts = demo.config()
-    config = dict(
-        model="FunASRNano", model_conf={}, audio_encoder="SenseVoiceEncoderSmall",
-        audio_encoder_conf=parts["encoder_conf"] | dict(tp_blocks=1, num_blocks=2, freeze=False),
-        llm="Qwen3-0.6b", llm_conf=dict(hub="hf", freeze=False, llm_dtype="fp32", init_param_path=None, use_lora=False),
-        audio_adaptor="Transformer",
-        audio_adaptor_conf=dict(
-            downsample_rate=1, use_low_frame_rate=True, ffn_dim=128, llm_dim=64, encoder_dim=demo.DIM, n_layer=1,
-            freeze=False,
-        ),
-        frontend="WavFrontend", frontend_conf=parts["frontend_conf"] | dict(cmvn_file=None),
-        tokenizer="HuggingfaceTokenizer", tokenizer_conf=dict(init_param_path=None), dataset_conf=dict(do_think=False),
-    )  # fmt: skip
-    paths = {"init_param": "model.pt", "config": "config.yaml", "llm_conf": {"init_param_path": "Qwen3-0.6B"}}
-    paths["tokenizer_conf"] = {"init_param_path": "Qwen3-0.6B"}
-    told = {"framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"}}
-    (folder / "configuration.json").write_text(json.dumps(told | {"file_path_metas": paths}))
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.save({}, folder / "model.pt")
+    like = fun_asr.config()
+    config = like | dict(
+        audio_encoder_conf=like["audio_encoder_conf"] | dict(tp_blocks=1, num_blocks=2, freeze=False),
+        audio_adaptor_conf=like["audio_adaptor_conf"]
+        | dict(use_low_frame_rate=True, ffn_dim=128, llm_dim=64, n_layer=1),
+    )
+    write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
     torch.manual_seed(0)
-    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=1)
+    at = {"init_param_path": "Qwen3-0.6B"}
+    model = build(folder, config, {"llm_conf": at, "tokenizer_conf": at})
     torch.save(model.state_dict(), folder / "model.pt")
     return folder
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import DATA, EXAMPLE
 
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.demo import paraformer as demo
+from asr_app.demo.folder import build as build_folder
 from asr_app.engines import Engines, load
 from asr_app.precision import Precision
 
@@ -29,8 +29,6 @@ KINDS = ("Paraformer", "BiCifParaformer", "SeacoParaformer")
 
 def build(folder: Path, kind: str) -> Path:
     """A directory such as the hubs publish, with weights that nobody trained."""
-    from funasr import AutoModel
-
     folder.mkdir()
     config = demo.config() | {"model": kind}
     if kind == "Paraformer":
@@ -47,11 +45,9 @@ def build(folder: Path, kind: str) -> Path:
         config["seaco_decoder_conf"] = decoder | dict(kernel_size=21, use_output_layer=False, wo_input_layer=True)
     (folder / "tokens.json").write_text(json.dumps(tokens, ensure_ascii=False), encoding="utf-8")
     (folder / "seg_dict").write_text("".join(f"{t} {t}\n" for t in tokens[3:-2]), encoding="utf-8")
-    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     demo.write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
-    torch.save({}, folder / "model.pt")
     torch.manual_seed(0)
-    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=1)
+    model = build_folder(folder, config)
     # About four tokens a second, so that there is something to decode.
     torch.nn.init.zeros_(model.predictor.cif_output.weight)
     torch.nn.init.constant_(model.predictor.cif_output.bias, float(np.log(0.24 / 0.76)))

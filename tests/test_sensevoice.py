@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sentencepiece
 import torch
-import yaml
 from conftest import EXAMPLE
 
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Word
-from asr_app.demo import paraformer as demo
 from asr_app.demo import sensevoice
+from asr_app.demo.folder import build
+from asr_app.demo.paraformer import write_normalisation
 from asr_app.engines import load
 from asr_app.errors import UserError
 from asr_app.families._sentences import sentences
@@ -50,8 +49,6 @@ def test_sentences_without_words_share_the_time_by_letters():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A directory such as the hubs publish: a real sentencepiece model, the real architecture, random weights."""
-    from funasr import AutoModel
-
     folder = tmp_path_factory.mktemp("sensevoice")
     corpus = folder / "corpus.txt"
     corpus.write_text(
@@ -61,22 +58,11 @@ def folder(tmp_path_factory) -> Path:
         input=str(corpus), model_prefix=str(folder / "bpe"), vocab_size=160, model_type="bpe", character_coverage=1.0,
         user_defined_symbols=TAGS, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, minloglevel=2, hard_vocab_limit=False,
     )  # fmt: skip
-    encoder = demo.config()["encoder_conf"] | dict(tp_blocks=1, num_blocks=2)
-    config = dict(
-        model="SenseVoiceSmall", model_conf=dict(length_normalized_loss=True, sos=1, eos=2, ignore_id=-1),
-        encoder="SenseVoiceEncoderSmall", encoder_conf=encoder, tokenizer="SentencepiecesTokenizer",
-        tokenizer_conf=dict(bpemodel=None, unk_symbol="<unk>", split_with_space=True),
-        frontend="WavFrontend", frontend_conf=demo.config()["frontend_conf"] | dict(cmvn_file=None),
-    )  # fmt: skip
-    paths = {"init_param": "model.pt", "config": "config.yaml", "tokenizer_conf": {"bpemodel": "bpe.model"}}
-    paths["frontend_conf"] = {"cmvn_file": "am.mvn"}
-    told = {"framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"}}
-    (folder / "configuration.json").write_text(json.dumps(told | {"file_path_metas": paths}))
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    demo.write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
-    torch.save({}, folder / "model.pt")
+    like = sensevoice.config()
+    config = like | dict(encoder_conf=like["encoder_conf"] | dict(tp_blocks=1, num_blocks=2))
+    write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
     torch.manual_seed(0)
-    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=1)
+    model = build(folder, config, {"tokenizer_conf": {"bpemodel": "bpe.model"}})
     torch.save(model.state_dict(), folder / "model.pt")
     return folder
 

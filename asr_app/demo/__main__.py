@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 from pathlib import Path
@@ -42,26 +43,13 @@ def main() -> int:
 
 def _train(found: argparse.Namespace) -> None:
     published, paraformer = BUNDLED / f"demo-{found.what}", BUNDLED / "demo-paraformer"
+    trainer = importlib.import_module(f"asr_app.demo.{found.what.replace('-', '_')}")
     if found.what == "punctuation":
-        from asr_app.demo import punctuation
-
-        print(f"{punctuation.train(published, steps=found.steps):.2%} of the marks are right")
+        print(f"{trainer.train(published, steps=found.steps):.2%} of the marks are right")
     elif found.what == "paraformer":
-        from asr_app.demo.paraformer import train as train_paraformer
-
-        train_paraformer(published, found.work, steps=found.steps)
-    elif found.what == "sensevoice":
-        from asr_app.demo.sensevoice import train as train_sensevoice
-
-        train_sensevoice(published, paraformer, found.work, steps=found.steps)
-    elif found.what == "whisper":
-        from asr_app.demo.whisper import train as train_whisper
-
-        train_whisper(published, paraformer, found.work, steps=found.steps)
-    else:
-        from asr_app.demo.fun_asr import train as train_fun_asr
-
-        train_fun_asr(published, paraformer, found.work, steps=found.steps)
+        trainer.train(published, found.work, steps=found.steps)
+    else:  # these learn from demo-paraformer
+        trainer.train(published, paraformer, found.work, steps=found.steps)
 
 
 def _evaluate(found: argparse.Namespace) -> None:

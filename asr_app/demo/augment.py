@@ -82,6 +82,15 @@ def _telephone(x: np.ndarray, r: np.random.Generator) -> np.ndarray:
     return soxr.resample(narrow, 8000, SAMPLE_RATE)
 
 
+def between_bins(place: np.ndarray) -> np.ndarray:
+    """`(80, 80)` that takes bin j from between two bins, at `place[j]`: linear interpolation as a product."""
+    left = np.minimum(np.floor(place).astype(int), N_MELS - 2)
+    matrix = np.zeros((N_MELS, N_MELS), np.float32)
+    matrix[left, np.arange(N_MELS)] = 1 - (place - left)
+    matrix[left + 1, np.arange(N_MELS)] = place - left
+    return matrix
+
+
 @functools.cache
 def _warp_matrices(axis: MelAxis) -> torch.Tensor:
     """`(len(_WARPS), 80, 80)`: column j of one holds the weights of the mel bins that land on bin j."""
@@ -95,12 +104,7 @@ def _warp_matrices(axis: MelAxis) -> torch.Tensor:
             hertz * factor,
             edge - (edge - knee) / (edge - knee / factor) * (edge - hertz),
         )
-        place = np.interp(bent, hertz, np.arange(N_MELS))
-        left = np.minimum(np.floor(place).astype(int), N_MELS - 2)
-        matrix = np.zeros((N_MELS, N_MELS), np.float32)
-        matrix[left, np.arange(N_MELS)] += 1 - (place - left)
-        matrix[left + 1, np.arange(N_MELS)] += place - left
-        matrices.append(matrix)
+        matrices.append(between_bins(np.interp(bent, hertz, np.arange(N_MELS))))
     return torch.from_numpy(np.stack(matrices))
 
 

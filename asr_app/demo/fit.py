@@ -85,7 +85,7 @@ class Fit:
                     if v.is_floating_point():
                         self.average[name][k].lerp_(v, 1 - keep)
         weight = max(0.02, 1 / (self.step - self._first))
-        self._loss += (float(loss) - self._loss) * weight
+        self._loss += (float(loss.detach()) - self._loss) * weight
         self._right += (right - self._right) * weight
         if self.step % 100 == 0:
             pace = (time.time() - self._began) / (self.step - self._first)

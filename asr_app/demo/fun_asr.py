@@ -2,8 +2,10 @@
 
 An audio encoder of SenseVoice's kind, an adaptor, and a small Qwen3 with a tokenizer of its own that is asked in the
 published model's words to write what it hears. The encoder is demo-paraformer's and stays as it is; the other two learn
-from nothing, and are shown where in the sound each word lies. They learn, too, what hotwords are for: of two spellings
-of a word that sound alike, to write the one that is asked for.
+from nothing. From the text alone they guess for thousands of steps before they listen, so they are shown where each
+word lies: the adaptor is to say it there, in the language model's own table of tokens, and some heads of that are to
+look there. They learn, too, what hotwords are for: of two spellings of a word that sound alike, to write the one that is
+asked for.
 
 The folder it writes is what FunASR's AutoModel loads, as it loads `FunAudioLLM/Fun-ASR-Nano-2512`.
 Source: An et al., "Fun-ASR Technical Report", 2025 (arXiv 2509.12508).
@@ -11,7 +13,6 @@ Source: An et al., "Fun-ASR Technical Report", 2025 (arXiv 2509.12508).
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from dataclasses import dataclass
@@ -19,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
 from asr_app.demo.corpus import training_corpus
 from asr_app.demo.fit import Fit, Round, in_half
+from asr_app.demo.folder import build as build_folder
+from asr_app.demo.folder import publish
 from asr_app.demo.paraformer import CORPUS_SIZE, DIM, ENCODER_BLOCKS, read_normalisation
 from asr_app.demo.paraformer import config as paraformer_config
-from asr_app.demo.places import looking_loss, token_of_letters, token_places
+from asr_app.demo.places import UNKNOWN, looking_loss, spelled_in, token_of_letters, token_places
 from asr_app.demo.vocabulary import Sentence, draw, draw_english, vocabulary
 from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
 from asr_app.demo.written import written
@@ -36,7 +38,7 @@ LLM = "Qwen3-0.6B"  # the folder's name in the published model; this one is not 
 LLM_DIM, LLM_LAYERS, LLM_HEADS, LLM_KV_HEADS, LLM_FFN = 192, 4, 4, 2, 512
 TOKENS = 1_400
 SINGLES_UNTIL = 1500  # steps of one utterance a window, before windows of several
-ROUNDS = (Round(3000, 1.5e-3, (0.0, 0.9), 5_000), Round(6000, 1.2e-3, (0.0, 0.8), 6_000))
+ROUNDS = (Round(3000, 1.5e-3, (0.0, 0.9), 5_000), Round(4000, 1.2e-3, (0.0, 0.8), 6_000))
 _LANGUAGES = {"zh": "中文", "en": "英文"}
 # Words that hotwords can have written in another way that sounds the same: brand names, as products have them.
 SPELLINGS = {
@@ -44,7 +46,8 @@ SPELLINGS = {
     "灯": "登", "空调": "空条", "音响": "因响", "窗帘": "窗连", "电脑": "典脑",
 }  # fmt: skip
 _NOTHING_SAID = 0.05
-LOOKING_LAYER, LOOKING_HEADS, LOOKING_WEIGHT = 2, 2, 0.3
+# Two heads look where what was written last was said, a layer above two look where the next is said.
+LAST_LAYER, NEXT_LAYER, LOOKING_HEADS, LOOKING_WEIGHT = 1, 2, 2, 0.2
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -55,7 +58,9 @@ def _tokenizer(folder: Path) -> Any:
     r = random.Random(0)
     said = [draw(r) for _ in range(12_000)] + [draw_english(r) for _ in range(6_000)]
     lines = [text for s in said for text in (s.text, written(s))]
-    lines += [prompt([word], language, itn) for word in SPELLINGS.values() for language in _LANGUAGES for itn in (0, 1)]
+    lines += [
+        prompt([word], language, itn) for word in SPELLINGS.values() for language in _LANGUAGES for itn in (False, True)
+    ]
     lines += ["You are a helpful assistant.", "system\n", "user\n", "assistant\n", "\n\n"] * 500
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -104,7 +109,6 @@ def config() -> dict[str, Any]:
 
 def build(folder: Path, paraformer: Path) -> tuple[Any, Any]:
     """Writes the folder with the encoder and the normalisation of `paraformer`, the rest fresh: module, tokenizer."""
-    from funasr import AutoModel
     from transformers import AutoTokenizer, Qwen3Config
 
     llm = folder / LLM
@@ -119,18 +123,8 @@ def build(folder: Path, paraformer: Path) -> tuple[Any, Any]:
     size.architectures = ["Qwen3ForCausalLM"]
     size.save_pretrained(llm)
     shutil.copyfile(paraformer / "am.mvn", folder / "am.mvn")
-    (folder / "config.yaml").write_text(yaml.safe_dump(config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    metas = {
-        "init_param": "model.pt",
-        "config": "config.yaml",
-        "frontend_conf": {"cmvn_file": "am.mvn"},
-        "llm_conf": {"init_param_path": LLM},
-        "tokenizer_conf": {"init_param_path": LLM},
-    }
-    about = {"framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"}}
-    (folder / "configuration.json").write_text(json.dumps(about | {"file_path_metas": metas}, indent=2) + "\n")
-    torch.save({}, folder / "model.pt")
-    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
+    at = {"init_param_path": LLM}
+    model = build_folder(folder, config(), {"llm_conf": at, "tokenizer_conf": at})
     heard = torch.load(paraformer / "model.pt", weights_only=True)
     encoder = {k.removeprefix("encoder."): v for k, v in heard.items() if k.startswith("encoder.")}
     fresh = model.audio_encoder.load_state_dict(encoder, strict=False)
@@ -139,26 +133,27 @@ def build(folder: Path, paraformer: Path) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def prompt(hotwords: list[str], language: str | None, itn: bool | int) -> str:
+def prompt(hotwords: list[str], language: str | None, itn: bool) -> str:
     """What a user asks, in FunASR's words (`FunASRNano.get_prompt`)."""
     from funasr.models.fun_asr_nano.model import FunASRNano
 
-    return FunASRNano.get_prompt(None, hotwords, _LANGUAGES[language] if language else None, bool(itn))
+    return FunASRNano.get_prompt(None, hotwords, _LANGUAGES[language] if language else None, itn)
 
 
 @dataclass(frozen=True)
 class Dialogue:
     """`speech` is stacked features `(t, 560)`, not yet normalised; `before` and `after` it stands what is asked.
 
-    Piece i of the answer is written for token `said_by[i]` of the `tokens` that are spoken, or for none (-1).
+    Of what is spoken, token k is spelled in the pieces `spoken[k]`. Piece i of the answer is piece `said_by[i][1]` of
+    token `said_by[i][0]`, or of none (-1).
     """
 
     speech: torch.Tensor
     before: list[int]
     after: list[int]
     answer: list[int]
-    said_by: list[int]
-    tokens: int
+    said_by: list[tuple[int, int]]
+    spoken: list[list[int]]
 
 
 class Dialogues:
@@ -175,23 +170,32 @@ class Dialogues:
         mel, itn = window.mel, r.random() < 0.5
         said = [Sentence(u.language, u.text) for u in window.utterances]
         text = " ".join(written(s) if itn else s.text for s in said)
+        plain = " ".join(s.text for s in said)
         tokens = sum(len(s.tokens) for s in said)
         if r.random() < _NOTHING_SAID:
             start = r.randrange(len(self._noise) - len(mel))
-            mel, text, tokens = self._noise[start : start + len(mel)] + r.uniform(-6, 2), "", 0
+            mel, text, plain, tokens = self._noise[start : start + len(mel)] + r.uniform(-6, 2), "", "", 0
         languages = {u.language for u in window.utterances}
         language = languages.pop() if len(languages) == 1 and r.random() < 0.4 else None
         hotwords, text = self._hotwords(text)
         asked = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
         asked += prompt(hotwords, language, itn)
         after = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-        answer = self._tokenizer(f"{text}<|im_end|>", return_offsets_mapping=True)
-        owner = token_of_letters(text, tokens)
-        said_by = [-1] * len(answer["input_ids"])
-        if owner is not None:
-            said_by = [max(owner[a:b], default=-1) for a, b in answer["offset_mapping"]]
+        pieces, said_by = self._owned(text, tokens)
+        spoken: list[list[int]] = [[] for _ in range(tokens)]
+        for piece, (token, _) in zip(*self._owned(plain, tokens), strict=True):
+            if token >= 0:
+                spoken[token].append(piece)
         encode = self._tokenizer.encode
-        return Dialogue(stack_frames(mel), encode(asked), encode(after), answer["input_ids"], said_by, tokens)
+        answer, said_by = pieces + encode("<|im_end|>"), [*said_by, (-1, 0)]
+        return Dialogue(stack_frames(mel), encode(asked), encode(after), answer, said_by, spoken)
+
+    def _owned(self, text: str, tokens: int) -> tuple[list[int], list[tuple[int, int]]]:
+        """The pieces of `text`, and for each the spoken token it belongs to and which of its pieces it is."""
+        made = self._tokenizer(text, return_offsets_mapping=True)
+        owner = token_of_letters(text, tokens) or [-1] * len(text)
+        tokens_of = [max(owner[a:b], default=-1) for a, b in made["offset_mapping"]]
+        return made["input_ids"], [(k, tokens_of[:i].count(k)) for i, k in enumerate(tokens_of)]
 
     def _hotwords(self, text: str) -> tuple[list[str], str]:
         """A list, in most windows empty, and the text with the spellings it asks for."""
@@ -213,7 +217,8 @@ class Dialogues:
 def training_loss(
     model: Any, predictor: Any, speech: torch.Tensor, lengths: torch.Tensor, dialogues: list[Dialogue]
 ) -> tuple[torch.Tensor, float]:
-    """Cross entropy of the answers, with how far one layer looks from what is said, and the share of pieces right.
+    """Cross entropy of the answers, with how far the adaptor is from saying the words where they are said and how far
+    two layers look from there; and the share of pieces right.
 
     As `FunASRNano.forward`, embeddings joined instead of overwritten in place, and no logits where nothing is to be
     said. `speech` is `(b, t, 560)` normalised features, `predictor` demo-paraformer's.
@@ -223,20 +228,26 @@ def training_loss(
         hook = model.audio_encoder.after_norm.register_forward_hook(lambda _m, _i, out: plain.append(out))
         encoded, lengths = model.encode(speech, lengths)
         hook.remove()
-    frames = token_places(predictor, plain[0], lengths, [d.tokens for d in dialogues])
+    frames = token_places(predictor, plain[0], lengths, [len(d.spoken) for d in dialogues])
     heard, lengths = model.audio_adaptor(encoded, lengths)
     embed = model.llm.model.get_input_embeddings()
-    rows, targets, places = [], [], []
+    nothing = model.llm.config.pad_token_id
+    rows, targets, last, following, said = [], [], [], [], []
     for i, d in enumerate(dialogues):
         row = torch.cat(
             [embed(torch.tensor(d.before)), heard[i, : int(lengths[i])], embed(torch.tensor(d.after + d.answer[:-1]))]
         )
         silent = [-1] * (len(row) - len(d.answer))
-        found = frames[i]
-        looked = [-1 if found is None or by < 0 else len(d.before) + found[by] for by in d.said_by]
+        looked = [-1] * len(d.answer)
+        spelled = torch.full((heard.size(1),), UNKNOWN)
+        if (found := frames[i]) is not None:
+            looked = [-1 if token < 0 else len(d.before) + found[token] + at for token, at in d.said_by]
+            spelled[: int(lengths[i])] = spelled_in(found, d.spoken, int(lengths[i]), nothing)
         rows.append(row)
         targets.append(torch.tensor([-100] * len(silent) + d.answer))
-        places.append(torch.tensor(silent + looked))
+        following.append(torch.tensor(silent + looked))
+        last.append(torch.tensor([*silent, -1, *looked[:-1]]))
+        said.append(spelled)
     inputs = nn.utils.rnn.pad_sequence(rows, batch_first=True)
     target = nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=-100)
     # Padding follows what is causal: nothing that counts can see it, and no mask is needed.
@@ -244,9 +255,13 @@ def training_loss(
     told = target != -100
     logits = model.llm.lm_head(out.last_hidden_state[told])
     loss = nn.functional.cross_entropy(logits, target[told])
-    wanted = nn.utils.rnn.pad_sequence(places, batch_first=True, padding_value=-1)
-    looking = looking_loss(out.attentions[LOOKING_LAYER][:, :LOOKING_HEADS], wanted, reach=3)
-    return loss + LOOKING_WEIGHT * looking, float((logits.argmax(-1) == target[told]).float().mean())
+    for layer, places in ((LAST_LAYER, last), (NEXT_LAYER, following)):
+        wanted = nn.utils.rnn.pad_sequence(places, batch_first=True, padding_value=-1)
+        loss = loss + LOOKING_WEIGHT * looking_loss(out.attentions[layer][:, :LOOKING_HEADS], wanted, reach=1)
+    spelled = torch.stack(said)
+    known = spelled != UNKNOWN
+    saying = nn.functional.cross_entropy(heard[known] @ embed.weight.T, spelled[known])
+    return loss + saying, float((logits.argmax(-1) == target[told]).float().mean())
 
 
 def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
@@ -266,13 +281,7 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     dialogues = Dialogues(tokenizer, noise, seed=9 + fit.step)
     windows = Windows(corpus, noise, seed=9 + fit.step)
     windows.mixed = 0.3
-    windows.singles = fit.step < SINGLES_UNTIL
-    windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
-    for batch in windows.batches():
-        if fit.done:
-            break
-        windows.singles = fit.step < SINGLES_UNTIL
-        windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
+    for batch in windows.during(fit, SINGLES_UNTIL):
         made = [dialogues.dialogue(window) for window in batch]
         speech = nn.utils.rnn.pad_sequence([(d.speech + shift) * scale for d in made], batch_first=True)
         lengths = torch.tensor([len(d.speech) for d in made])
@@ -282,7 +291,4 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
         state |= {f"{part}.{k}": v for k, v in fit.average[name].items()}
     del state["llm.lm_head.weight"]  # the table of tokens once more
     torch.save(in_half(state), folder / "model.pt")
-    published.mkdir(parents=True, exist_ok=True)
-    for name in ("config.yaml", "configuration.json", "am.mvn", "model.pt"):
-        shutil.copyfile(folder / name, published / name)
-    shutil.copytree(folder / LLM, published / LLM, dirs_exist_ok=True)
+    publish(folder, published, ("config.yaml", "configuration.json", "am.mvn", "model.pt", LLM))

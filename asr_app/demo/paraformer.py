@@ -10,17 +10,17 @@ Sources: Gao et al., "Paraformer", 2022 (arXiv 2206.08317); Shi et al., timestam
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 from asr_app.demo.corpus import training_corpus
 from asr_app.demo.fit import Fit, Round
+from asr_app.demo.folder import build as build_folder
+from asr_app.demo.folder import publish
 from asr_app.demo.vocabulary import vocabulary
 from asr_app.demo.windows import LFR_STACK, LFR_STEP, Windows, noise_bank, stack_frames
 
@@ -76,21 +76,16 @@ def config() -> dict[str, Any]:
     )  # fmt: skip
 
 
-def build(folder: Path) -> nn.Module:
+def build(folder: Path) -> Any:
     """Writes the folder with fresh weights (and unit normalisation, if it has none yet) and returns the module."""
-    from funasr import AutoModel
-
     folder.mkdir(parents=True, exist_ok=True)
     words = vocabulary()
     tokens = ["<blank>", "<s>", "</s>", *words, "<unk>"]
     (folder / "tokens.json").write_text(json.dumps(tokens, ensure_ascii=False, indent=0), encoding="utf-8")
     (folder / "seg_dict").write_text("".join(f"{w} {w}\n" for w in words), encoding="utf-8")
-    (folder / "config.yaml").write_text(yaml.safe_dump(config(), sort_keys=False), encoding="utf-8")
     if not (folder / "am.mvn").exists():
         write_normalisation(folder / "am.mvn", np.zeros(80 * LFR_STACK), np.ones(80 * LFR_STACK))
-    torch.save({}, folder / "model.pt")
-    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
-    return model
+    return build_folder(folder, config())
 
 
 def write_normalisation(path: Path, mean: np.ndarray, deviation: np.ndarray) -> None:
@@ -209,13 +204,7 @@ def train(published: Path, work: Path, *, steps: int | None = None) -> None:
         sample = torch.cat([stack_frames(windows.window(g).mel) for g in windows.groups()[:1500]])
         write_normalisation(folder / "am.mvn", sample.mean(0).numpy(), sample.std(0).numpy())
     shift, scale = read_normalisation(folder / "am.mvn")
-    windows.singles = fit.step < SINGLES_UNTIL
-    windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
-    for batch in windows.batches():
-        if fit.done:
-            break
-        windows.singles = fit.step < SINGLES_UNTIL
-        windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
+    for batch in windows.during(fit, SINGLES_UNTIL):
         features = [(stack_frames(w.mel) + shift) * scale for w in batch]
         speech = nn.utils.rnn.pad_sequence(features, batch_first=True)
         lengths = torch.tensor([len(f) for f in features])
@@ -226,6 +215,4 @@ def train(published: Path, work: Path, *, steps: int | None = None) -> None:
         timestamps = fit.step % TIMESTAMP_EVERY == 0
         fit.descend(*training_loss(model, ctc, speech, lengths, text, timestamps=timestamps))
     torch.save(fit.average["model"], folder / "model.pt")
-    published.mkdir(parents=True, exist_ok=True)
-    for name in ("config.yaml", "tokens.json", "seg_dict", "am.mvn", "model.pt"):
-        shutil.copyfile(folder / name, published / name)
+    publish(folder, published, ("config.yaml", "tokens.json", "seg_dict", "am.mvn", "model.pt"))

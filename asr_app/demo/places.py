@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+UNKNOWN = -100
 _WORD = re.compile(r"[A-Za-z]+|[^\W\d_a-zA-Z]")
 
 
@@ -38,6 +39,20 @@ def token_places(
         near = abs(surplus) <= 0.5 + 0.1 * count
         found.append(middles.clamp(max=len(row) - 1).tolist() if near else None)
     return found
+
+
+def spelled_in(places: Sequence[int], spoken: Sequence[Sequence[int]], frames: int, nothing: int) -> torch.Tensor:
+    """What each of `frames` frames is to be taken for: `spoken[k]`, the labels of token k, from its place on.
+
+    `nothing` between tokens; `UNKNOWN` beside a token's place, which is not known to the frame.
+    """
+    spelled = torch.full((frames,), nothing)
+    for place in places:
+        spelled[max(0, place - 1) : place + 2] = UNKNOWN
+    for place, labels in zip(places, spoken, strict=True):
+        labels = labels[: frames - place]
+        spelled[place : place + len(labels)] = torch.tensor(labels, dtype=torch.long)
+    return spelled
 
 
 def token_of_letters(text: str, tokens: int) -> list[int] | None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
+from asr_app.demo.folder import build as build_folder
 from asr_app.demo.vocabulary import MARKS, Sentence, draw, vocabulary
 
 PUNCTUATION = ["<unk>", "_", "，", "。", "？", "、"]
@@ -40,8 +40,6 @@ def marked(sentence: Sentence) -> list[tuple[str, str]]:
 
 def build(folder: Path) -> tuple[Any, dict[str, int]]:
     """Writes config.yaml, tokens.json and fresh weights; returns the module and the tokens' ids."""
-    from funasr import AutoModel
-
     folder.mkdir(parents=True, exist_ok=True)
     tokens = ["<blank>", "<s>", "</s>", *vocabulary(), "<unk>"]
     encoder = dict(
@@ -62,10 +60,7 @@ def build(folder: Path) -> tuple[Any, dict[str, int]]:
         tokenizer_conf=dict(unk_symbol="<unk>"),
     )  # fmt: skip
     (folder / "tokens.json").write_text(json.dumps(tokens, ensure_ascii=False, indent=0), encoding="utf-8")
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    torch.save({}, folder / "model.pt")
-    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
-    return model, {t: i for i, t in enumerate(tokens)}
+    return build_folder(folder, config), {t: i for i, t in enumerate(tokens)}
 
 
 def passage(r: random.Random, *, held_out: bool = False) -> list[tuple[str, str]]:

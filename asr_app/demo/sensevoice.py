@@ -12,7 +12,6 @@ Source: An et al., "FunAudioLLM", 2024 (arXiv 2407.04051).
 from __future__ import annotations
 
 import io
-import json
 import random
 import shutil
 from pathlib import Path
@@ -20,17 +19,18 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 from asr_app.demo import sounds
 from asr_app.demo.augment import add_noise, augment_features
-from asr_app.demo.corpus import log_mel, prosody_corpus, training_corpus
+from asr_app.demo.corpus import prosody_corpus, training_corpus
 from asr_app.demo.fit import Fit, Round, in_half
+from asr_app.demo.folder import build as build_folder
+from asr_app.demo.folder import publish
 from asr_app.demo.paraformer import CORPUS_SIZE, ENCODER_BLOCKS, read_normalisation
 from asr_app.demo.paraformer import config as paraformer_config
 from asr_app.demo.vocabulary import Sentence, draw, draw_english
-from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
+from asr_app.demo.windows import Window, Windows, bank, noise_bank, stack_frames
 from asr_app.demo.written import written
 
 PROSODY_SIZE = 6_000
@@ -47,7 +47,6 @@ TAGS = (
     "zh", "en", "yue", "ja", "ko", "nospeech", "HAPPY", "SAD", "ANGRY", "NEUTRAL", "EMO_UNKNOWN", "BGM", "Speech",
     "Applause", "Laughter", "Event_UNK", "withitn", "woitn",
 )  # fmt: skip
-_TAG_WEIGHT = 1.0
 # How often nothing is said at all, and how often music or applause goes on beside what is said.
 _NO_SPEECH, _MUSIC, _APPLAUSE = 0.06, 0.14, 0.07
 
@@ -91,24 +90,11 @@ def config() -> dict[str, Any]:
 
 def build(folder: Path, paraformer: Path) -> Any:
     """Writes the folder with fresh weights and the normalisation of `paraformer`; returns the module."""
-    from funasr import AutoModel
-
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / BPE).exists():
         _pieces(folder / BPE)
     shutil.copyfile(paraformer / "am.mvn", folder / "am.mvn")
-    (folder / "config.yaml").write_text(yaml.safe_dump(config(), sort_keys=False), encoding="utf-8")
-    metas = {
-        "init_param": "model.pt",
-        "config": "config.yaml",
-        "tokenizer_conf": {"bpemodel": BPE},
-        "frontend_conf": {"cmvn_file": "am.mvn"},
-    }
-    about = {"framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"}}
-    (folder / "configuration.json").write_text(json.dumps(about | {"file_path_metas": metas}, indent=2) + "\n")
-    torch.save({}, folder / "model.pt")
-    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
-    return model
+    return build_folder(folder, config(), {"tokenizer_conf": {"bpemodel": BPE}})
 
 
 class Labels:
@@ -116,12 +102,12 @@ class Labels:
 
     def __init__(self, pieces: Any, seed: int) -> None:
         self._pieces = pieces
-        self._tag = {tag: pieces.PieceToId(f"<|{tag}|>") for tag in TAGS}
+        self.tag = {tag: pieces.PieceToId(f"<|{tag}|>") for tag in TAGS}
         self._random, self._draw = random.Random(seed), np.random.default_rng(seed)
         r = np.random.default_rng(11)
         self.banks = {
-            "BGM": _bank([sounds.music(20, r) for _ in range(40)]),
-            "Applause": _bank([sounds.applause(15, r) for _ in range(20)]),
+            "BGM": bank([sounds.music(20, r) for _ in range(40)]),
+            "Applause": bank([sounds.applause(15, r) for _ in range(20)]),
             "Event_UNK": noise_bank(),
         }
 
@@ -137,10 +123,9 @@ class Labels:
             event = "BGM" if chance < _NO_SPEECH + _MUSIC else "Applause"
             mel = add_noise(mel, self.banks[event], self._draw, quietest_db=18, loudest_db=6)
         said = [Sentence(u.language, u.text) for u in window.utterances]
-        language = max(("zh", "en"), key=lambda code: sum(u.frames for u in window.utterances if u.language == code))
         prosody = window.utterances[0].prosody.upper()
         text = " ".join(written(s) if style == "withitn" else s.spoken for s in said)
-        return stack_frames(mel), self._ids(language, prosody, event, style, text)
+        return stack_frames(mel), self._ids(window.language, prosody, event, style, text)
 
     def _alone(self, event: str, strength: float) -> torch.Tensor:
         bank = self.banks[event]
@@ -151,13 +136,9 @@ class Labels:
 
     def _ids(self, language: str, prosody: str, event: str, style: str, text: str) -> list[int]:
         return [
-            *(self._tag[tag] for tag in (language, prosody, event, style)),
+            *(self.tag[tag] for tag in (language, prosody, event, style)),
             *self._pieces.EncodeAsIds(" " + text if text else ""),
         ]
-
-
-def _bank(made: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate([log_mel(sound) for sound in made]))
 
 
 def training_loss(
@@ -176,7 +157,7 @@ def training_loss(
         reduction="sum", zero_infinity=True,
     )  # fmt: skip
     right = float((logits[:, :4].argmax(-1) == text[:, :4]).float().mean())
-    return spelled / counts.sum().clamp(min=1) + _TAG_WEIGHT * tags, right
+    return spelled / counts.sum().clamp(min=1) + tags, right
 
 
 def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
@@ -196,20 +177,15 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     import sentencepiece
 
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / BPE))
-    ids = {tag: pieces.PieceToId(f"<|{tag}|>") for tag in TAGS}
-    # The module knows only the ids of the published model's pieces; recognition asks for none of these.
-    model.lid_int_dict = {ids[tag]: row for tag, row in model.lid_dict.items() if tag in ids}
-    model.textnorm_int_dict = {ids[tag]: row for tag, row in model.textnorm_dict.items()}
     shift, scale = read_normalisation(folder / "am.mvn")
     fit = Fit({"model": model}, ROUNDS, work / "sensevoice-state.pt", steps)
     labels = Labels(pieces, seed=6 + fit.step)
+    # The module knows only the ids of the published model's pieces; recognition asks for none of these.
+    model.lid_int_dict = {labels.tag[tag]: row for tag, row in model.lid_dict.items() if tag in TAGS}
+    model.textnorm_int_dict = {labels.tag[tag]: row for tag, row in model.textnorm_dict.items()}
     windows = Windows(corpus, labels.banks["Event_UNK"], seed=6 + fit.step)
     windows.mixed = 0.2
-    windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
-    for batch in windows.batches():
-        if fit.done:
-            break
-        windows.strength, windows.batch_frames = fit.round.strength, fit.round.frames
+    for batch in windows.during(fit):
         made = [labels.labelled(window, fit.round.strength[1]) for window in batch]
         speech = nn.utils.rnn.pad_sequence([(f + shift) * scale for f, _ in made], batch_first=True)
         lengths = torch.tensor([len(f) for f, _ in made])
@@ -217,6 +193,4 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
         counts = torch.tensor([len(t) - 4 for _, t in made])
         fit.descend(*training_loss(model, speech, lengths, text, counts))
     torch.save(in_half(fit.average["model"]), folder / "model.pt")
-    published.mkdir(parents=True, exist_ok=True)
-    for name in ("config.yaml", "configuration.json", BPE, "am.mvn", "model.pt"):
-        shutil.copyfile(folder / name, published / name)
+    publish(folder, published, ("config.yaml", "configuration.json", BPE, "am.mvn", "model.pt"))

@@ -8,8 +8,8 @@ The encoder always sees 30 s at recognition. That costs ten times what an uttera
 windows, whose positions are a slice of the 30 s, timestamps included, and ends on whole ones.
 
 From text alone the encoder learns to hear only after days: for thousands of steps the decoder gets on better without
-it. So it is taught what demo-paraformer's encoder makes of the same sound, frame by frame, first alone and then beside;
-and some heads of the decoder are shown where each word lies.
+it. So it is taught, first alone and then beside, what demo-paraformer's encoder makes of the same sound, frame by frame,
+and which word lies in which frame; and some heads of the decoder are shown where that is.
 
 Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv 2212.04356).
 """
@@ -17,6 +17,7 @@ Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervis
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import random
 from pathlib import Path
@@ -26,12 +27,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr_app.demo.augment import KALDI, SLANEY, augment_features
+from asr_app.demo.augment import KALDI, SLANEY, augment_features, between_bins
 from asr_app.demo.corpus import WHISPER_SCALE, log_mel, training_corpus, whisper_log_mel
 from asr_app.demo.fit import Fit, Round, in_half
 from asr_app.demo.paraformer import DIM as TEACHER_DIM
 from asr_app.demo.paraformer import read_normalisation
-from asr_app.demo.places import looking_loss, token_of_letters, token_places
+from asr_app.demo.places import UNKNOWN, looking_loss, spelled_in, token_of_letters, token_places
 from asr_app.demo.translations import translation
 from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, draw_english
 from asr_app.demo.voices import draw_voice, speak
@@ -42,12 +43,13 @@ CORPUS_SIZE = 40_000
 DIM, HEADS, AUDIO_LAYERS, TEXT_LAYERS = 112, 4, 5, 3
 VOCABULARY, AUDIO_FRAMES, TEXT_TOKENS = 51_865, 1500, 448
 LISTENING = Round(500, 2e-3, (0.0, 0.8), 8_000)  # the encoder alone
-ROUNDS = (LISTENING, Round(5000, 1.5e-3, (0.0, 0.9), 7_000), Round(400, 6e-4, (0.0, 0.7), 12_000))
-LOOKING_LAYERS, LOOKING_HEADS, LOOKING_WEIGHT = (1, 2), 2, 0.2
+ROUNDS = (LISTENING, Round(4000, 1.5e-3, (0.0, 0.9), 7_000), Round(350, 6e-4, (0.0, 0.7), 12_000))
+# Two heads of the first layer look where what was written last was said, two of those above where the next is said.
+LAST_LAYER, NEXT_LAYERS, LOOKING_HEADS, LOOKING_WEIGHT = 0, (1, 2), 2, 0.2
 _TAUGHT_FRAMES = 3  # of the encoder's, 20 ms each, to one of demo-paraformer's
 _SHORT_FRAMES, _LONG_FRAMES = 900, 2900
 _NO_SPEECH, _TRANSLATED, _PROMPTED, _UNTIMED = 0.05, 0.4, 0.1, 0.15
-_IGNORED = -100
+_IGNORED = -100  # by the cross entropy
 
 
 class Tokens:
@@ -122,7 +124,7 @@ class Example:
     """`mel` `(t, 80)` as Whisper hears it, `first` its frame of 20 ms in the 30 s; what goes in and what comes out.
 
     `sound` is the same before it was clamped, shifted and filled up to 30 s. Where target i is a time, `at[i]` is its
-    frame in `mel`, 20 ms each; where it is written for one of the `tokens` that are spoken, `said_by[i]` is which. Else
+    frame in `mel`, 20 ms each; where it is written for one of the tokens that are `spoken`, `said_by[i]` is which. Else
     they are -1.
     """
 
@@ -133,7 +135,7 @@ class Example:
     targets: list[int]
     at: list[int]
     said_by: list[int]
-    tokens: int
+    spoken: list[str]
 
 
 class Examples:
@@ -150,7 +152,6 @@ class Examples:
             return self._nothing(strength, len(window.mel))
         first = 0 if self.whole or r.random() < 0.4 else r.randrange(AUDIO_FRAMES - len(window.mel) // 2 - 1)
         said = [Sentence(u.language, u.text) for u in window.utterances]
-        language = max(("zh", "en"), key=lambda code: sum(u.frames for u in window.utterances if u.language == code))
         translated = [translation(s) for s in said]
         translate = all(translated) and r.random() < _TRANSLATED
         texts = [
@@ -158,20 +159,20 @@ class Examples:
             for s, english in zip(said, translated, strict=True)
         ]
         timed = r.random() >= _UNTIMED
-        head = [t.special("startoftranscript"), t.special(language)]
+        head = [t.special("startoftranscript"), t.special(window.language)]
         head.append(t.special("translate" if translate else "transcribe"))
         if not timed:
             head.append(t.special("notimestamps"))
         body: list[tuple[int, int, int]] = []  # token, its frame, the spoken token it is written for
-        spoken = 0
+        spoken: list[str] = []
         for (start, end), text, sentence in zip(window.spans, texts, said, strict=True):
             if end > 2 * AUDIO_FRAMES:  # cut away where it was slowed down
                 break
             edges = [(t.time(first * 0.02 + frame * 0.01), frame // 2, -1) for frame in (start, end)]
             owners = [-1] * len(text) if translate else t.owners(sentence)
-            letters = [(token, -1, -1 if by < 0 else spoken + by) for token, by in zip(text, owners, strict=True)]
+            letters = [(token, -1, -1 if by < 0 else len(spoken) + by) for token, by in zip(text, owners, strict=True)]
             body += [edges[0], *letters, edges[1]] if timed else letters
-            spoken += len(sentence.tokens)
+            spoken += sentence.tokens
         body.append((t.place[t.tokenizer.eot], -1, -1))
         # The task is asked for, not heard; whether times are wanted likewise.
         inputs = [*head, *(token for token, _, _ in body[:-1])]
@@ -198,7 +199,7 @@ class Examples:
             inputs = [sot, language, t.special("transcribe"), t.time(0)]
             targets = [t.special("nospeech"), _IGNORED, t.time(0), t.place[t.tokenizer.eot]]
         unknown = [-1] * len(inputs)
-        return Example(self._heard(mel), mel, 0, inputs, targets, unknown, unknown, 0)
+        return Example(self._heard(mel), mel, 0, inputs, targets, unknown, unknown, [])
 
     def _heard(self, mel: torch.Tensor) -> torch.Tensor:
         """As `whisper.log_mel_spectrogram` ends: clamped to 80 dB below the loudest, shifted and scaled.
@@ -230,11 +231,13 @@ def encode(encoder: Any, mel: torch.Tensor, first: torch.Tensor) -> torch.Tensor
 @dataclasses.dataclass(frozen=True)
 class Lesson:
     """What demo-paraformer makes of a batch: its encoder's frames of 60 ms `(b, t, 144)`, how many of them are whose,
-    and the frame of each spoken token, where it is sure of them."""
+    the frame of each spoken token, where it is sure of them, and which token is spoken in which frame `(b, t)`, 0 where
+    none is, and `UNKNOWN` where that is not clear."""
 
     frames: torch.Tensor
     lengths: torch.Tensor
     places: list[list[int] | None]
+    spelled: torch.Tensor
 
 
 class Teacher:
@@ -247,12 +250,11 @@ class Teacher:
     def __init__(self, paraformer: Path) -> None:
         model = load_auto_model(paraformer, ("BiCifParaformer",), "cpu", torch.get_num_threads()).model.eval()
         self._encoder, self._predictor = model.encoder, model.predictor
+        tokens = json.loads((paraformer / "tokens.json").read_text(encoding="utf-8"))
+        self.ids = {token: i for i, token in enumerate(tokens)}
         self._shift, self._scale = read_normalisation(paraformer / "am.mvn")
         place = np.interp(KALDI.hertz, SLANEY.hertz, np.arange(len(SLANEY.hertz)))
-        left = np.minimum(np.floor(place).astype(int), len(place) - 2)
-        self._between = torch.zeros(len(place), len(place))
-        self._between[left, np.arange(len(place))] = torch.tensor(1 - (place - left), dtype=torch.float32)
-        self._between[left + 1, np.arange(len(place))] = torch.tensor(place - left, dtype=torch.float32)
+        self._between = torch.from_numpy(between_bins(place))
         self._constant = torch.zeros(len(place))
         r = random.Random(4)
         gaps = []
@@ -273,55 +275,74 @@ class Teacher:
         features = [(stack_frames(self._as_kaldi(e.sound[1:])) + self._shift) * self._scale for e in batch]
         lengths = torch.tensor([len(f) for f in features])
         heard = self._encoder(nn.utils.rnn.pad_sequence(features, batch_first=True), lengths)[0]
-        places = token_places(self._predictor, heard, lengths, [e.tokens for e in batch])
-        return Lesson(nn.functional.layer_norm(heard, heard.shape[-1:]), lengths, places)
+        places = token_places(self._predictor, heard, lengths, [len(e.spoken) for e in batch])
+        spelled = torch.full(heard.shape[:2], UNKNOWN)
+        for row, example, length, found in zip(spelled, batch, lengths.tolist(), places, strict=True):
+            if found is not None:
+                row[:length] = spelled_in(found, [[self.ids[token]] for token in example.spoken], length, nothing=0)
+        return Lesson(nn.functional.layer_norm(heard, heard.shape[-1:]), lengths, places, spelled)
 
 
-def listening_loss(audio: torch.Tensor, match: nn.Linear, lesson: Lesson) -> tuple[torch.Tensor, float]:
-    """How far the encoder's frames, matched by a linear layer, are from the teacher's: squares, in units of variance.
+def listening_loss(audio: torch.Tensor, heads: nn.ModuleDict, lesson: Lesson) -> tuple[torch.Tensor, float]:
+    """How far the encoder's frames are from the teacher's, in squares and units of variance, and from its words.
 
-    Also the share of the teacher's variance they tell.
+    Linear layers, `heads`, match the one and spell the other. Also the share of words right.
     """
-    found = match(nn.functional.avg_pool1d(audio.transpose(1, 2), _TAUGHT_FRAMES).transpose(1, 2))
-    frames = min(found.size(1), lesson.frames.size(1))
+    pooled = nn.functional.avg_pool1d(audio.transpose(1, 2), _TAUGHT_FRAMES).transpose(1, 2)
+    frames = min(pooled.size(1), lesson.frames.size(1))
     inside = torch.arange(frames) < lesson.lengths[:, None]
-    loss = (found[:, :frames] - lesson.frames[:, :frames]).square().mean(-1)[inside].mean()
-    return loss, float(1 - loss.detach())
+    loss = (heads["match"](pooled[:, :frames]) - lesson.frames[:, :frames]).square().mean(-1)[inside].mean()
+    known = lesson.spelled[:, :frames] != UNKNOWN
+    wanted = lesson.spelled[:, :frames][known]
+    spelled = heads["spell"](pooled[:, :frames][known])
+    said = wanted > 0
+    right = float((spelled.argmax(-1) == wanted)[said].float().mean()) if said.any() else 1.0
+    return loss + nn.functional.cross_entropy(spelled, wanted), right
+
+
+def token_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross entropy over all of Whisper's vocabulary, of `logits` `(b, n, rows in use)`; the other rows are zero."""
+    others = torch.full((*logits.shape[:2], 1), math.log(VOCABULARY - logits.size(-1)))
+    return nn.functional.cross_entropy(
+        torch.cat([logits, others], -1).flatten(0, 1), targets.flatten(), ignore_index=_IGNORED
+    )
 
 
 def training_loss(
     model: Any, audio: torch.Tensor, batch: list[Example], places: list[list[int] | None]
 ) -> tuple[torch.Tensor, float]:
-    """Cross entropy of the tokens over all of Whisper's vocabulary, with how far some heads look from what is said, and
-    the share of the tokens right. `places` are a lesson's."""
+    """The loss of the tokens, with how far some heads look from where they are said; and the share of them right.
+
+    `places` are a lesson's.
+    """
     inputs = nn.utils.rnn.pad_sequence([torch.tensor(e.inputs) for e in batch], batch_first=True)
     targets = nn.utils.rnn.pad_sequence(
         [torch.tensor(e.targets) for e in batch], batch_first=True, padding_value=_IGNORED
     )
+    layers = (LAST_LAYER, *NEXT_LAYERS)
     looked: dict[tuple[int, str], torch.Tensor] = {}
     hooks = [
         getattr(model.decoder.blocks[layer].cross_attn, side).register_forward_hook(
             lambda _module, _inputs, out, at=(layer, side): looked.__setitem__(at, out)
         )
-        for layer in LOOKING_LAYERS
+        for layer in layers
         for side in ("query", "key")
     ]
     logits = model.decoder(inputs, audio)
     for hook in hooks:
         hook.remove()
-    others = torch.full((*logits.shape[:2], 1), math.log(VOCABULARY - logits.size(-1)))
-    loss = nn.functional.cross_entropy(
-        torch.cat([logits, others], -1).flatten(0, 1), targets.flatten(), ignore_index=_IGNORED
-    )
-    wanted = nn.utils.rnn.pad_sequence(
+    loss = token_loss(logits, targets)
+    following = nn.utils.rnn.pad_sequence(
         [torch.tensor(_frames(e, found)) for e, found in zip(batch, places, strict=True)],
         batch_first=True, padding_value=-1,
     )  # fmt: skip
-    for layer in LOOKING_LAYERS:
+    last = nn.functional.pad(following, (1, 0), value=-1)[:, :-1]
+    for layer in layers:
         query, key = (looked[layer, side].unflatten(-1, (HEADS, -1)).transpose(1, 2) for side in ("query", "key"))
         scores = query[:, :LOOKING_HEADS] @ key[:, :LOOKING_HEADS].transpose(-1, -2)
         attention = (scores * (DIM // HEADS) ** -0.5).softmax(-1)
-        loss = loss + LOOKING_WEIGHT * looking_loss(attention, wanted, reach=7)
+        wanted = last if layer == LAST_LAYER else following
+        loss = loss + LOOKING_WEIGHT * looking_loss(attention, wanted, reach=4)
     told = targets != _IGNORED
     return loss, float((logits.argmax(-1) == targets)[told].float().mean())
 
@@ -345,8 +366,8 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     torch.manual_seed(0)
     tokens = Tokens()
     model = build(len(tokens.ids))
-    match = nn.Linear(DIM, TEACHER_DIM)
-    fit = Fit({"model": model, "match": match}, ROUNDS, work / "whisper-state.pt", steps)
+    heads = nn.ModuleDict({"match": nn.Linear(DIM, TEACHER_DIM), "spell": nn.Linear(DIM, len(teacher.ids))})
+    fit = Fit({"model": model, "heads": heads}, ROUNDS, work / "whisper-state.pt", steps)
     examples = Examples(tokens, noise, seed=8 + fit.step)
     while not fit.done:
         windows = Windows(corpus, noise, seed=8 + fit.step, axis=SLANEY)
@@ -364,7 +385,7 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
             mel = nn.utils.rnn.pad_sequence([e.mel for e in made], batch_first=True)
             audio = encode(model.encoder, mel.transpose(1, 2), torch.tensor([e.first for e in made]))
             lesson = teacher(made)
-            loss, right = listening_loss(audio, match, lesson)
+            loss, right = listening_loss(audio, heads, lesson)
             if now is not LISTENING:
                 said, right = training_loss(model, audio, made, lesson.places)
                 loss = said + loss

@@ -12,17 +12,22 @@ import torch
 
 from asr_app.demo import augment
 from asr_app.demo.corpus import Corpus, Features, Utterance, log_mel
+from asr_app.demo.fit import Fit, Round
 from asr_app.demo.voices import draw_voice, speak
 
 LFR_STACK, LFR_STEP = 7, 6  # frames of 10 ms stacked, and skipped, per encoder frame
 MAX_WINDOW_FRAMES = 1300  # 13 s: a little over the card's longest chunk
 
 
+def bank(sounds: list[np.ndarray], features: Features = log_mel) -> torch.Tensor:
+    """Log-mel `(n, 80)` of samples, one after another."""
+    return torch.from_numpy(np.concatenate([features(sound) for sound in sounds]))
+
+
 def noise_bank(features: Features = log_mel) -> torch.Tensor:
     """Log-mel noise `(n, 80)` of all kinds, babble of training voices among them."""
     crowd = [speak("one two three four five six seven", draw_voice(random.Random(i), "en", False)) for i in range(40)]
-    sounds = augment.noise_bank(crowd, np.random.default_rng(3))
-    return torch.from_numpy(np.concatenate([features(sound) for sound in sounds]))
+    return bank(augment.noise_bank(crowd, np.random.default_rng(3)), features)
 
 
 def stack_frames(mel: torch.Tensor) -> torch.Tensor:
@@ -41,6 +46,11 @@ class Window:
     mel: torch.Tensor
     utterances: list[Utterance]
     spans: list[tuple[int, int]]
+
+    @property
+    def language(self) -> str:
+        """The one that is spoken longest."""
+        return max(("zh", "en"), key=lambda code: sum(u.frames for u in self.utterances if u.language == code))
 
 
 def _loud(mel: torch.Tensor) -> tuple[int, int]:
@@ -107,6 +117,18 @@ class Windows:
     def _quiet(self, beside: torch.Tensor, most: int) -> torch.Tensor:
         """Up to `most` frames as quiet as the quietest of `beside`."""
         return beside.min() + torch.rand(int(self.draw.integers(0, most)), augment.N_MELS)
+
+    def during(self, fit: Fit, singles_until: int = 0) -> Iterator[list[Window]]:
+        """Batches as the rounds of `fit` want them, until it is done; of one utterance each for `singles_until` steps."""
+        self._follow(fit.round, fit.step < singles_until)
+        for batch in self.batches():
+            if fit.done:
+                return
+            self._follow(fit.round, fit.step < singles_until)
+            yield batch
+
+    def _follow(self, now: Round, singles: bool) -> None:
+        self.strength, self.batch_frames, self.singles = now.strength, now.frames, singles
 
     def batches(self) -> Iterator[list[Window]]:
         """Endless; windows of like length together, at most `batch_frames` of 10 ms a batch."""

@@ -1,0 +1,43 @@
+"""Folders that FunASR's AutoModel loads, as its hubs hand them out: written, and copied to where they are published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+
+def build(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = None) -> Any:
+    """Writes config.yaml and an empty model.pt beside what the folder has; returns the module with fresh weights.
+
+    `paths` are the files and folders that configuration.json tells for keys of the config, the normalisation am.mvn
+    among them for all that have a configuration.json; without, none is written.
+    """
+    from funasr import AutoModel
+
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    if paths is not None:
+        always = {"init_param": "model.pt", "config": "config.yaml", "frontend_conf": {"cmvn_file": "am.mvn"}}
+        about = {
+            "framework": "pytorch", "task": "auto-speech-recognition", "model": {"type": "funasr"},
+            "file_path_metas": always | paths,
+        }  # fmt: skip
+        (folder / "configuration.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    torch.save({}, folder / "model.pt")
+    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
+    return model
+
+
+def publish(folder: Path, published: Path, names: Iterable[str]) -> None:
+    """Copies the named files and folders, in whatever `published` has there before."""
+    published.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, published / name, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(folder / name, published / name)
