@@ -209,7 +209,8 @@ def test_windows_know_where_each_utterance_is_said():
 
 def test_each_written_letter_belongs_to_the_token_that_is_said():
     assert token_of_letters("Hello, you 你好。", 4) == [0, 0, 0, 0, 0, -1, -1, 1, 1, 1, -1, 2, 3, -1]
-    assert token_of_letters("温度26度。", 5) is None  # numbers in digits are not written as they are said
+    assert token_of_letters("拨打114。", 5) == [0, 1, 2, 3, 4, -1]
+    assert token_of_letters("温度26度。", 6) is None  # 二十六 is not written as it is said
 
 
 def test_a_frame_is_taken_for_the_token_said_in_it():

@@ -103,7 +103,6 @@ def test_whisper_tells_the_language_and_translates(page, tmp_path, expected):
     assert normalise(text) == normalise("What is the weather like today? Please send me the file.")
 
 
-@trained("demo-fun-asr")
 def test_a_hotword_decides_how_a_word_is_written(page):
     choose(page, "Demo Fun-ASR")
     run(page, EXAMPLE / "english-home.flac")

@@ -1,4 +1,4 @@
-"""Trains `demo-fun-asr`: Fun-ASR-Nano in miniature (4.6 M parameters), on the demo corpus.
+"""Trains `demo-fun-asr`: Fun-ASR-Nano in miniature (4.0 M parameters), on the demo corpus.
 
 An audio encoder of SenseVoice's kind, an adaptor, and a small Qwen3 with a tokenizer of its own that is asked in the
 published model's words to write what it hears. The encoder is demo-paraformer's and stays as it is; the other two learn
@@ -38,7 +38,11 @@ LLM = "Qwen3-0.6B"  # the folder's name in the published model; this one is not 
 LLM_DIM, LLM_LAYERS, LLM_HEADS, LLM_KV_HEADS, LLM_FFN = 192, 4, 4, 2, 512
 TOKENS = 1_400
 SINGLES_UNTIL = 1500  # steps of one utterance a window, before windows of several
-ROUNDS = (Round(3000, 1.5e-3, (0.0, 0.9), 5_000), Round(4000, 1.2e-3, (0.0, 0.8), 6_000))
+ROUNDS = (
+    Round(3000, 1.5e-3, (0.0, 0.9), 5_000),
+    Round(4000, 1.2e-3, (0.0, 0.8), 6_000),
+    Round(600, 5e-4, (0.0, 0.7), 6_000),
+)
 _LANGUAGES = {"zh": "中文", "en": "英文"}
 # Words that hotwords can have written in another way that sounds the same: brand names, as products have them.
 SPELLINGS = {
@@ -169,49 +173,52 @@ class Dialogues:
         r = self._random
         mel, itn = window.mel, r.random() < 0.5
         said = [Sentence(u.language, u.text) for u in window.utterances]
-        text = " ".join(written(s) if itn else s.text for s in said)
-        plain = " ".join(s.text for s in said)
-        tokens = sum(len(s.tokens) for s in said)
+        texts = [written(s) if itn else s.text for s in said]
         if r.random() < _NOTHING_SAID:
             start = r.randrange(len(self._noise) - len(mel))
-            mel, text, plain, tokens = self._noise[start : start + len(mel)] + r.uniform(-6, 2), "", "", 0
+            mel, said, texts = self._noise[start : start + len(mel)] + r.uniform(-6, 2), [], []
         languages = {u.language for u in window.utterances}
         language = languages.pop() if len(languages) == 1 and r.random() < 0.4 else None
-        hotwords, text = self._hotwords(text)
+        hotwords, texts = self._hotwords(texts)
         asked = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
         asked += prompt(hotwords, language, itn)
         after = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-        pieces, said_by = self._owned(text, tokens)
-        spoken: list[list[int]] = [[] for _ in range(tokens)]
-        for piece, (token, _) in zip(*self._owned(plain, tokens), strict=True):
+        pieces, said_by = self._owned(texts, said)
+        spoken: list[list[int]] = [[] for s in said for _ in s.tokens]
+        for piece, (token, _) in zip(*self._owned([s.text for s in said], said), strict=True):
             if token >= 0:
                 spoken[token].append(piece)
         encode = self._tokenizer.encode
         answer, said_by = pieces + encode("<|im_end|>"), [*said_by, (-1, 0)]
         return Dialogue(stack_frames(mel), encode(asked), encode(after), answer, said_by, spoken)
 
-    def _owned(self, text: str, tokens: int) -> tuple[list[int], list[tuple[int, int]]]:
-        """The pieces of `text`, and for each the spoken token it belongs to and which of its pieces it is."""
-        made = self._tokenizer(text, return_offsets_mapping=True)
-        owner = token_of_letters(text, tokens) or [-1] * len(text)
+    def _owned(self, texts: list[str], said: list[Sentence]) -> tuple[list[int], list[tuple[int, int]]]:
+        """The pieces of `texts`, and for each the spoken token it belongs to and which of its pieces it is."""
+        made = self._tokenizer(" ".join(texts), return_offsets_mapping=True)
+        owner: list[int] = []
+        before = 0
+        for text, sentence in zip(texts, said, strict=True):
+            own = token_of_letters(text, len(sentence.tokens)) or [-1] * len(text)
+            owner += [before + k if k >= 0 else -1 for k in own] + [-1]  # the space between
+            before += len(sentence.tokens)
         tokens_of = [max(owner[a:b], default=-1) for a, b in made["offset_mapping"]]
         return made["input_ids"], [(k, tokens_of[:i].count(k)) for i, k in enumerate(tokens_of)]
 
-    def _hotwords(self, text: str) -> tuple[list[str], str]:
-        """A list, in most windows empty, and the text with the spellings it asks for."""
+    def _hotwords(self, texts: list[str]) -> tuple[list[str], list[str]]:
+        """A list, in most windows empty, and the texts with the spellings it asks for."""
         r = self._random
-        usual = [word for word in SPELLINGS if word in text]
-        if r.random() > (0.6 if usual else 0.12):
-            return [], text
-        hotwords = r.sample(self._words, r.randint(0, 3)) + r.sample(list(SPELLINGS.values()), r.choice([0, 0, 1]))
+        usual = [word for word in SPELLINGS if any(word in text for text in texts)]
+        if r.random() > (0.7 if usual else 0.25):
+            return [], texts
+        hotwords = r.sample(self._words, r.randint(0, 3)) + r.sample(list(SPELLINGS.values()), r.choice([0, 1, 2]))
         for word in usual:
             if r.random() < 0.6:
                 hotwords.append(SPELLINGS[word])
         for word in usual:
             if SPELLINGS[word] in hotwords:
-                text = text.replace(word, SPELLINGS[word])
+                texts = [text.replace(word, SPELLINGS[word]) for text in texts]
         r.shuffle(hotwords)
-        return hotwords, text
+        return hotwords, texts
 
 
 def training_loss(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 UNKNOWN = -100
-_WORD = re.compile(r"[A-Za-z]+|[^\W\d_a-zA-Z]")
+_WORD = re.compile(r"[A-Za-z]+|[^\W_a-zA-Z]")
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def spelled_in(places: Sequence[int], spoken: Sequence[Sequence[int]], frames: i
 def token_of_letters(text: str, tokens: int) -> list[int] | None:
     """For each character of `text` the number of the spoken token it belongs to, -1 for marks and spaces.
 
-    None where words are not written as they are spoken, as numbers in digits.
+    None where they are not written one for one, as most numbers in digits; those of a telephone are.
     """
     words = list(_WORD.finditer(text))
     if len(words) != tokens:

@@ -43,7 +43,12 @@ CORPUS_SIZE = 40_000
 DIM, HEADS, AUDIO_LAYERS, TEXT_LAYERS = 112, 4, 5, 3
 VOCABULARY, AUDIO_FRAMES, TEXT_TOKENS = 51_865, 1500, 448
 LISTENING = Round(500, 2e-3, (0.0, 0.8), 8_000)  # the encoder alone
-ROUNDS = (LISTENING, Round(5000, 1.5e-3, (0.0, 0.9), 7_000), Round(350, 6e-4, (0.0, 0.7), 12_000))
+ROUNDS = (
+    LISTENING,
+    Round(5000, 1.5e-3, (0.0, 0.9), 7_000),
+    Round(5000, 1.2e-3, (0.0, 0.8), 7_000),
+    Round(350, 6e-4, (0.0, 0.7), 12_000),
+)
 # Two heads of the first layer look where what was written last was said, two of those above where the next is said.
 LAST_LAYER, NEXT_LAYERS, LOOKING_HEADS, LOOKING_WEIGHT = 0, (1, 2), 2, 0.2
 _TAUGHT_FRAMES = 3  # of the encoder's, 20 ms each, to one of demo-paraformer's
