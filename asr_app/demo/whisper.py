@@ -46,7 +46,7 @@ LISTENING = Round(500, 2e-3, (0.0, 0.8), 8_000)  # the encoder alone
 ROUNDS = (
     LISTENING,
     Round(5000, 1.5e-3, (0.0, 0.9), 7_000),
-    Round(5000, 1.2e-3, (0.0, 0.8), 7_000),
+    Round(4000, 6e-4, (0.0, 0.8), 7_000),
     Round(350, 6e-4, (0.0, 0.7), 12_000),
 )
 # Two heads of the first layer look where what was written last was said, two of those above where the next is said.
