@@ -1,4 +1,4 @@
-"""The command line as a person types it, in a process of its own."""
+"""The command line as a person types it, in a process of its own where more than its words matters."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from conftest import EXAMPLE, ROOT
 
+from asr_app import cli
 from asr_app.scoring import normalise
 
 
@@ -57,9 +58,8 @@ def test_every_format_goes_to_a_folder(tmp_path):
     for name in names:
         shutil.copy(EXAMPLE / "english-home.flac", tmp_path / name)
     for kind in ("txt", "srt", "vtt", "tsv", "json"):
-        paths = [tmp_path / n for n in names]
-        out = run("transcribe", *paths, "--lite", "--format", kind, "--output", tmp_path / "out")
-        assert out.returncode == 0, out.stderr
+        paths = [str(tmp_path / n) for n in names]
+        assert cli.main(["transcribe", *paths, "--lite", "--format", kind, "--output", str(tmp_path / "out")]) == 0
         assert sorted(p.name for p in (tmp_path / "out").glob(f"*.{kind}")) == sorted(
             str(Path(n).with_suffix(f".{kind}")) for n in names
         )
@@ -79,14 +79,14 @@ def test_a_bad_file_exits_with_2_and_the_good_ones_are_written(tmp_path):
 
 
 @pytest.mark.models
-def test_silence_and_noise_give_an_empty_text(tmp_path):
+def test_silence_and_noise_give_an_empty_text(tmp_path, capsys):
     rng = np.random.default_rng(0)
     soundfile.write(tmp_path / "silence.wav", np.zeros(160_000), 16000)
     soundfile.write(tmp_path / "noise.wav", rng.normal(0, 0.1, 160_000), 16000)
     for precision in ("fp32", "bf16", "fp16", "int8"):
-        out = run("transcribe", tmp_path / "silence.wav", tmp_path / "noise.wav", "--precision", precision)
-        assert out.returncode == 0, out.stderr
-        assert out.stdout.strip() == ""
+        sounds = [str(tmp_path / "silence.wav"), str(tmp_path / "noise.wav")]
+        assert cli.main(["transcribe", *sounds, "--precision", precision]) == 0
+        assert capsys.readouterr().out.strip() == ""
 
 
 @pytest.mark.parametrize(

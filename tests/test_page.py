@@ -69,6 +69,13 @@ def undisturbed(path: Path) -> str:
         return pipeline.transcribe(path, loaded, Options(), Limits()).text
 
 
+@pytest.fixture(scope="module")
+def twenty_minutes(tmp_path_factory) -> tuple[Path, str]:
+    """A recording, and its text undisturbed."""
+    path = long_recording(tmp_path_factory.mktemp("long"), ROUNDS)
+    return path, undisturbed(path)
+
+
 def test_an_upload_becomes_punctuated_text_with_figures_and_downloads(page, expected):
     run(page, EXAMPLE / CLIP)
     page.wait_for_selector(".card")
@@ -124,15 +131,15 @@ def test_the_microphone_is_transcribed_when_it_stops(server, open_page, expected
     assert "?" in text
 
 
-def test_a_reload_in_the_middle_loses_nothing(page, tmp_path):
-    path = long_recording(tmp_path, ROUNDS)
+def test_a_reload_in_the_middle_loses_nothing(page, twenty_minutes):
+    path, text = twenty_minutes
     run(page, path)
     page.wait_for_function("() => document.querySelectorAll('button.segment').length > 3")
     assert page.locator(".card").count() == 0  # it was really in the middle
     page.reload()
     page.wait_for_function("() => document.querySelectorAll('button.segment').length > 3")
     page.wait_for_selector(".card", timeout=240_000)
-    assert normalise(transcript(page)) == normalise(undisturbed(path))
+    assert normalise(transcript(page)) == normalise(text)
 
 
 def test_cancel_keeps_the_text_so_far(page, tmp_path):
@@ -144,9 +151,9 @@ def test_cancel_keeps_the_text_so_far(page, tmp_path):
     assert page.locator(".card").count() == 0
 
 
-def test_a_killed_server_goes_on_where_it_was(open_page, tmp_path):
+def test_a_killed_server_goes_on_where_it_was(open_page, tmp_path, twenty_minutes):
     home = tmp_path / "home"
-    path = long_recording(tmp_path, ROUNDS)
+    path, text = twenty_minutes
     with serving(home) as (address, process):
         page = open_page(address)
         run(page, path)
@@ -157,7 +164,7 @@ def test_a_killed_server_goes_on_where_it_was(open_page, tmp_path):
     with serving(home, port=int(address.rsplit(":", 1)[1].strip("/"))) as (address, _):
         page.goto(address)
         page.wait_for_selector(".card", timeout=240_000)
-        assert normalise(transcript(page)) == normalise(undisturbed(path))
+        assert normalise(transcript(page)) == normalise(text)
 
 
 def test_ten_bad_inputs_then_a_good_one(page, tmp_path, expected):
