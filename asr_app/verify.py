@@ -58,6 +58,11 @@ def examples() -> Clips:
     return [(EXAMPLES / name, entry["text"]) for name, entry in expected().items()]
 
 
+def as_spoken(card: ModelCard) -> Options:
+    """What asks for words as references have them: as they are spoken."""
+    return Options(itn=False) if "itn" in card.capabilities else Options()
+
+
 def references(folder: Path) -> Clips:
     """Recordings of `folder` whose words are known: by NAME.txt beside NAME.wav, or by transcripts.tsv.
 
@@ -108,11 +113,9 @@ def _row(
     hub: str,
     on_progress: OnProgress | None,
 ) -> Row:
-    # References are written as they are spoken.
-    options = Options(itn=False) if "itn" in card.capabilities else Options()
     try:
         loaded = load(card, precision, device, threads, hub, on_progress)
-        found = [(text, pipeline.transcribe(path, loaded, options, Limits())) for path, text in clips]
+        found = [(text, pipeline.transcribe(path, loaded, as_spoken(card), Limits())) for path, text in clips]
     except UserError as error:
         return Row(card.id, precision.label, error.en)
     audio_s = sum(transcript.audio_s for _, transcript in found)

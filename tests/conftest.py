@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -44,7 +43,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def expected() -> dict[str, dict[str, str]]:
     """Clip name -> its text and language."""
-    return json.loads((EXAMPLE / "expected.json").read_text(encoding="utf-8"))
+    from asr_app import examples
+
+    return examples.expected()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from asr_app.demo import fun_asr, paraformer, sensevoice
-from asr_app.demo.folder import build
+from asr_app.demo.folder import build_folder
 
 _ENCODER = dict(
     output_size=512, attention_heads=4, linear_units=2048, num_blocks=50, dropout_rate=0.1, positional_dropout_rate=0.1,
@@ -30,7 +30,7 @@ def _save(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = N
     """Writes what every folder has; returns the module, whose weights the caller may still change and must save."""
     paraformer.write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
     torch.manual_seed(0)
-    return build(folder, config, paths)
+    return build_folder(folder, config, paths)
 
 
 def paraformer_large(folder: Path) -> Path:
@@ -103,8 +103,7 @@ def fun_asr_mlt_nano(folder: Path) -> Path:
         audio_adaptor_conf=like["audio_adaptor_conf"]
         | dict(use_low_frame_rate=True, ffn_dim=2048, llm_dim=1024, encoder_dim=512),
     )
-    at = {"init_param_path": fun_asr.LLM}
-    model = _save(folder, config, {"llm_conf": at, "tokenizer_conf": at})
+    model = _save(folder, config, fun_asr.PATHS)
     torch.save(model.state_dict(), folder / "model.pt")
     return folder
 

@@ -13,7 +13,7 @@ from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.demo import fun_asr
-from asr_app.demo.folder import build
+from asr_app.demo.folder import build_folder
 from asr_app.demo.paraformer import write_normalisation
 from asr_app.engines import load
 from asr_app.errors import UserError
@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
     from transformers import PreTrainedTokenizerFast, Qwen3Config
 
     folder = tmp_path_factory.mktemp("nano")
-    language_model = folder / "Qwen3-0.6B"
+    language_model = folder / fun_asr.LLM
     language_model.mkdir()
     letters = {symbol: i for i, symbol in enumerate(sorted(ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab=letters, merges=[]))
@@ -54,8 +54,7 @@ def folder(tmp_path_factory) -> Path:
     )
     write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
     torch.manual_seed(0)
-    at = {"init_param_path": "Qwen3-0.6B"}
-    model = build(folder, config, {"llm_conf": at, "tokenizer_conf": at})
+    model = build_folder(folder, config, fun_asr.PATHS)
     torch.save(model.state_dict(), folder / "model.pt")
     return folder
 

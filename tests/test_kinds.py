@@ -19,7 +19,7 @@ from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.demo import paraformer as demo
-from asr_app.demo.folder import build as build_folder
+from asr_app.demo.folder import build_folder
 from asr_app.engines import Engines, load
 from asr_app.precision import Precision
 

@@ -14,7 +14,7 @@ from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Word
 from asr_app.demo import sensevoice
-from asr_app.demo.folder import build
+from asr_app.demo.folder import build_folder
 from asr_app.demo.paraformer import write_normalisation
 from asr_app.engines import load
 from asr_app.errors import UserError
@@ -62,7 +62,7 @@ def folder(tmp_path_factory) -> Path:
     config = like | dict(encoder_conf=like["encoder_conf"] | dict(tp_blocks=1, num_blocks=2))
     write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
     torch.manual_seed(0)
-    model = build(folder, config, {"tokenizer_conf": {"bpemodel": "bpe.model"}})
+    model = build_folder(folder, config, {"tokenizer_conf": {"bpemodel": "bpe.model"}})
     torch.save(model.state_dict(), folder / "model.pt")
     return folder
 

@@ -32,8 +32,8 @@ def checkpoint(tmp_path_factory) -> Path:
     )  # fmt: skip
     torch.manual_seed(0)
     model = Whisper(dims)
-    # The end of the text is always the likeliest next token: what random weights would say takes minutes to decode.
     torch.nn.init.normal_(model.decoder.positional_embedding, std=0.01)  # openai-whisper leaves it as the memory was
+    # The end of the text is always the likeliest next token: what random weights would say takes minutes to decode.
     with torch.no_grad():
         model.decoder.ln.weight.zero_()
         model.decoder.ln.bias.copy_(

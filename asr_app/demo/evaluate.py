@@ -15,12 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 from asr_app import audio, catalog
-from asr_app.datatypes import SAMPLE_RATE, Options
+from asr_app.datatypes import SAMPLE_RATE
 from asr_app.demo.corpus import evaluation_set
 from asr_app.demo.vocabulary import EN_DIGITS, ZH_DIGITS
 from asr_app.engines import Engines, pick_device, usable_cores
 from asr_app.precision import Precision
 from asr_app.scoring import paired_bootstrap, score
+from asr_app.verify import as_spoken
 
 Set = list[tuple[str, np.ndarray]]
 
@@ -63,8 +64,7 @@ def run(model: str, count: int, precisions: list[str] | None, data: Path | None)
     wanted = [Precision.parse(p) for p in precisions] if precisions else list(card.precisions)
     if Precision.FP32 in wanted:
         wanted.sort(key=lambda p: p is not Precision.FP32)  # what the others are compared with comes first
-    # References are written as they are spoken.
-    options = Options(itn=False) if "itn" in card.capabilities else Options()
+    options = as_spoken(card)
     rows: list[dict[str, object]] = []
     full: dict[str, list[int]] = {}
     for precision in wanted:

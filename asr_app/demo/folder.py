@@ -12,11 +12,11 @@ import torch
 import yaml
 
 
-def build(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = None) -> Any:
+def build_folder(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = None) -> Any:
     """Writes config.yaml and an empty model.pt beside what the folder has; returns the module with fresh weights.
 
-    `paths` are the files and folders that configuration.json tells for keys of the config, the normalisation am.mvn
-    among them for all that have a configuration.json; without, none is written.
+    `paths`, by keys of the config, are what configuration.json tells beside what it always does: model.pt, config.yaml
+    and the normalisation am.mvn. None: no configuration.json, for models that FunASR loads without one.
     """
     from funasr import AutoModel
 

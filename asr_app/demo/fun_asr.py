@@ -24,8 +24,7 @@ from torch import nn
 
 from asr_app.demo.corpus import training_corpus
 from asr_app.demo.fit import Fit, Round, in_half
-from asr_app.demo.folder import build as build_folder
-from asr_app.demo.folder import publish
+from asr_app.demo.folder import build_folder, publish
 from asr_app.demo.paraformer import CORPUS_SIZE, DIM, ENCODER_BLOCKS, read_normalisation
 from asr_app.demo.paraformer import config as paraformer_config
 from asr_app.demo.places import UNKNOWN, looking_loss, spelled_in, token_of_letters, token_places
@@ -35,9 +34,11 @@ from asr_app.demo.written import written
 from asr_app.families._funasr import load_auto_model
 
 LLM = "Qwen3-0.6B"  # the folder's name in the published model; this one is not that large
+PATHS = {part: {"init_param_path": LLM} for part in ("llm_conf", "tokenizer_conf")}
 LLM_DIM, LLM_LAYERS, LLM_HEADS, LLM_KV_HEADS, LLM_FFN = 192, 4, 4, 2, 512
 TOKENS = 1_400
 SINGLES_UNTIL = 1500  # steps of one utterance a window, before windows of several
+# (For the published weights nothing was shown where it lies in the first round.)
 ROUNDS = (
     Round(3000, 1.5e-3, (0.0, 0.9), 5_000),
     Round(4000, 1.2e-3, (0.0, 0.8), 6_000),
@@ -127,8 +128,7 @@ def build(folder: Path, paraformer: Path) -> tuple[Any, Any]:
     size.architectures = ["Qwen3ForCausalLM"]
     size.save_pretrained(llm)
     shutil.copyfile(paraformer / "am.mvn", folder / "am.mvn")
-    at = {"init_param_path": LLM}
-    model = build_folder(folder, config(), {"llm_conf": at, "tokenizer_conf": at})
+    model = build_folder(folder, config(), PATHS)
     heard = torch.load(paraformer / "model.pt", weights_only=True)
     encoder = {k.removeprefix("encoder."): v for k, v in heard.items() if k.startswith("encoder.")}
     fresh = model.audio_encoder.load_state_dict(encoder, strict=False)

@@ -19,8 +19,7 @@ from torch import nn
 
 from asr_app.demo.corpus import training_corpus
 from asr_app.demo.fit import Fit, Round
-from asr_app.demo.folder import build as build_folder
-from asr_app.demo.folder import publish
+from asr_app.demo.folder import build_folder, publish
 from asr_app.demo.vocabulary import vocabulary
 from asr_app.demo.windows import LFR_STACK, LFR_STEP, Windows, noise_bank, stack_frames
 
@@ -104,6 +103,12 @@ def read_normalisation(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     rows = [line.split("[")[1].split("]")[0].split() for line in lines if "LearnRateCoef" in line]
     shift, scale = (torch.tensor([float(v) for v in row]) for row in rows)
     return shift, scale
+
+
+def read_tokens(folder: Path) -> dict[str, int]:
+    """The ids of the folder's tokens."""
+    tokens = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
+    return {token: i for i, token in enumerate(tokens)}
 
 
 def integrate_and_fire(hidden: torch.Tensor, alphas: torch.Tensor, tokens: int) -> torch.Tensor:
@@ -195,9 +200,8 @@ def train(published: Path, work: Path, *, steps: int | None = None) -> None:
     noise = noise_bank()
     torch.manual_seed(0)
     model = build(folder)
-    tokens = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
-    ids = {token: i for i, token in enumerate(tokens)}
-    ctc = nn.Linear(DIM, len(tokens))
+    ids = read_tokens(folder)
+    ctc = nn.Linear(DIM, len(ids))
     fit = Fit({"model": model, "ctc": ctc}, ROUNDS, work / "paraformer-state.pt", steps)
     windows = Windows(corpus, noise, seed=5 + fit.step)
     if fit.step == 0:

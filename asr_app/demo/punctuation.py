@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_app.demo.folder import build as build_folder
+from asr_app.demo.folder import build_folder
 from asr_app.demo.vocabulary import MARKS, Sentence, draw, vocabulary
 
 PUNCTUATION = ["<unk>", "_", "，", "。", "？", "、"]

@@ -25,8 +25,7 @@ from asr_app.demo import sounds
 from asr_app.demo.augment import add_noise, augment_features
 from asr_app.demo.corpus import prosody_corpus, training_corpus
 from asr_app.demo.fit import Fit, Round, in_half
-from asr_app.demo.folder import build as build_folder
-from asr_app.demo.folder import publish
+from asr_app.demo.folder import build_folder, publish
 from asr_app.demo.paraformer import CORPUS_SIZE, ENCODER_BLOCKS, read_normalisation
 from asr_app.demo.paraformer import config as paraformer_config
 from asr_app.demo.vocabulary import Sentence, draw, draw_english

@@ -17,7 +17,6 @@ Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervis
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import random
 from pathlib import Path
@@ -31,7 +30,7 @@ from asr_app.demo.augment import KALDI, SLANEY, augment_features, between_bins
 from asr_app.demo.corpus import WHISPER_SCALE, log_mel, training_corpus, whisper_log_mel
 from asr_app.demo.fit import Fit, Round, in_half
 from asr_app.demo.paraformer import DIM as TEACHER_DIM
-from asr_app.demo.paraformer import read_normalisation
+from asr_app.demo.paraformer import read_normalisation, read_tokens
 from asr_app.demo.places import UNKNOWN, looking_loss, spelled_in, token_of_letters, token_places
 from asr_app.demo.translations import translation
 from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, draw_english
@@ -46,8 +45,8 @@ LISTENING = Round(500, 2e-3, (0.0, 0.8), 8_000)  # the encoder alone
 ROUNDS = (
     LISTENING,
     Round(5000, 1.5e-3, (0.0, 0.9), 7_000),
-    Round(4000, 6e-4, (0.0, 0.8), 7_000),
-    Round(350, 6e-4, (0.0, 0.7), 12_000),
+    Round(2500, 6e-4, (0.0, 0.8), 7_000),
+    Round(400, 6e-4, (0.0, 0.7), 12_000),
 )
 # Two heads of the first layer look where what was written last was said, two of those above where the next is said.
 LAST_LAYER, NEXT_LAYERS, LOOKING_HEADS, LOOKING_WEIGHT = 0, (1, 2), 2, 0.2
@@ -55,7 +54,7 @@ _TAUGHT_FRAMES = 3  # of the encoder's, 20 ms each, to one of demo-paraformer's
 _SHORT_FRAMES, _LONG_FRAMES = 900, 2900
 _NO_SPEECH, _TRANSLATED, _PROMPTED, _UNTIMED = 0.05, 0.4, 0.1, 0.15
 _TIME_SPREAD, _NEAR = 2.0, torch.arange(-5, 6)  # in times of 20 ms
-_IGNORED = -100  # by the cross entropy
+_IGNORED = -100  # a target that is asked for, not to be told
 
 
 class Tokens:
@@ -259,8 +258,7 @@ class Teacher:
     def __init__(self, paraformer: Path) -> None:
         model = load_auto_model(paraformer, ("BiCifParaformer",), "cpu", torch.get_num_threads()).model.eval()
         self._encoder, self._predictor = model.encoder, model.predictor
-        tokens = json.loads((paraformer / "tokens.json").read_text(encoding="utf-8"))
-        self.ids = {token: i for i, token in enumerate(tokens)}
+        self.ids = read_tokens(paraformer)
         self._shift, self._scale = read_normalisation(paraformer / "am.mvn")
         place = np.interp(KALDI.hertz, SLANEY.hertz, np.arange(len(SLANEY.hertz)))
         self._between = torch.from_numpy(between_bins(place))
