@@ -1,4 +1,4 @@
-"""`python -m asr_app`: transcribe files, list models. Results go to stdout or a folder, everything else to stderr."""
+"""`python -m asr_app`: transcribe files, verify models, list them. Results go to stdout or a folder, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--format", default="txt", help=", ".join(WRITERS))
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
     transcribe.add_argument("--hotword", action="append", default=[], help="a word to listen for; may be repeated")
-    transcribe.add_argument("--language", help="what is spoken; default: the model detects it")
+    transcribe.add_argument("--language", help="what is spoken, by its code; default: auto, where the model can tell")
     transcribe.add_argument("--no-itn", dest="itn", action="store_false", help="leave numbers in words")
     transcribe.add_argument("--translate", action="store_true", help="into English")
     transcribe.add_argument("--prompt", default="", help="a text that could have gone before: names, style")
@@ -68,6 +68,7 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     from asr_app.audio import Limits
     from asr_app.datatypes import Options
     from asr_app.engines import Engines, pick_device, usable_cores
+    from asr_app.families.base import require
     from asr_app.formats import write
 
     if found.format not in WRITERS:
@@ -77,6 +78,9 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
             f"未知格式 {found.format!r}。可选：{choices}。",
         )
     card = catalog.find(found.model)
+    spoken = None if found.language == "auto" else found.language
+    options = Options(tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt)
+    require(card, options)  # before anything is downloaded for it
     device = pick_device(found.device)
     picked = Precision.parse(found.precision) if found.precision else None
     precision = choose(config.lite(found), picked, catalog.recipes(card), card.precisions, device)
@@ -86,9 +90,6 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     paths = [Path(p) for p in found.paths]
     stems = Counter(p.stem for p in paths)
     bar, downloading = _download_bar(card.id)
-    options = Options(
-        tuple(found.hotword), found.language, None if found.itn else False, found.translate, found.prompt
-    )  # fmt: skip
     failed, written = 0, set[Path]()
     with engines.use(card, precision, downloading) as loaded:
         bar.close()
@@ -153,7 +154,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _verify(found: argparse.Namespace, _language: str) -> int:
+    from asr_app.audio import Limits
     from asr_app.engines import pick_device, usable_cores
+    from asr_app.pipeline import read
     from asr_app.verify import HEAD, examples, line, references, verify
 
     cards = [catalog.find(name) for name in found.models]
@@ -161,6 +164,11 @@ def _verify(found: argparse.Namespace, _language: str) -> int:
         cards = [card for card in catalog.CARDS.values() if hub.on_disk(card, found.hub)]
     precisions = [Precision.parse(name) for name in found.precision] if found.precision else None
     clips = examples() + (references(found.data) if found.data else [])
+    for path, _ in clips:
+        try:
+            read(path, path.name, Limits())
+        except UserError as error:
+            raise UserError(f"{path.name}: {error.en}", f"{path.name}：{error.zh}") from error
     bar, downloading = _download_bar("download")
     print(HEAD)
     failed = False
@@ -193,6 +201,7 @@ def _models(found: argparse.Namespace, _language: str) -> int:
         here = "on disk" if row["on_disk"] else "not downloaded"
         print(f"{row['id']:<18} {row['size_mb']:>5} MB  {here:<15} {row['title']}")
         print(
-            f"{'':<18} {', '.join(row['precisions'])} · {', '.join(row['languages'])} · {', '.join(row['capabilities'])}"
+            f"{'':<18} {', '.join(row['precisions'])} · {row['licence']} · {', '.join(row['languages'])} · "
+            f"{', '.join(row['capabilities'])}"
         )
     return 0

@@ -13,7 +13,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,6 +122,9 @@ class Engines:
         self._resident: dict[tuple[str, Precision], Loaded] = {}
         self._lock = threading.Lock()  # guards the dictionary
         self._loading = threading.Lock()  # one model is loaded at a time
+        self._fetching: defaultdict[str, threading.Lock] = defaultdict(
+            threading.Lock
+        )  # one download of a model at a time
         self.startup = Startup()
 
     def preload(self, card: ModelCard, precision: Precision, fallback: ModelCard) -> None:
@@ -176,6 +180,8 @@ class Engines:
         key = (card.directory or card.id, precision)
         if found := self._find(key):
             return found
+        # Before anything goes for it: what cannot be had, or is cancelled on the way, leaves all as it was.
+        self._fetch(card, on_progress)
         with self._loading:
             if found := self._find(key):  # another thread has loaded it in the meantime
                 return found
@@ -195,6 +201,16 @@ class Engines:
                 loaded.last_used = time.monotonic()
                 loaded.given_back = given_back + self._evict()
             return loaded
+
+    def _fetch(self, card: ModelCard, on_progress: OnProgress | None) -> None:
+        fetching = self._fetching[card.id]
+        while not fetching.acquire(timeout=0.5):
+            if on_progress:
+                on_progress(self.startup.done, self.startup.total)  # another's; and it may raise to cancel
+        try:
+            locate(card, self.hub_name, on_progress)
+        finally:
+            fetching.release()
 
     def _find(self, key: tuple[str, Precision]) -> Loaded | None:
         with self._lock:
@@ -238,12 +254,7 @@ def load(
 ) -> Loaded:
     """Folders -> model -> precision -> warm-up -> self-check. Raises UserError where a folder or checkpoint is wrong."""
     family = catalog.FAMILIES[card.family]
-    folders = {role: path for role in family.ROLES if (path := hub.locate(card, role, hub_name, on_progress))}
-    if "model" not in folders:
-        raise UserError(
-            f"{card.id}: its files are not here. Check the directory, or choose another model.",
-            f"{card.id}：缺少模型文件。请检查目录或选择其他模型。",
-        )
+    folders = locate(card, hub_name, on_progress)
     began = time.perf_counter()
     engine = family.load(card, folders, device, threads)
     apply(engine.parts, catalog.recipes(card), precision, device)
@@ -264,6 +275,18 @@ def load(
     if not check.passed:
         log.warning("%s at %s failed its self-check: %s", card.id, precision.label, check.reason)
     return Loaded(card, engine, counted, device, load_s, warmup_s, check, vad)
+
+
+def locate(card: ModelCard, hub_name: str, on_progress: OnProgress | None = None) -> dict[str, Path]:
+    """The folder or file of each of the model's roles, downloaded if it must be. Raises UserError without its model."""
+    roles = catalog.FAMILIES[card.family].ROLES
+    folders = {role: path for role in roles if (path := hub.locate(card, role, hub_name, on_progress))}
+    if "model" not in folders:
+        raise UserError(
+            f"{card.id}: its files are not here. Check the directory, or choose another model.",
+            f"{card.id}：缺少模型文件。请检查目录或选择其他模型。",
+        )
+    return folders
 
 
 def self_check(card: ModelCard, engine: Engine) -> Check:
@@ -305,6 +328,8 @@ def repeats(text: str) -> bool:
 
 def _finite_hook(name: str, broken: list[str]):  # type: ignore[no-untyped-def]
     def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Mapping):  # what transformers' models return
+            output = list(output.values())
         tensors = output if isinstance(output, tuple | list) else [output]
         for tensor in tensors:
             if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()):

@@ -19,6 +19,7 @@ from asr_app.audio import Limits
 from asr_app.datatypes import Options, StageTimes
 from asr_app.engines import Engines
 from asr_app.errors import UserError
+from asr_app.families.base import require
 from asr_app.hub import DownloadCancelled
 from asr_app.journal import Journal, Task, View
 from asr_app.precision import Precision
@@ -39,8 +40,9 @@ class Jobs:
         journal.recover()
 
     def submit(self, path: Path, name: str, model: str, precision: Precision, options: Options) -> str:
-        """Keeps a copy of the recording, queues the job and returns its id at once. Raises UserError for a bad file."""
+        """Keeps a copy of the recording, queues the job and returns its id at once. Raises UserError for a bad file or option."""
         card = catalog.find(model)
+        require(card, options)
         if not path.is_file():
             raise UserError("The recording is gone. Upload it again.", "录音文件已不存在，请重新上传。")
         size = path.stat().st_size

@@ -162,17 +162,18 @@ class Journal:
     def compare(self, model: str, device: str, first: Precision, second: Precision) -> Comparison | None:
         """The two precisions on recordings done at both, on `device`; None while there is no such recording.
 
-        The latest of each counts; recordings under 2 s are left out, since they measure the overheads.
+        Only what was asked alike is compared: a translation takes another time than a transcript. The latest of each counts; recordings under 2 s are left out, since they measure the overheads.
         """
         with self._open() as db:
             rows = db.execute(
-                "SELECT name, precision, result FROM jobs WHERE model = ? AND state = 'done' ORDER BY created", (model,)
+                "SELECT name, precision, options, result FROM jobs WHERE model = ? AND state = 'done' ORDER BY created",
+                (model,),
             ).fetchall()
-        found: dict[tuple[str, float], dict[str, Any]] = {}
+        found: dict[tuple[str, float, str], dict[str, Any]] = {}
         for row in rows:
             result = json.loads(row["result"])
             if result["device"] == device and result["duration_s"] >= 2:
-                found.setdefault((row["name"], result["duration_s"]), {})[row["precision"]] = result
+                found.setdefault((row["name"], result["duration_s"], row["options"]), {})[row["precision"]] = result
         pairs = [(x[first.value], x[second.value]) for x in found.values() if first.value in x and second.value in x]
         if not pairs:
             return None

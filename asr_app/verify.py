@@ -1,11 +1,13 @@
 """Runs models at each of their precisions and says what holds: for people with a network, who can have the real ones.
 
-A row of the table is a model at a precision: whether it loads with a checkpoint that fits, computes finite numbers, and
-writes text; its error on clips whose words are known; its speed and its memory.
+A row of the table is a model at a precision. "pass" is: its files are there, every key of the checkpoint fits, the
+numbers it computes are finite, and it writes text that does not loop; else the row says which of them fails. Beside it
+stand its error on clips whose words are known, its speed and its memory, for whoever reads it to judge.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,9 @@ from asr_app.hub import OnProgress
 from asr_app.precision import Precision, refusal
 from asr_app.scoring import score
 
-Clips = list[tuple[Path, str]]
+# A recording and what may be written for it: words as spoken and, where a model cannot be asked for those, in digits.
+Clips = list[tuple[Path, tuple[str, ...]]]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def line(row: Row) -> str:
 
 def examples() -> Clips:
     """The clips of example/ with their words."""
-    return [(EXAMPLES / name, entry["text"]) for name, entry in expected().items()]
+    return [(EXAMPLES / name, (entry["text"], entry["written"])) for name, entry in expected().items()]
 
 
 def as_spoken(card: ModelCard) -> Options:
@@ -71,10 +75,10 @@ def references(folder: Path) -> Clips:
     table = folder / "transcripts.tsv"
     if table.is_file():
         rows = [text.split("\t") for text in table.read_text(encoding="utf-8").splitlines()]
-        found = [(folder / row[0], row[-1]) for row in rows if len(row) > 1 and (folder / row[0]).is_file()]
+        found: Clips = [(folder / row[0], (row[-1],)) for row in rows if len(row) > 1 and (folder / row[0]).is_file()]
     else:
         sounds = [p for p in sorted(folder.glob("*")) if p.suffix != ".txt" and p.with_suffix(".txt").is_file()]
-        found = [(p, p.with_suffix(".txt").read_text(encoding="utf-8").strip()) for p in sounds]
+        found = [(p, (p.with_suffix(".txt").read_text(encoding="utf-8").strip(),)) for p in sounds]
     if not found:
         raise UserError(
             f"{folder.name}: no recordings with references are there. Put NAME.txt beside each NAME.wav, or a "
@@ -104,6 +108,10 @@ def verify(
                 yield Row(card.id, precision.label, problem.en)
 
 
+def _nearest(texts: Sequence[str], heard: str) -> str:
+    return min(texts, key=lambda text: score([(text, heard)]).rate)
+
+
 def _row(
     card: ModelCard,
     precision: Precision,
@@ -115,16 +123,19 @@ def _row(
 ) -> Row:
     try:
         loaded = load(card, precision, device, threads, hub, on_progress)
-        found = [(text, pipeline.transcribe(path, loaded, as_spoken(card), Limits())) for path, text in clips]
+        found = [(texts, pipeline.transcribe(path, loaded, as_spoken(card), Limits())) for path, texts in clips]
     except UserError as error:
         return Row(card.id, precision.label, error.en)
+    except Exception as error:  # the others are still wanted
+        log.exception("%s at %s", card.id, precision.label)
+        return Row(card.id, precision.label, f"{type(error).__name__}: {error}")
     audio_s = sum(transcript.audio_s for _, transcript in found)
     return Row(
         card.id,
         precision.label,
         loaded.check.reason,
         loaded.load_s,
-        score((text, transcript.text) for text, transcript in found).rate,
+        score((_nearest(texts, transcript.text), transcript.text) for texts, transcript in found).rate,
         sum(transcript.times.work_s for _, transcript in found) / max(audio_s, 1e-9),
         loaded.precision.weight_bytes / 1e6,
         max(transcript.memory["peak_rss"] for _, transcript in found) / 1e6,

@@ -99,6 +99,7 @@ def fun_asr_mlt_nano(folder: Path) -> Path:
     size.save_pretrained(llm)
     like = fun_asr.config()
     config = like | dict(
+        llm_conf=like["llm_conf"] | dict(llm_dtype="bf16"),
         audio_encoder_conf=dict(_ENCODER, tp_blocks=20, freeze=True),
         audio_adaptor_conf=like["audio_adaptor_conf"]
         | dict(use_low_frame_rate=True, ffn_dim=2048, llm_dim=1024, encoder_dim=512),

@@ -11,8 +11,9 @@ import torch
 
 from asr_app import catalog, hub
 from asr_app.datatypes import ModelCard, Options, Source, Word
-from asr_app.engines import Engines, repeats
+from asr_app.engines import Engines, _finite_hook, repeats
 from asr_app.errors import UserError
+from asr_app.families import _sentences
 from asr_app.families.base import require
 from asr_app.families.paraformer import sentences, split_tokens
 from asr_app.precision import Precision
@@ -136,6 +137,29 @@ def test_sentences_end_at_their_marks_in_the_shape_of_their_script():
     assert [s.text for s in found] == ["你好。", "Good morning?", "再，见"]
     assert [(s.start_s, s.end_s) for s in found] == [(0, 1.9), (2, 3.9), (4, 5.9)]
     assert [w.text for s in found for w in s.words] == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("什么？！我不信。", ["什么？！", "我不信。"]),
+        ("他说：“你好。”", ["他说：“你好。”"]),
+        ("It is 3.5 m. Go to example.com now! 好。对？", ["It is 3.5 m.", "Go to example.com now!", "好。", "对？"]),
+    ],
+)
+def test_a_sentence_keeps_all_of_its_marks(text, pieces):
+    assert [s.text for s in _sentences.sentences(text, (), 0.0, 9.0)] == pieces
+
+
+def test_numbers_that_are_not_finite_are_seen_in_what_a_language_model_returns():
+    from transformers.modeling_outputs import CausalLMOutput
+
+    broken: list[str] = []
+    hook = _finite_hook("llm", broken)
+    hook(torch.nn.Identity(), (), CausalLMOutput(logits=torch.ones(2)))
+    assert broken == []
+    hook(torch.nn.Identity(), (), CausalLMOutput(logits=torch.tensor([1.0, float("nan")])))
+    assert broken == ["llm"]
 
 
 def test_a_decoder_that_lost_its_way_is_seen():

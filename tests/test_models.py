@@ -86,7 +86,11 @@ def test_ten_seconds_of_silence_or_noise_give_no_words(engines, card, precision,
         soundfile.write(tmp_path / "sound.wav", samples, 16_000)
         assert transcribe(engines, card, precision, tmp_path / "sound.wav").text == "", name
     with engines.use(card, precision) as loaded:  # and without a VAD that keeps it from the model
-        assert loaded.engine.transcribe([np.zeros(n, np.float32)], Options()) == [[]]
+        for name, samples in sounds.items():
+            if card.family == "paraformer" and name != "silence":
+                continue  # integrate-and-fire finds tokens in any noise: a VAD always stands before it
+            found = loaded.engine.transcribe([samples.astype(np.float32)], Options())[0]
+            assert [s.text for s in found] == [], name
 
 
 @pytest.mark.parametrize("card", HERE, ids=lambda card: card.id)

@@ -43,7 +43,10 @@ def model(request, tmp_path_factory):
     if request.param == "whisper-large-v3" and psutil.virtual_memory().available < 12e9:
         pytest.skip("12 GB of free memory are needed")
     folder = tmp_path_factory.mktemp(request.param)
-    yield request.param, published.MODELS[request.param](folder)
+    place = published.MODELS[request.param](folder)
+    gc.collect()
+    give_back_memory()
+    yield request.param, place
     shutil.rmtree(folder)
     gc.collect()
     give_back_memory()

@@ -55,6 +55,11 @@ def spelled_in(places: Sequence[int], spoken: Sequence[Sequence[int]], frames: i
     return spelled
 
 
+def spelling_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross entropy of frames `(n, classes)` whose label is known; zero if there are none."""
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum") / max(1, len(labels))
+
+
 def token_of_letters(text: str, tokens: int) -> list[int] | None:
     """For each character of `text` the number of the spoken token it belongs to, -1 for marks and spaces.
 

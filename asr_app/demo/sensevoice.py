@@ -40,6 +40,7 @@ ROUNDS = (
     Round(2600, 1.2e-3, (0.0, 0.9), 5_000),
     Round(2200, 1.0e-3, (0.0, 0.8), 6_000),
     Round(2000, 8e-4, (0.0, 0.7), 7_000),
+    Round(1200, 5e-4, (0.0, 0.5), 7_000),
 )
 BPE = "chn_jpn_yue_eng_ko_spectok.bpe.model"
 TAGS = (

@@ -31,7 +31,7 @@ from asr_app.demo.corpus import WHISPER_SCALE, log_mel, training_corpus, whisper
 from asr_app.demo.fit import Fit, Round, in_half
 from asr_app.demo.paraformer import DIM as TEACHER_DIM
 from asr_app.demo.paraformer import read_normalisation, read_tokens
-from asr_app.demo.places import UNKNOWN, looking_loss, spelled_in, token_of_letters, token_places
+from asr_app.demo.places import UNKNOWN, looking_loss, spelled_in, spelling_loss, token_of_letters, token_places
 from asr_app.demo.translations import translation
 from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, draw_english
 from asr_app.demo.voices import draw_voice, speak
@@ -304,7 +304,7 @@ def listening_loss(audio: torch.Tensor, heads: nn.ModuleDict, lesson: Lesson) ->
     spelled = heads["spell"](pooled[:, :frames][known])
     said = wanted > 0
     right = float((spelled.argmax(-1) == wanted)[said].float().mean()) if said.any() else 1.0
-    return loss + nn.functional.cross_entropy(spelled, wanted), right
+    return loss + spelling_loss(spelled, wanted), right
 
 
 def token_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -11,8 +11,9 @@ import numpy as np
 
 from asr_app.datatypes import Segment, Word
 
-# After a Mandarin full stop at once; after a Latin one only before a space, so that 3.5 and example.com stay whole.
-_SENTENCE_END = re.compile(r"(?<=[。？！])\s*(?=\S)|(?<=[.?!])\s+(?=\S)")
+# After a Mandarin full stop at once, unless another or a closing quotation mark follows, as in 什么？！; after a Latin
+# one only before a space, so that 3.5 and example.com stay whole.
+_SENTENCE_END = re.compile(r"""(?<=[。？！])\s*(?=[^\s。？！”’」』）》"'])|(?<=[.?!])\s+(?=\S)""")
 
 
 def sentences(text: str, words: Sequence[Word], start_s: float, end_s: float) -> list[Segment]:

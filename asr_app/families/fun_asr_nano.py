@@ -5,6 +5,7 @@ Source: https://github.com/FunAudioLLM/Fun-ASR; An et al., "Fun-ASR Technical Re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ CARDS = (
     _card("fun-asr-nano", "FunAudioLLM/Fun-ASR-Nano-2512", "Fun-ASR-Nano-2512 (zh, en, ja)", ("zh", "en", "ja")),
 )
 
+_MARKUP = re.compile("[<|>]")
 _TOKENS_A_SECOND = 12  # far more than anybody says: where a loop must end
 
 
@@ -104,14 +106,19 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
 class FunAsrNanoEngine:
     """AutoModel behind the app's seam: arrays in, sentences out, with times that come from the chunk's length.
 
-    The published weights have no head that could time words, so none are given. Nothing is carried from chunk to chunk:
-    this model's code in FunASR takes a `cache` and reads nothing from it.
+    No words are timed: not every copy of the weights has a head for it. Nothing is carried from chunk to chunk: this
+    model's code in FunASR takes a `cache` and reads nothing from it, and its `prev_text` is the beginning of the same
+    chunk's text, not of the one before.
     """
 
     def __init__(self, card: ModelCard, auto: Any) -> None:
         self._card, self._auto = card, auto
+        # ModelScope's copy of Fun-ASR-Nano has a CTC head, Hugging Face's has none: without it both are one model, and
+        # none needs torchaudio to align.
+        auto.model.ctc_decoder = auto.model.ctc = None
         self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
-        language_model = self.parts["llm"]
+        # The published config.yaml stores it in BF16 (`llm_dtype`), while FunASR computes in FP32 unless told otherwise.
+        language_model = self.parts["llm"].float()
         # FunASR casts it anew at every request, which would undo what precision has stored.
         language_model.to = lambda *_, **__: language_model  # type: ignore[method-assign]
 
@@ -128,7 +135,7 @@ class FunAsrNanoEngine:
         results = self._auto.generate(
             input=[torch.from_numpy(np.array(long_enough(samples)))], cache={}, batch_size=1,
             # What the prompt marks with <| |> must not come from a user.
-            hotwords=[w.replace("<|", "").replace("|>", "") for w in options.hotwords],
+            hotwords=[_MARKUP.sub("", w) for w in options.hotwords],
             itn=options.itn is not False, max_length=32 + int(_TOKENS_A_SECOND * seconds),
             llm_kwargs={"do_sample": False}, **asked,
         )  # fmt: skip

@@ -6,6 +6,7 @@ https://github.com/openai/whisper, whose own `transcribe` does the decoding here
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -169,7 +170,9 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
         ) from error
     heads = whisper._ALIGNMENT_HEADS.get(file.stem)
     if heads is not None:  # load_model knows them only by the name of a published model, not by its file
-        model.set_alignment_heads(heads)
+        # A checkpoint of other layers or heads under that name keeps the default ones.
+        with contextlib.suppress(RuntimeError, ValueError):
+            model.set_alignment_heads(heads)
     return WhisperEngine(card, model.eval())
 
 

@@ -70,8 +70,14 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
             key = engines.startup.model if engines.startup.error and engines.startup.model in cards else key
             return [label, key, *rename(label, key, picked)]
 
+        def fit(label: str, key: str) -> list[Any]:
+            return options.described(cards[key], LANGUAGES[label])
+
         renamed = [head, inputs.precision, inputs.options.spoken, inputs.facts, kept_language, *labels.components]
-        page.load(greet, [kept_language, inputs.model, inputs.precision], [language, inputs.model, *renamed], **_QUIET)
+        greeted = page.load(
+            greet, [kept_language, inputs.model, inputs.precision], [language, inputs.model, *renamed], **_QUIET
+        )
+        greeted.then(fit, [language, inputs.model], inputs.options.components, **_QUIET)
         language.input(rename, [language, inputs.model, inputs.precision], renamed, **_QUIET)
     return page
 

@@ -41,8 +41,9 @@ def duration(seconds: float) -> str:
 def pill(resident: list[Loaded], startup: Startup, language: str) -> str:
     """The model that answers now: name, precision as counted, size, state."""
     if startup.busy:
-        state = t("downloading" if startup.total else "loading", language)
-        share = f" {startup.done / startup.total:.0%}" if startup.total else ""
+        arriving = startup.done < startup.total
+        state = t("downloading" if arriving else "loading", language)
+        share = f" {startup.done / startup.total:.0%}" if arriving else ""
         return f'<span class="pill busy" role="status">{escape(startup.model)} · {state}{share}</span>'
     if not resident:
         return f'<span class="pill bad" role="status">{t("not_loaded", language)}</span>'

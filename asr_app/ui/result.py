@@ -26,7 +26,7 @@ POLL_S = 0.6  # while there is something to see
 IDLE_POLL_S = 5.0
 FORMATS = ("txt", "srt", "vtt", "json")
 _COPY_JS = """() => { navigator.clipboard.writeText(
-  [...document.querySelectorAll("button.segment span")].map((s) => s.textContent).join("\\n")); }"""
+  [...document.querySelectorAll("button.segment span")].map((s) => s.lastChild.textContent.trim()).join("\\n")); }"""
 
 
 @dataclass(frozen=True)
