@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,31 @@ def test_it_runs_at_each_precision_and_holds_it_after_two_requests(folder, preci
     parts = {p.name: p for p in loaded.precision.parts}
     assert parts["llm"].label.startswith(precision.label)
     assert set(parts["audio_encoder"].stored) == {"FP32"}
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_head_that_could_time_words_is_left_out(folder, tmp_path, trained, monkeypatch):
+    """One hub's copy of the published model has its weights, the other's only its configuration."""
+    import yaml
+
+    other = tmp_path / "nano"
+    shutil.copytree(folder, other)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    letters = [*"abcdefghij", "<unk>", "<blank>"]
+    config |= dict(
+        ctc_decoder="Transformer", ctc_vocab_size=len(letters), ctc_tokenizer="CharTokenizer",
+        ctc_tokenizer_conf={"token_list": letters, "unk_symbol": "<unk>"},
+        ctc_decoder_conf=dict(downsample_rate=1, ffn_dim=32, llm_dim=144, encoder_dim=144, n_layer=1),
+    )  # fmt: skip
+    with monkeypatch.context() as whole:  # FunASR takes the head away again where nothing is loaded into it
+        whole.setattr("funasr.models.fun_asr_nano.model.disable_incomplete_ctc", lambda *_, **__: [])
+        model = build_folder(other, config, fun_asr.PATHS)
+    state = {k: v for k, v in model.state_dict().items() if trained or not k.startswith("ctc")}
+    assert any(k.startswith("ctc_decoder.") for k in state) == trained
+    torch.save(state, other / "model.pt")
+    loaded = load(catalog.find(str(other)), Precision.FP32, "cpu", 1, hub.HUBS[0])
+    pipeline.transcribe(EXAMPLE / "english-home.flac", loaded, Options(), Limits())
+    assert {part.name for part in loaded.precision.parts} == {"audio_encoder", "llm", "audio_adaptor"}
 
 
 def test_fp16_is_refused_with_the_choices(folder):

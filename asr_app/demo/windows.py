@@ -68,6 +68,7 @@ class Windows:
         self.random, self.draw = random.Random(seed), np.random.default_rng(seed)
         self.singles = False
         self.mixed = 1.0  # the share of utterances that have company of any language
+        self.company = (8, 3, 2, 1)  # how often an utterance has none, little, more, or all that a window holds
         self.strength = (1.0, 1.0)
         self.batch_frames = 8_000
         self.window_frames = MAX_WINDOW_FRAMES
@@ -83,7 +84,7 @@ class Windows:
         groups = []
         while left:
             group = [left.pop()]
-            for _ in range(0 if self.singles else round(most * self.random.choices([0, 1, 2, 3], [8, 3, 2, 1])[0] / 3)):
+            for _ in range(0 if self.singles else round(most * self.random.choices([0, 1, 2, 3], self.company)[0] / 3)):
                 fits = left and sum(u.frames for u in group) + left[-1].frames < self.window_frames * 0.75
                 # A manner of speaking is told once a window: those of another stay apart.
                 if fits and left[-1].prosody == group[0].prosody == "neutral":
