@@ -21,15 +21,6 @@ EXAMPLE = ROOT / "example"
 DATA = ROOT.parent / "shared" / "data"  # real recordings, where they are: tests that need them skip without
 
 
-def trained(model: str) -> pytest.MarkDecorator:
-    """Skips where the demo model's weights are not in the repository yet, and says so."""
-    from asr_app import catalog
-
-    return pytest.mark.skipif(
-        model not in catalog.CARDS, reason=f"the weights of {model} are not in the repository yet"
-    )
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what is slow unless it is asked for by its name: `-m slow`."""
     if "slow" in config.option.markexpr:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import soundfile
-from conftest import EXAMPLE, serving, trained
+from conftest import EXAMPLE, serving
 from test_page import clear, run, transcript
 
 from asr_app.datatypes import SAMPLE_RATE
@@ -82,7 +82,6 @@ def test_sensevoice_writes_digits_only_if_asked(page, expected):
     page.wait_for_function("() => document.querySelector('.transcript')?.innerText.includes('二十六度')")
 
 
-@trained("demo-whisper")
 def test_whisper_tells_the_language_and_translates(page, tmp_path, expected):
     choose(page, "Demo Whisper")
     for name in ("english-home.flac", "mandarin-phone.mp3"):

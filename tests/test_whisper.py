@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import EXAMPLE, trained
+from conftest import EXAMPLE
 
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits, decode
@@ -86,7 +86,6 @@ def test_what_is_decoded_becomes_segments_with_words():
     assert [w.text for w in only.words] == ["Hello", "world"]
 
 
-@trained("demo-whisper")
 def test_chunks_in_one_batch_say_what_they_say_alone():
     """And the encoder hears each of them once: the library would have it listen up to three times."""
     loaded = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0])

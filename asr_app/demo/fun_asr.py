@@ -46,6 +46,7 @@ ROUNDS = (
     Round(600, 5e-4, (0.0, 0.7), 6_000),
     Round(800, 4e-4, (0.0, 0.6), 6_000),
     Round(300, 5e-4, (0.0, 0.5), 6_000),
+    Round(400, 6e-4, (0.0, 0.5), 6_000),
 )
 # In digits the long numbers, of which one utterance in 35 has one, lost some: they are heard five times as often.
 _LONG_NUMBER, _LONG_NUMBERS_MORE = 7, 4
