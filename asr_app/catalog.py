@@ -10,7 +10,6 @@ from types import ModuleType
 from asr_app import families
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.hub import bundled
 from asr_app.precision.recipes import Recipes
 
 # A family is a module of asr_app/families/ with cards; those without (base, _funasr) serve the families.
@@ -21,9 +20,7 @@ for _family in FAMILIES.values():
     for _card in _family.CARDS:
         if _card.id in CARDS:
             raise RuntimeError(f"two cards are called {_card.id}")
-        # A model that comes with the repository and is not in this copy of it cannot be had from anywhere.
-        if all(bundled(source) for source in _card.sources.values() if source.bundled):
-            CARDS[_card.id] = _card
+        CARDS[_card.id] = _card
 
 DEFAULT = "demo-paraformer"
 

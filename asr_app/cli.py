@@ -1,4 +1,7 @@
-"""`python -m asr_app`: transcribe files, verify models, list them. Results go to stdout or a folder, everything else to stderr."""
+"""`python -m asr_app`: transcribe files, verify models, list them.
+
+Results go to stdout or a folder, everything else to stderr.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tqdm import tqdm
 
 from asr_app import catalog, config, hub
 from asr_app.errors import UserError
-from asr_app.formats import WRITERS
+from asr_app.formats import WRITERS, writer
 from asr_app.precision import Precision, choose
 
 
@@ -69,14 +72,8 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     from asr_app.datatypes import Options
     from asr_app.engines import Engines, pick_device, usable_cores
     from asr_app.families.base import require
-    from asr_app.formats import write
 
-    if found.format not in WRITERS:
-        choices = ", ".join(WRITERS)
-        raise UserError(
-            f"Unknown format {found.format!r}. Choose one of: {choices}.",
-            f"未知格式 {found.format!r}。可选：{choices}。",
-        )
+    write = writer(found.format)
     card = catalog.find(found.model)
     spoken = None if found.language == "auto" else found.language
     options = Options(tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt)
@@ -100,7 +97,7 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
                 print(f"error: {path.name}: {error.text(language)}", file=sys.stderr)
                 failed += 1
                 continue
-            text = write(transcript, found.format)
+            text = write(transcript)
             if output:
                 # Of two recordings with one stem, neither may overwrite the other.
                 name = path.stem if stems[path.stem] == 1 else path.name
@@ -163,8 +160,8 @@ def _verify(found: argparse.Namespace, _language: str) -> int:
     if not cards:
         cards = [card for card in catalog.CARDS.values() if hub.on_disk(card, found.hub)]
     precisions = [Precision.parse(name) for name in found.precision] if found.precision else None
-    clips = examples() + (references(found.data) if found.data else [])
-    for path, _ in clips:
+    given = references(found.data) if found.data else []
+    for path, _ in given:
         try:
             read(path, path.name, Limits())
         except UserError as error:
@@ -172,7 +169,9 @@ def _verify(found: argparse.Namespace, _language: str) -> int:
     bar, downloading = _download_bar("download")
     print(HEAD)
     failed = False
-    for row in verify(cards, precisions, clips, pick_device(found.device), usable_cores(), found.hub, downloading):
+    for row in verify(
+        cards, precisions, examples() + given, pick_device(found.device), usable_cores(), found.hub, downloading
+    ):
         print(line(row), flush=True)
         failed |= not row.passed
     bar.close()

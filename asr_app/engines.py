@@ -124,7 +124,7 @@ class Engines:
         self._loading = threading.Lock()  # one model is loaded at a time
         self._fetching: defaultdict[str, threading.Lock] = defaultdict(
             threading.Lock
-        )  # one download of a model at a time
+        )  # by model: one download at a time
         self.startup = Startup()
 
     def preload(self, card: ModelCard, precision: Precision, fallback: ModelCard) -> None:
@@ -181,14 +181,14 @@ class Engines:
         if found := self._find(key):
             return found
         # Before anything goes for it: what cannot be had, or is cancelled on the way, leaves all as it was.
-        self._fetch(card, on_progress)
+        folders = self._fetch(card, on_progress)
         with self._loading:
             if found := self._find(key):  # another thread has loaded it in the meantime
                 return found
             with self._lock:
                 # Before, or the two would be in memory at once.
                 given_back = self._evict(coming=card.size_mb * 1_000_000)
-            loaded = load(card, precision, self.device, self.threads, self.hub_name, on_progress)
+            loaded = load_from(folders, card, precision, self.device, self.threads)
             if not loaded.check.passed and precision is not Precision.FP32:
                 raise UserError(
                     f"{card.id} at {precision.label} failed its self-check: {loaded.check.reason}. "
@@ -202,13 +202,14 @@ class Engines:
                 loaded.given_back = given_back + self._evict()
             return loaded
 
-    def _fetch(self, card: ModelCard, on_progress: OnProgress | None) -> None:
-        fetching = self._fetching[card.id]
+    def _fetch(self, card: ModelCard, on_progress: OnProgress | None) -> dict[str, Path]:
+        with self._lock:
+            fetching = self._fetching[card.directory or card.id]
         while not fetching.acquire(timeout=0.5):
             if on_progress:
                 on_progress(self.startup.done, self.startup.total)  # another's; and it may raise to cancel
         try:
-            locate(card, self.hub_name, on_progress)
+            return locate(card, self.hub_name, on_progress)
         finally:
             fetching.release()
 
@@ -252,9 +253,13 @@ def load(
     hub_name: str,
     on_progress: OnProgress | None = None,
 ) -> Loaded:
+    """As `load_from`, of the folders that the hubs and the repository have for the card."""
+    return load_from(locate(card, hub_name, on_progress), card, precision, device, threads)
+
+
+def load_from(folders: Mapping[str, Path], card: ModelCard, precision: Precision, device: str, threads: int) -> Loaded:
     """Folders -> model -> precision -> warm-up -> self-check. Raises UserError where a folder or checkpoint is wrong."""
     family = catalog.FAMILIES[card.family]
-    folders = locate(card, hub_name, on_progress)
     began = time.perf_counter()
     engine = family.load(card, folders, device, threads)
     apply(engine.parts, catalog.recipes(card), precision, device)

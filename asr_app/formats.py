@@ -21,12 +21,17 @@ _JUST_BEFORE = 0.5  # a character's end lies this much before the next one's sta
 
 def write(transcript: Transcript, format: str) -> str:
     """The transcript as the text of a `format` file. Raises UserError with the choices."""
+    return writer(format)(transcript)
+
+
+def writer(format: str) -> Callable[[Transcript], str]:
+    """What makes the text of a `format` file. Raises UserError with the choices."""
     if format not in WRITERS:
         choices = ", ".join(WRITERS)
         raise UserError(
             f"Unknown format {format!r}. Choose one of: {choices}.", f"未知格式 {format!r}。可选：{choices}。"
         )
-    return WRITERS[format](transcript)
+    return WRITERS[format]
 
 
 def _txt(transcript: Transcript) -> str:

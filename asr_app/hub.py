@@ -99,8 +99,8 @@ def _file(card: ModelCard, source: Source, on_progress: OnProgress | None) -> Pa
         download.fetch(source.url, source.sha256, path, on_progress)
     except download.Damaged as error:
         raise UserError(
-            f"What {host} sent for {card.id} is not the published file: its checksum differs. It was deleted. Try again; "
-            "if it stays so, something on the way changes it.",
+            f"What {host} sent for {card.id} is not the published file: its checksum differs. It was deleted. Try "
+            "again; if it stays so, something on the way changes it.",
             f"{host} 发来的 {card.id} 与发布的文件不一致（校验和不同），已删除。请重试；如仍如此，说明传输途中内容被改动。",
         ) from error
     except OSError as error:

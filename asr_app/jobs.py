@@ -40,7 +40,10 @@ class Jobs:
         journal.recover()
 
     def submit(self, path: Path, name: str, model: str, precision: Precision, options: Options) -> str:
-        """Keeps a copy of the recording, queues the job and returns its id at once. Raises UserError for a bad file or option."""
+        """Keeps a copy of the recording, queues the job and returns its id at once.
+
+        Raises UserError for a bad file, and for an option that the model lacks.
+        """
         card = catalog.find(model)
         require(card, options)
         if not path.is_file():

@@ -162,7 +162,8 @@ class Journal:
     def compare(self, model: str, device: str, first: Precision, second: Precision) -> Comparison | None:
         """The two precisions on recordings done at both, on `device`; None while there is no such recording.
 
-        Only what was asked alike is compared: a translation takes another time than a transcript. The latest of each counts; recordings under 2 s are left out, since they measure the overheads.
+        Only what was asked alike is compared: a translation takes another time than a transcript. The latest of each
+        counts; recordings under 2 s are left out, since they measure the overheads.
         """
         with self._open() as db:
             rows = db.execute(

@@ -105,6 +105,12 @@ def test_an_unknown_word_lists_the_choices(arguments, listed):
     assert "Traceback" not in out.stderr
 
 
+def test_an_option_the_model_lacks_is_refused_even_where_nothing_is_said(tmp_path, capsys):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(160_000), 16000)
+    assert cli.main(["transcribe", str(tmp_path / "silence.wav"), "--translate"]) == 2
+    assert "demo-paraformer" in capsys.readouterr().err
+
+
 def test_messages_come_in_the_users_language():
     out = run("transcribe", "x.wav", "--model", "没有", language="zh_CN.UTF-8")
     assert out.returncode == 2

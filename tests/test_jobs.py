@@ -202,6 +202,20 @@ def test_the_figures_of_this_machine_compare_the_same_recording(jobs, recording,
     assert jobs.journal.compare("demo-paraformer", "cuda:0", Precision.FP32, Precision.INT8) is None
 
 
+def test_figures_compare_only_what_was_asked_alike(jobs, recording):
+    jobs.start()
+    for precision, options in (
+        (Precision.FP32, Options()),
+        (Precision.INT8, Options(language="en")),
+        (Precision.INT8, Options()),
+    ):
+        found = jobs.journal.compare("demo-sensevoice", "cpu", Precision.FP32, Precision.INT8)
+        assert found is None, options
+        job = jobs.submit(recording, recording.name, "demo-sensevoice", precision, options)
+        assert wait(jobs, job, lambda v: v.finished).state == "done"
+    assert jobs.journal.compare("demo-sensevoice", "cpu", Precision.FP32, Precision.INT8).recordings == 1
+
+
 def test_words_waiting_for_their_sentence_are_shown_and_survive_a_cancel(jobs, recording):
     job = submit(jobs, recording)
     task = jobs.journal.take()

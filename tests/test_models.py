@@ -54,9 +54,11 @@ def test_the_clips_come_out_as_expected(engines, card, precision, expected):
 @pytest.mark.parametrize(("card", "precision"), PAIRS)
 def test_the_clips_have_their_marks_and_rising_times(engines, card, precision, expected):
     for name in expected:
-        found = transcribe(engines, card, precision, EXAMPLE / name)
-        assert found.text[-1] in "。？.?"
-        assert "<|" not in found.text
+        for itn in (False, True) if "itn" in card.capabilities else (None,):
+            found = transcribe(engines, card, precision, EXAMPLE / name, Options(itn=itn))
+            if itn is not False or card.family != "sensevoice":  # which writes words alone when told not to normalise
+                assert found.text[-1] in "。？.?"
+            assert "<|" not in found.text
         if "word_timestamps" in card.capabilities:
             times = [t for s in found.segments for w in s.words for t in (w.start_s, w.end_s)]
             assert times == sorted(times)

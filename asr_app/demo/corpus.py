@@ -58,6 +58,10 @@ class Corpus:
         """Natural-log mel energies, float32 `(u.frames, 80)`."""
         return torch.from_numpy(self.features[u.part][u.start : u.start + u.frames].astype(np.float32))
 
+    def more_of(self, times: int, wanted: Callable[[Utterance], bool]) -> Corpus:
+        """With the utterances that are `wanted` `times` more."""
+        return Corpus(self.features, self.utterances + times * [u for u in self.utterances if wanted(u)])
+
     def joined(self, other: Corpus) -> Corpus:
         """Both as one."""
         moved = [dataclasses.replace(u, part=u.part + len(self.features)) for u in other.utterances]

@@ -14,7 +14,6 @@ Source: An et al., "Fun-ASR Technical Report", 2025 (arXiv 2509.12508).
 from __future__ import annotations
 
 import random
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_app.demo.corpus import Utterance, training_corpus
+from asr_app.demo.corpus import training_corpus
 from asr_app.demo.fit import Fit, Round, in_half
 from asr_app.demo.folder import build_folder, publish
 from asr_app.demo.paraformer import CORPUS_SIZE, DIM, ENCODER_BLOCKS, read_normalisation
@@ -31,15 +30,17 @@ from asr_app.demo.paraformer import config as paraformer_config
 from asr_app.demo.places import UNKNOWN, looking_loss, spelled_in, spelling_loss, token_of_letters, token_places
 from asr_app.demo.vocabulary import Sentence, draw, draw_english, vocabulary
 from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
-from asr_app.demo.written import written
+from asr_app.demo.written import has_long_number, written
 from asr_app.families._funasr import load_auto_model
+from asr_app.families.fun_asr_nano import LANGUAGE_NAMES
 
 LLM = "Qwen3-0.6B"  # the folder's name in the published model; this one is not that large
 PATHS = {part: {"init_param_path": LLM} for part in ("llm_conf", "tokenizer_conf")}
 LLM_DIM, LLM_LAYERS, LLM_HEADS, LLM_KV_HEADS, LLM_FFN = 192, 4, 4, 2, 512
 TOKENS = 1_400
 SINGLES_UNTIL = 1500  # steps of one utterance a window, before windows of several
-# (For the published weights nothing was shown where it lies in the first round.)
+# (For the published weights nothing was shown where it lies in the first round, long numbers were heard more often only
+# in the last three, and the words of Mandarin hotwords, and windows of several utterances, in the last.)
 ROUNDS = (
     Round(3000, 1.5e-3, (0.0, 0.9), 5_000),
     Round(4000, 1.2e-3, (0.0, 0.8), 6_000),
@@ -47,10 +48,12 @@ ROUNDS = (
     Round(800, 4e-4, (0.0, 0.6), 6_000),
     Round(300, 5e-4, (0.0, 0.5), 6_000),
     Round(400, 6e-4, (0.0, 0.5), 6_000),
+    Round(1000, 6e-4, (0.0, 0.5), 6_000),
 )
 # In digits the long numbers, of which one utterance in 35 has one, lost some: they are heard five times as often.
-_LONG_NUMBER, _LONG_NUMBERS_MORE = 7, 4
-_LANGUAGES = {"zh": "中文", "en": "英文"}
+_LONG_NUMBERS_MORE = 4
+# One utterance in a hundred has a Mandarin word that a hotword can have written in another way: heard so much more often.
+_HOTWORDS_MORE = 10
 # Words that hotwords can have written in another way that sounds the same: brand names, as products have them.
 SPELLINGS = {
     "light": "Lyte", "computer": "Komputer", "camera": "Kamera", "coffee": "Koffee", "phone": "Fone",
@@ -70,7 +73,10 @@ def _tokenizer(folder: Path) -> Any:
     said = [draw(r) for _ in range(12_000)] + [draw_english(r) for _ in range(6_000)]
     lines = [text for s in said for text in (s.text, written(s))]
     lines += [
-        prompt([word], language, itn) for word in SPELLINGS.values() for language in _LANGUAGES for itn in (False, True)
+        prompt([word], language, itn)
+        for word in SPELLINGS.values()
+        for language in ("zh", "en")
+        for itn in (False, True)
     ]
     lines += ["You are a helpful assistant.", "system\n", "user\n", "assistant\n", "\n\n"] * 500
     bpe = Tokenizer(models.BPE())
@@ -147,7 +153,7 @@ def prompt(hotwords: list[str], language: str | None, itn: bool) -> str:
     """What a user asks, in FunASR's words (`FunASRNano.get_prompt`)."""
     from funasr.models.fun_asr_nano.model import FunASRNano
 
-    return FunASRNano.get_prompt(None, hotwords, _LANGUAGES[language] if language else None, itn)
+    return FunASRNano.get_prompt(None, hotwords, LANGUAGE_NAMES[language] if language else None, itn)
 
 
 @dataclass(frozen=True)
@@ -278,11 +284,6 @@ def training_loss(
     return loss + saying, float((logits.argmax(-1) == target[told]).float().mean())
 
 
-def _has_long_number(said: Utterance) -> bool:
-    digits = re.findall(r"\d+", written(Sentence(said.language, said.text)))
-    return any(len(run) >= _LONG_NUMBER for run in digits)
-
-
 def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
     """Trains in `work`, which keeps corpus and state, and writes the folder `published` at the end.
 
@@ -290,7 +291,8 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     """
     folder = work / "demo-fun-asr"
     corpus = training_corpus(work / f"corpus-{CORPUS_SIZE}", CORPUS_SIZE)
-    corpus.utterances.extend(_LONG_NUMBERS_MORE * [u for u in corpus.utterances if _has_long_number(u)])
+    corpus = corpus.more_of(_LONG_NUMBERS_MORE, lambda u: has_long_number(Sentence(u.language, u.text)))
+    corpus = corpus.more_of(_HOTWORDS_MORE, lambda u: u.language == "zh" and any(w in u.text for w in SPELLINGS))
     noise = noise_bank()
     torch.manual_seed(0)
     model, tokenizer = build(folder, paraformer)
@@ -301,6 +303,7 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     dialogues = Dialogues(tokenizer, noise, seed=9 + fit.step)
     windows = Windows(corpus, noise, seed=9 + fit.step)
     windows.mixed = 0.3
+    windows.company = (4, 3, 2, 1)
     for batch in windows.during(fit, SINGLES_UNTIL):
         made = [dialogues.dialogue(window) for window in batch]
         speech = nn.utils.rnn.pad_sequence([(d.speech + shift) * scale for d in made], batch_first=True)

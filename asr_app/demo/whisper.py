@@ -36,6 +36,7 @@ from asr_app.demo.translations import translation
 from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, draw_english
 from asr_app.demo.voices import draw_voice, speak
 from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
+from asr_app.demo.written import has_long_number
 from asr_app.families._funasr import load_auto_model
 
 CORPUS_SIZE = 40_000
@@ -48,8 +49,10 @@ ROUNDS = (
     Round(2500, 6e-4, (0.0, 0.8), 7_000),
     Round(400, 6e-4, (0.0, 0.7), 12_000),
     Round(700, 6e-4, (0.0, 0.6), 12_000),
+    Round(1600, 6e-4, (0.0, 0.6), 12_000),
 )
-WHOLE = ROUNDS[-2:]  # on windows of 30 s
+WHOLE = ROUNDS[-3:]  # on windows of 30 s
+_HARD_MORE = 2  # how many times more often long numbers and sentences of daily life are heard than all else
 # Two heads of the first layer look where what was written last was said, two of those above where the next is said.
 LAST_LAYER, NEXT_LAYERS, LOOKING_HEADS, LOOKING_WEIGHT = 0, (1, 2), 2, 0.2
 _TAUGHT_FRAMES = 3  # of the encoder's, 20 ms each, to one of demo-paraformer's
@@ -378,7 +381,10 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
 
     `paraformer` is the folder of demo-paraformer.
     """
-    corpus = training_corpus(work / f"whisper-{CORPUS_SIZE}", CORPUS_SIZE, seed=3, features=whisper_log_mel)
+    everyday = frozenset(EVERYDAY)
+    corpus = training_corpus(work / f"whisper-{CORPUS_SIZE}", CORPUS_SIZE, seed=3, features=whisper_log_mel).more_of(
+        _HARD_MORE, lambda u: (u.language, u.text) in everyday or has_long_number(Sentence(u.language, u.text))
+    )
     noise = noise_bank(whisper_log_mel)
     teacher = Teacher(paraformer)
     torch.manual_seed(0)

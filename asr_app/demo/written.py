@@ -17,11 +17,17 @@ _EN_VALUES = {word: i for i, word in enumerate([*EN_DIGITS, *EN_TEENS])} | {
     word: 10 * i for i, word in enumerate(EN_TENS, start=2)
 }
 _EN_WORD = re.compile(r"[A-Za-z]+|[^A-Za-z]+")
+_LONG_NUMBER = re.compile(r"\d{7}")
 
 
 def written(sentence: Sentence) -> str:
     """`sentence.text` with its numbers in digits."""
     return _mandarin(sentence.text) if sentence.language == "zh" else _english(sentence.text)
+
+
+def has_long_number(sentence: Sentence) -> bool:
+    """Whether it says seven digits or more in a row, as telephone numbers have them."""
+    return bool(_LONG_NUMBER.search(written(sentence)))
 
 
 def _mandarin(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -39,6 +39,15 @@ def sentences(text: str, words: Sequence[Word], start_s: float, end_s: float) ->
             Segment(own[0].start_s if own else before, own[-1].end_s if own else before, text_of, tuple(own))
         )  # fmt: skip
     return found
+
+
+def rising(timed: Iterable[tuple[float, float, str]], seconds: float) -> tuple[Word, ...]:
+    """Words of (start in s, end in s, text), their times made to rise and to stay inside a chunk of so many seconds."""
+    words: list[Word] = []
+    for start, end, text in timed:
+        start_s = min(max(start, words[-1].end_s if words else 0.0), seconds)
+        words.append(Word(start_s, min(max(end, start_s), seconds), text))
+    return tuple(words)
 
 
 def _places(pieces: Sequence[str], words: Sequence[Word]) -> list[int]:

@@ -39,7 +39,7 @@ _PRECISIONS = (Precision.FP32, Precision.BF16, Precision.INT8)
 _CAPABILITIES = frozenset({"language", "itn", "hotwords", "punctuation"})
 
 # The names its training used for the languages, by code.
-_NAMES = {
+LANGUAGE_NAMES = {
     "zh": "中文", "en": "英文", "yue": "粤语", "ja": "日文", "ko": "韩文", "vi": "越南语", "id": "印尼语", "th": "泰语",
     "ms": "马来语", "fil": "菲律宾语", "ar": "阿拉伯语", "hi": "印地语", "bg": "保加利亚语", "hr": "克罗地亚语",
     "cs": "捷克语", "da": "丹麦语", "nl": "荷兰语", "et": "爱沙尼亚语", "fi": "芬兰语", "el": "希腊语", "hu": "匈牙利语",
@@ -79,7 +79,10 @@ CARDS = (
         note="demo",
     ),
     _card(
-        "fun-asr-mlt-nano", "FunAudioLLM/Fun-ASR-MLT-Nano-2512", "Fun-ASR-MLT-Nano-2512 (31 languages)", tuple(_NAMES)
+        "fun-asr-mlt-nano",
+        "FunAudioLLM/Fun-ASR-MLT-Nano-2512",
+        "Fun-ASR-MLT-Nano-2512 (31 languages)",
+        tuple(LANGUAGE_NAMES),
     ),
     _card("fun-asr-nano", "FunAudioLLM/Fun-ASR-Nano-2512", "Fun-ASR-Nano-2512 (zh, en, ja)", ("zh", "en", "ja")),
 )
@@ -95,7 +98,7 @@ def recognises(folder: Path) -> bool:
 
 def card_of(folder: Path) -> ModelCard:
     """The card of a local folder: what its files say, with the family's defaults for the rest."""
-    return local_card(folder, NAME, tuple(_NAMES), _PRECISIONS, _CAPABILITIES)
+    return local_card(folder, NAME, tuple(LANGUAGE_NAMES), _PRECISIONS, _CAPABILITIES)
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
@@ -131,7 +134,7 @@ class FunAsrNanoEngine:
         if not samples.any():
             return []
         seconds = len(samples) / SAMPLE_RATE
-        asked: dict[str, Any] = {"language": _NAMES[options.language]} if options.language else {}
+        asked: dict[str, Any] = {"language": LANGUAGE_NAMES[options.language]} if options.language else {}
         results = self._auto.generate(
             input=[torch.from_numpy(np.array(long_enough(samples)))], cache={}, batch_size=1,
             # What the prompt marks with <| |> must not come from a user.

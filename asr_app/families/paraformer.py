@@ -25,6 +25,7 @@ from asr_app.families._funasr import (
     model_class,
     weighted_parts,
 )
+from asr_app.families._sentences import rising
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
@@ -184,12 +185,8 @@ def _timed(tokens: list[str], timestamps: list[list[int]], seconds: float) -> tu
         start, end = (timestamps[0][0], timestamps[-1][1]) if timestamps else (0.0, seconds * 1000)
         edges = np.linspace(start, end, len(tokens) + 1)
         timestamps = [[a, b] for a, b in itertools.pairwise(edges)]
-    words, last = [], 0.0
-    for token, (start, end) in zip(tokens, timestamps, strict=True):
-        start_s = min(max(start / 1000, last), seconds)
-        last = min(max(end / 1000, start_s), seconds)
-        words.append(Word(start_s, last, token))
-    return tuple(words)
+    timed = zip(timestamps, tokens, strict=True)
+    return rising(((start / 1000, end / 1000, token) for (start, end), token in timed), seconds)
 
 
 def sentences(words: Sequence[Word], marks: Sequence[str]) -> list[Segment]:

@@ -23,7 +23,7 @@ from asr_app.families._funasr import (
     model_class,
     weighted_parts,
 )
-from asr_app.families._sentences import has_words, sentences
+from asr_app.families._sentences import has_words, rising, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
@@ -129,9 +129,5 @@ def split_tags(text: str) -> tuple[str | None, tuple[str, ...], str]:
 
 def _timed(words: Sequence[str], timestamps: Sequence[Sequence[int]], seconds: float) -> tuple[Word, ...]:
     """Words with their times (ms in, seconds out), without the marks that stand among them."""
-    found: list[Word] = []
-    for word, (start, end) in zip(words, timestamps, strict=False):
-        if has_words(word):
-            start_s = min(max(start / 1000, found[-1].end_s if found else 0.0), seconds)
-            found.append(Word(start_s, min(max(end / 1000, start_s), seconds), word))
-    return tuple(found)
+    timed = zip(words, timestamps, strict=False)
+    return rising(((start / 1000, end / 1000, word) for word, (start, end) in timed if has_words(word)), seconds)

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source
 from asr_app.errors import UserError
+from asr_app.families._sentences import rising
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
@@ -279,12 +280,8 @@ def _segment(found: Mapping[str, Any], seconds: float, language: str) -> Segment
     text = found["text"].strip()
     if not any(c.isalnum() for c in text):
         return None
-    words: list[Word] = []
-    for word in found.get("words", ()):
-        bare = word["word"].strip(_MARKS)
-        if bare:
-            start_s = min(max(float(word["start"]), words[-1].end_s if words else 0.0), seconds)
-            words.append(Word(start_s, min(max(float(word["end"]), start_s), seconds), bare))
+    timed = ((float(w["start"]), float(w["end"]), w["word"].strip(_MARKS)) for w in found.get("words", ()))
+    words = rising((word for word in timed if word[2]), seconds)
     start_s = words[0].start_s if words else min(float(found["start"]), seconds)
     end_s = words[-1].end_s if words else min(max(float(found["end"]), start_s), seconds)
-    return Segment(start_s, end_s, text, tuple(words), None, language)
+    return Segment(start_s, end_s, text, words, None, language)

@@ -77,6 +77,7 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
         greeted = page.load(
             greet, [kept_language, inputs.model, inputs.precision], [language, inputs.model, *renamed], **_QUIET
         )
+        # Labels and what is in sight are updates of the same components: one event may not have both.
         greeted.then(fit, [language, inputs.model], inputs.options.components, **_QUIET)
         language.input(rename, [language, inputs.model, inputs.precision], renamed, **_QUIET)
     return page
