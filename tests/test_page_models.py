@@ -117,6 +117,29 @@ def test_a_hotword_decides_how_a_word_is_written(page):
     )
 
 
+def hub_at(monkeypatch, hub: str, cache: Path) -> None:
+    """The server's Hugging Face is `hub`, with nothing downloaded yet."""
+    monkeypatch.setenv("HF_ENDPOINT", hub)
+    monkeypatch.setenv("HF_HOME", str(cache))
+    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_its_model_the_page_is_that_of_the_demo_model(open_page, tmp_path, monkeypatch):
+    hub_at(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")  # where nobody listens
+    with serving(tmp_path / "home", "--hub", "huggingface", "--model", "sensevoice-small") as (address, _):
+        page = open_page(address)
+        page.wait_for_selector(".notice.bad:has-text('sensevoice-small is not on this disk')")
+        page.reload()
+        page.wait_for_function("() => document.querySelector('#model input')?.value.includes('Demo Paraformer')")
+        advanced(page)
+        assert not page.is_visible("#itn")
+        assert not page.is_visible("#spoken")
+        run(page, EXAMPLE / "english-home.flac")
+        page.wait_for_selector(".card")
+        assert "weather" in transcript(page)
+
+
 class SlowHub(http.server.BaseHTTPRequestHandler):
     """As much of a Hugging Face hub as a download asks for; `model.pt` is large and takes its time."""
 
@@ -165,10 +188,7 @@ class SlowHub(http.server.BaseHTTPRequestHandler):
 def test_a_download_shows_how_far_it_is_and_can_be_cancelled(open_page, tmp_path, monkeypatch):
     served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowHub)
     threading.Thread(target=served.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{served.server_port}")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    hub_at(monkeypatch, f"http://127.0.0.1:{served.server_port}", tmp_path / "cache")
     with serving(tmp_path / "home", "--hub", "huggingface") as (address, _):
         page = open_page(address)
         page.click("#model input")

@@ -41,7 +41,12 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
                 pill = gr.HTML()
             with gr.Column(scale=2, min_width=170):
                 language = gr.Radio(
-                    list(LANGUAGES), value="English", show_label=False, container=False, elem_id="language"
+                    list(LANGUAGES),
+                    value="English",
+                    label="Language",
+                    show_label=False,
+                    container=False,
+                    elem_id="language",
                 )
         notice = gr.HTML()
         with gr.Row():
