@@ -106,6 +106,24 @@ def test_chunks_in_one_batch_say_what_they_say_alone():
     assert heard == [3]
 
 
+def test_a_window_is_encoded_once_for_all_temperatures(monkeypatch):
+    import whisper
+
+    engine = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
+    heard, temperatures = [], []
+    engine.parts["encoder"].register_forward_hook(lambda _m, inputs, _o: heard.append(len(inputs[0])))
+    whole = whisper.decoding.DecodingTask.run
+    monkeypatch.setattr(
+        whisper.decoding.DecodingTask,
+        "run",
+        lambda task, mel: temperatures.append(task.options.temperature) or whole(task, mel),
+    )
+    backwards = decode(EXAMPLE / "english-home.flac").samples[::-1].copy()  # which says nothing that is likely
+    engine.transcribe([backwards], Options(language="en"))
+    assert temperatures == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert heard == [1]
+
+
 def test_prompt_and_task_reach_the_decoder(checkpoint, monkeypatch):
     import whisper
 

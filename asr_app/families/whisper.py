@@ -250,9 +250,10 @@ class _Decoded:
         return getattr(self._model, name)
 
     def decode(self, mel: torch.Tensor, options: Any) -> Any:
-        if options.temperature == 0 and torch.equal(mel, self._mel):
-            return self.result
-        return self._model.decode(mel, options)
+        if not torch.equal(mel, self._mel):
+            return self._model.decode(mel, options)
+        # At another temperature what was heard is the same: the library would encode the window once more for each.
+        return self.result if options.temperature == 0 else self._model.decode(self.result.audio_features, options)
 
     def __call__(self, mel: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Logits, asked for where words are to be timed."""
