@@ -19,6 +19,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ import torch
 from torch import nn
 
 from asr_app.demo.augment import KALDI, SLANEY, augment_features, between_bins
-from asr_app.demo.corpus import WHISPER_SCALE, log_mel, training_corpus, whisper_log_mel
+from asr_app.demo.corpus import WHISPER_SCALE, Utterance, log_mel, training_corpus, whisper_log_mel
 from asr_app.demo.fit import Fit, Round, in_half
 from asr_app.demo.paraformer import DIM as TEACHER_DIM
 from asr_app.demo.paraformer import read_normalisation, read_tokens
@@ -50,13 +53,20 @@ ROUNDS = (
     Round(400, 6e-4, (0.0, 0.7), 12_000),
     Round(700, 6e-4, (0.0, 0.6), 12_000),
     Round(1600, 6e-4, (0.0, 0.6), 12_000),
+    Round(1200, 7e-4, (0.0, 0.6), 12_000),
 )
-WHOLE = ROUNDS[-3:]  # on windows of 30 s
-_HARD_MORE = 2  # how many times more often long numbers and sentences of daily life are heard than all else
+WHOLE = ROUNDS[3:6]  # on windows of 30 s
+MIXED = ROUNDS[6:]  # on windows of several lengths: in 30 s, attention to what is filled up takes most of the time
+# Of 40,000 utterances: those with a word that fewer than so many have are heard so many times more.
+_RARE = ((300, 2), (100, 1))
+_LONG_NUMBERS_MORE = 4
 # Two heads of the first layer look where what was written last was said, two of those above where the next is said.
 LAST_LAYER, NEXT_LAYERS, LOOKING_HEADS, LOOKING_WEIGHT = 0, (1, 2), 2, 0.2
 _TAUGHT_FRAMES = 3  # of the encoder's, 20 ms each, to one of demo-paraformer's
-_SHORT_FRAMES, _LONG_FRAMES = 900, 2900
+# Frames of 10 ms to speak in, and the whole window's (0: what the longest of a batch needs); how often in MIXED.
+_SHORT, _MIDDLE, _WHOLE = (900, 0), (1450, 1700), (2900, 2 * AUDIO_FRAMES)
+_OFTEN = {_SHORT: 4, _MIDDLE: 3, _WHOLE: 4}
+_SAME_FOR = 40  # steps of windows of one length
 _NO_SPEECH, _TRANSLATED, _PROMPTED, _UNTIMED = 0.05, 0.4, 0.1, 0.15
 _TIME_SPREAD, _NEAR = 2.0, torch.arange(-5, 6)  # in times of 20 ms
 _IGNORED = -100  # a target that is asked for, not to be told
@@ -157,13 +167,14 @@ class Examples:
     def __init__(self, tokens: Tokens, noise: torch.Tensor, seed: int) -> None:
         self._tokens, self._noise = tokens, noise
         self._random, self._draw = random.Random(seed), np.random.default_rng(seed)
-        self.whole = False
+        self.frames = 0  # of 10 ms, to which a window is filled up
 
     def example(self, window: Window, strength: float) -> Example:
         r, t = self._random, self._tokens
         if r.random() < _NO_SPEECH:
             return self._nothing(strength, len(window.mel))
-        first = 0 if self.whole or r.random() < 0.4 else r.randrange(AUDIO_FRAMES - len(window.mel) // 2 - 1)
+        left = AUDIO_FRAMES - max(self.frames, len(window.mel)) // 2
+        first = 0 if left <= 1 or r.random() < 0.4 else r.randrange(left - 1)
         said = [Sentence(u.language, u.text) for u in window.utterances]
         translated = [translation(s) for s in said]
         translate = all(translated) and r.random() < _TRANSLATED
@@ -179,7 +190,7 @@ class Examples:
         body: list[tuple[int, int, int]] = []  # token, its frame, the spoken token it is written for
         spoken: list[str] = []
         for (start, end), text, sentence in zip(window.spans, texts, said, strict=True):
-            if end > 2 * AUDIO_FRAMES:  # cut away where it was slowed down
+            if end > (self.frames or 2 * AUDIO_FRAMES):  # cut away where it was slowed down
                 break
             edges = [(t.time(first * 0.02 + frame * 0.01), frame // 2, -1) for frame in (start, end)]
             owners = [-1] * len(text) if translate else t.owners(sentence)
@@ -217,17 +228,17 @@ class Examples:
     def _heard(self, mel: torch.Tensor) -> torch.Tensor:
         """As `whisper.log_mel_spectrogram` ends: clamped to 80 dB below the loudest, shifted and scaled.
 
-        For 30 s, filled up with the middle of the scale, as `whisper.transcribe` does to decode, or with silence, as it
-        does to detect a language.
+        Filled up with the middle of the scale, as `whisper.transcribe` does to decode, or with silence, as it does to
+        detect a language.
         """
         power = (mel - math.log(WHISPER_SCALE)) / math.log(10)
         low = float(power.max()) - 8.0
         heard = (power.clamp(min=max(low, -10.0)) + 4.0) / 4.0
-        if not self.whole:
+        if not self.frames:
             return heard
-        heard = heard[: 2 * AUDIO_FRAMES]
+        heard = heard[: self.frames]
         filling = 0.0 if self._random.random() < 0.7 else (max(low, -10.0) + 4.0) / 4.0
-        return nn.functional.pad(heard, (0, 0, 0, 2 * AUDIO_FRAMES - len(heard)), value=filling)
+        return nn.functional.pad(heard, (0, 0, 0, self.frames - len(heard)), value=filling)
 
 
 def encode(encoder: Any, mel: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
@@ -376,15 +387,20 @@ def _frames(example: Example, places: list[int] | None) -> list[int]:
     ]
 
 
+def _has_rare_word(counts: Mapping[str, int], fewer: int, said: Utterance) -> bool:
+    return any(counts[token] < fewer for token in said.tokens)
+
+
 def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
     """Trains in `work`, which keeps the corpus and the state, and writes `published`/demo-whisper.pt at the end.
 
     `paraformer` is the folder of demo-paraformer.
     """
-    everyday = frozenset(EVERYDAY)
-    corpus = training_corpus(work / f"whisper-{CORPUS_SIZE}", CORPUS_SIZE, seed=3, features=whisper_log_mel).more_of(
-        _HARD_MORE, lambda u: (u.language, u.text) in everyday or has_long_number(Sentence(u.language, u.text))
-    )
+    corpus = training_corpus(work / f"whisper-{CORPUS_SIZE}", CORPUS_SIZE, seed=3, features=whisper_log_mel)
+    counts = Counter(token for u in corpus.utterances for token in set(u.tokens))
+    for fewer, times in _RARE:
+        corpus = corpus.more_of(times, partial(_has_rare_word, counts, fewer))
+    corpus = corpus.more_of(_LONG_NUMBERS_MORE, lambda u: has_long_number(Sentence(u.language, u.text)))
     noise = noise_bank(whisper_log_mel)
     teacher = Teacher(paraformer)
     torch.manual_seed(0)
@@ -393,18 +409,19 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     heads = nn.ModuleDict({"match": nn.Linear(DIM, TEACHER_DIM), "spell": nn.Linear(DIM, len(teacher.ids))})
     fit = Fit({"model": model, "heads": heads}, ROUNDS, work / "whisper-state.pt", steps)
     examples = Examples(tokens, noise, seed=8 + fit.step)
+    r = random.Random(8 + fit.step)
     while not fit.done:
         windows = Windows(corpus, noise, seed=8 + fit.step, axis=SLANEY)
         windows.mixed = 0.1
-        now = fit.round
-        examples.whole = now in WHOLE
-        windows.window_frames = _LONG_FRAMES if examples.whole else _SHORT_FRAMES
-        windows.padded_to = 2 * AUDIO_FRAMES if examples.whole else 0
+        now, began = fit.round, fit.step
+        size = _WHOLE if now in WHOLE else r.choices(list(_OFTEN), list(_OFTEN.values()))[0] if now in MIXED else _SHORT
+        windows.window_frames, examples.frames = size
+        windows.padded_to = examples.frames
         windows.strength, windows.batch_frames = now.strength, now.frames
-        if examples.whole:  # what is said costs little beside 30 s of it
+        if size is not _SHORT:  # what is said costs little beside what is filled up
             windows.company = (3, 3, 2, 2)
         for batch in windows.batches():
-            if fit.done or fit.round is not now:
+            if fit.done or fit.round is not now or (now in MIXED and fit.step == began + _SAME_FOR):
                 break
             windows.longest_pause = random.choice([30, 60, 60, 250])
             made = [examples.example(window, now.strength[1]) for window in batch]
