@@ -70,12 +70,14 @@ def on_disk(card: ModelCard, hub: str) -> bool:
     """Whether every role of the card can be had without a network."""
     if card.directory is not None:
         return Path(card.directory).exists()
-    return all(_here(source, hub) for source in card.sources.values())
+    return all(_here(card, source, hub) for source in card.sources.values())
 
 
-def _here(source: Source, hub: str) -> bool:
+def _here(card: ModelCard, source: Source, hub: str) -> bool:
     if source.url is not None:
-        return download.kept(source.url).is_file()
+        # By size alone: to list models is no time to read gigabytes. openai-whisper leaves half a file in its place.
+        file = download.kept(source.url)
+        return file.is_file() and file.stat().st_size > 0.98 * card.size_mb * 1e6
     if source.bundled is not None:
         return bundled(source) is not None
     folder = cached(source, hub)

@@ -54,12 +54,13 @@ ROUNDS = (
     Round(700, 6e-4, (0.0, 0.6), 12_000),
     Round(1600, 6e-4, (0.0, 0.6), 12_000),
     Round(1200, 7e-4, (0.0, 0.6), 12_000),
+    Round(1200, 7e-4, (0.0, 0.6), 12_000),
 )
 WHOLE = ROUNDS[3:6]  # on windows of 30 s
 MIXED = ROUNDS[6:]  # on windows of several lengths: in 30 s, attention to what is filled up takes most of the time
 # Of 40,000 utterances: those with a word that fewer than so many have are heard so many times more.
 _RARE = ((300, 2), (100, 1))
-_LONG_NUMBERS_MORE = 4
+_LONG_NUMBERS_MORE = 16
 # Two heads of the first layer look where what was written last was said, two of those above where the next is said.
 LAST_LAYER, NEXT_LAYERS, LOOKING_HEADS, LOOKING_WEIGHT = 0, (1, 2), 2, 0.2
 _TAUGHT_FRAMES = 3  # of the encoder's, 20 ms each, to one of demo-paraformer's
@@ -387,7 +388,14 @@ def _frames(example: Example, places: list[int] | None) -> list[int]:
     ]
 
 
+def _window_size(now: Round, r: random.Random) -> tuple[int, int]:
+    if now in WHOLE:
+        return _WHOLE
+    return r.choices(list(_OFTEN), list(_OFTEN.values()))[0] if now in MIXED else _SHORT
+
+
 def _has_rare_word(counts: Mapping[str, int], fewer: int, said: Utterance) -> bool:
+    """Whether `said` holds a token that fewer than so many utterances have."""
     return any(counts[token] < fewer for token in said.tokens)
 
 
@@ -414,7 +422,7 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
         windows = Windows(corpus, noise, seed=8 + fit.step, axis=SLANEY)
         windows.mixed = 0.1
         now, began = fit.round, fit.step
-        size = _WHOLE if now in WHOLE else r.choices(list(_OFTEN), list(_OFTEN.values()))[0] if now in MIXED else _SHORT
+        size = _window_size(now, r)
         windows.window_frames, examples.frames = size
         windows.padded_to = examples.frames
         windows.strength, windows.batch_frames = now.strength, now.frames
