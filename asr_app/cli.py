@@ -58,6 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--device", default="auto")
     check.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
     check.set_defaults(run=_verify)
+    bench = commands.add_parser("bench", help="measure speed, memory, size and cold start, on this machine")
+    bench.add_argument("model", nargs="?", metavar="MODEL", help="a model on this disk; or --arch")
+    bench.add_argument("--arch", help="a published model's dimensions, with --random-weights")
+    bench.add_argument("--random-weights", action="store_true", help="speed and memory only, nothing is downloaded")
+    bench.add_argument("--minutes", type=float, default=3.0, help="of speech, made of the examples")
+    bench.add_argument("--audio", type=Path, metavar="FILE", help="a recording instead of the examples")
+    bench.add_argument("--precision", action="append", help="may be repeated; default: fp32 and int8")
+    bench.add_argument("--peers", action="store_true", help="also what people use instead, on the same weights")
+    bench.add_argument("--vad", type=Path, metavar="FOLDER", help="fsmn-vad, for a model that has none beside it")
+    bench.add_argument("--threads", default=None)
+    bench.add_argument("--rounds", type=int, default=3)
+    bench.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
+    bench.set_defaults(run=_bench)
     models = commands.add_parser("models", help="list the models and what they can do")
     models.add_argument("--json", action="store_true")
     models.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
@@ -82,7 +95,7 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     picked = Precision.parse(found.precision) if found.precision else None
     precision = choose(config.lite(found), picked, catalog.recipes(card), card.precisions, device)
     threads = config.number("--threads", found.threads) if found.threads else usable_cores()
-    engines = Engines(device, threads, config.hub_name(found))
+    engines = Engines(device, threads, config.hub_name(found), cache=config.cache())
     output = _folder(found.output) if found.output else None
     paths = [Path(p) for p in found.paths]
     stems = Counter(p.stem for p in paths)
@@ -170,12 +183,25 @@ def _verify(found: argparse.Namespace, _language: str) -> int:
     print(HEAD)
     failed = False
     for row in verify(
-        cards, precisions, examples() + given, pick_device(found.device), usable_cores(), found.hub, downloading
+        cards,
+        precisions,
+        examples() + given,
+        pick_device(found.device),
+        usable_cores(),
+        found.hub,
+        downloading,
+        config.cache(),
     ):
         print(line(row), flush=True)
         failed |= not row.passed
     bar.close()
     return 1 if failed else 0
+
+
+def _bench(found: argparse.Namespace, _language: str) -> int:
+    from asr_app.bench.command import bench
+
+    return bench(found)
 
 
 def _models(found: argparse.Namespace, _language: str) -> int:

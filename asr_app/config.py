@@ -33,6 +33,12 @@ class Config:
     max_upload_mb: int
     max_hours: float
     home: Path
+    cache: Path
+
+
+def cache() -> Path:
+    """Where variants lie, which can be made anew: ASR_CACHE, or the platform's cache folder."""
+    return Path(os.environ.get("ASR_CACHE") or platformdirs.user_cache_dir("asr_app"))
 
 
 def home() -> Path:
@@ -97,6 +103,7 @@ def parse(arguments: Sequence[str]) -> Config:
         max_upload_mb=found.max_upload_mb,
         max_hours=found.max_hours,
         home=home(),
+        cache=cache(),
     )
 
 

@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -30,7 +31,7 @@ from asr_app.examples import EXAMPLES, expected
 from asr_app.families._funasr import load_auto_model
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
-from asr_app.precision import Precision, PrecisionReport, apply, refusal, report
+from asr_app.precision import Precision, PrecisionReport, apply, refusal, report, variants
 from asr_app.scoring import normalise
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Loaded:
     load_s: float
     warmup_s: float
     check: Check
+    threads: int
     vad: object | None = None  # FunASR's fsmn-vad, where the card brings one
     lock: threading.Lock = field(default_factory=threading.Lock)
     users: int = 0
@@ -114,10 +116,15 @@ def usable_cores() -> int:
 
 
 class Engines:
-    """The resident engines of one device. `budget` is bytes of weights; the least recently used idle one goes first."""
+    """The resident engines of one device. `budget` is bytes of weights; the least recently used idle one goes first.
 
-    def __init__(self, device: str, threads: int, hub_name: str, budget: int | None = None) -> None:
-        self.device, self.threads, self.hub_name = device, threads, hub_name
+    `cache` keeps variants from one start to the next.
+    """
+
+    def __init__(
+        self, device: str, threads: int, hub_name: str, budget: int | None = None, cache: Path | None = None
+    ) -> None:
+        self.device, self.threads, self.hub_name, self.cache = device, threads, hub_name, cache
         self.budget = budget or _default_budget(device)
         self._resident: dict[tuple[str, Precision], Loaded] = {}
         self._lock = threading.Lock()  # guards the dictionary
@@ -188,7 +195,7 @@ class Engines:
             with self._lock:
                 # Before, or the two would be in memory at once.
                 given_back = self._evict(coming=card.size_mb * 1_000_000)
-            loaded = load_from(folders, card, precision, self.device, self.threads)
+            loaded = load_from(folders, card, precision, self.device, self.threads, self.cache)
             if not loaded.check.passed and precision is not Precision.FP32:
                 raise UserError(
                     f"{card.id} at {precision.label} failed its self-check: {loaded.check.reason}. "
@@ -252,17 +259,26 @@ def load(
     threads: int,
     hub_name: str,
     on_progress: OnProgress | None = None,
+    cache: Path | None = None,
 ) -> Loaded:
     """As `load_from`, of the folders that the hubs and the repository have for the card."""
-    return load_from(locate(card, hub_name, on_progress), card, precision, device, threads)
+    return load_from(locate(card, hub_name, on_progress), card, precision, device, threads, cache)
 
 
-def load_from(folders: Mapping[str, Path], card: ModelCard, precision: Precision, device: str, threads: int) -> Loaded:
-    """Folders -> model -> precision -> warm-up -> self-check. Raises UserError where a folder or checkpoint is wrong."""
-    family = catalog.FAMILIES[card.family]
+def load_from(
+    folders: Mapping[str, Path],
+    card: ModelCard,
+    precision: Precision,
+    device: str,
+    threads: int,
+    cache: Path | None = None,
+) -> Loaded:
+    """Folders -> model -> precision -> warm-up -> self-check. Raises UserError where a folder or checkpoint is wrong.
+
+    A variant that `cache` has is loaded without the weights it was made of; one that it lacks is written to it.
+    """
     began = time.perf_counter()
-    engine = family.load(card, folders, device, threads)
-    apply(engine.parts, catalog.recipes(card), precision, device)
+    engine = _at(precision, folders, card, device, threads, cache)
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
         vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)
@@ -279,7 +295,37 @@ def load_from(folders: Mapping[str, Path], card: ModelCard, precision: Precision
     log.info("%s: %s, %.0f MB, loaded in %.1f s", card.id, counted.effective, counted.weight_bytes / 1e6, load_s)
     if not check.passed:
         log.warning("%s at %s failed its self-check: %s", card.id, precision.label, check.reason)
-    return Loaded(card, engine, counted, device, load_s, warmup_s, check, vad)
+    return Loaded(card, engine, counted, device, load_s, warmup_s, check, threads, vad)
+
+
+def _at(
+    precision: Precision, folders: Mapping[str, Path], card: ModelCard, device: str, threads: int, cache: Path | None
+) -> Engine:
+    """The engine at `precision`, from its variant on disk, which is made if it must be."""
+    family, recipes = catalog.FAMILIES[card.family], catalog.recipes(card)
+    if precision is Precision.FP32:
+        return family.load(card, folders, device, threads)
+    with tempfile.TemporaryDirectory(prefix="asr-variant-") if cache is None else contextlib.nullcontext(cache) as home:
+        weights = variants.weights(folders, Path(home))
+        recipe = recipes[precision, torch.device(device).type]
+        place = Path(home) / "variants" / variants.key(card.family, weights, precision, recipe, device)
+        try:
+            if not variants.whole(place):
+                engine = family.load(card, folders, device, threads)
+                with variants.written(place) as folder:
+                    apply(engine.parts, recipes, precision, device, folder)
+                    variants.save(engine.parts, folder)
+                del engine
+                give_back_memory()
+        except OSError as error:
+            log.warning("no variant of %s could be written (%s): it is made in memory, at each start", card.id, error)
+            engine = family.load(card, folders, device, threads)
+            apply(engine.parts, recipes, precision, device)
+            return engine
+        engine = family.load(card, folders, device, threads, empty=True)
+        apply(engine.parts, recipes, precision, device, place)
+        variants.fill(engine.parts, place, device)
+        return engine
 
 
 def locate(card: ModelCard, hub_name: str, on_progress: OnProgress | None = None) -> dict[str, Path]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,19 +95,16 @@ def recognise(
 ) -> Iterator[Progress]:
     """Yields after every chunk from `first_chunk` on; `times` holds what was spent before. Stop by not asking on.
 
-    The first chunk goes alone, so that its words come soon; the others in batches of the size the card asks for.
+    The first chunk goes alone, so that its words come soon; the others in batches of the size the card asks for, as
+    many at once as the engine takes.
     """
     speech_s = sum(c.end_s - c.start_s for c in chunks)
     done_s = sum(c.end_s - c.start_s for c in chunks[:first_chunk])
     engine = loaded.engine
     marks = engine if isinstance(engine, PunctuatingEngine) and "punctuation" in engine.parts else None
     began = time.perf_counter()
-    start = first_chunk
-    while start < len(chunks):
-        batch = chunks[start : start + (1 if start == first_chunk else loaded.card.chunks_a_batch)]
-        asked = time.perf_counter()
-        results = engine.transcribe([chunk.samples for chunk in batch], options)
-        pace = (time.perf_counter() - asked) / sum(c.end_s - c.start_s for c in batch)
+    for start, batch, results, waited_s in _heard(chunks, first_chunk, loaded, options):
+        pace = waited_s / sum(c.end_s - c.start_s for c in batch)
         for i, (chunk, found) in enumerate(zip(batch, results, strict=True), start):
             times = replace(times, asr_s=times.asr_s + pace * (chunk.end_s - chunk.start_s))
             heard = [s.shifted(chunk.start_s) for s in found]
@@ -120,7 +119,41 @@ def recognise(
                 times = replace(times, first_text_s=before + time.perf_counter() - began)
             done_s += chunk.end_s - chunk.start_s
             yield Progress(i + 1, len(chunks), done_s, speech_s, tuple(heard), carry, times)
-        start += len(batch)
+
+
+def _heard(
+    chunks: Sequence[Chunk], first: int, loaded: Loaded, options: Options
+) -> Iterator[tuple[int, Sequence[Chunk], list[list[Segment]], float]]:
+    """The batches from chunk `first` on, in order: where each begins, what was heard, and the seconds waited for it.
+
+    As many at once as the engine takes, and one more is ready for whoever is free first.
+    """
+    engine, size = loaded.engine, loaded.card.chunks_a_batch
+    starts = [first, *range(first + 1, len(chunks), size)] if first < len(chunks) else []
+    batches = deque((start, chunks[start : start + (1 if start == first else size)]) for start in starts)
+    workers = min(engine.workers, len(batches))
+    if workers <= 1:
+        torch.set_num_threads(loaded.threads)
+        for start, batch in batches:
+            asked = time.perf_counter()
+            results = engine.transcribe([c.samples for c in batch], options)
+            yield start, batch, results, time.perf_counter() - asked
+        return
+    pending: deque[tuple[int, Sequence[Chunk], Future[list[list[Segment]]]]] = deque()
+    # Two chunks on a core each are done sooner than one on both and then the other.
+    threads = max(1, loaded.threads // workers)
+    with ThreadPoolExecutor(workers, "chunk", torch.set_num_threads, (threads,)) as pool:
+        try:
+            while batches or pending:
+                while batches and len(pending) <= workers:
+                    start, batch = batches.popleft()
+                    pending.append((start, batch, pool.submit(engine.transcribe, [c.samples for c in batch], options)))
+                asked = time.perf_counter()
+                start, batch, future = pending.popleft()
+                results = future.result()
+                yield start, batch, results, time.perf_counter() - asked
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def transcribe(

@@ -55,7 +55,7 @@ def run(config: Config) -> None:
             "Another server uses the same journal. Stop it, or give this one a folder of its own with ASR_HOME.",
             "另一个服务正在使用同一个日志库。请先停止它，或用 ASR_HOME 为本服务指定单独的目录。",
         ) from None
-    engines = Engines(device, config.threads or usable_cores(), config.hub)
+    engines = Engines(device, config.threads or usable_cores(), config.hub, cache=config.cache)
     limits = Limits(max_bytes=config.max_upload_mb * 2**20, max_seconds=config.max_hours * 3600)
     jobs = Jobs(Journal(config.home), engines, limits)
     page = build(config, engines, jobs)

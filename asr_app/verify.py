@@ -96,13 +96,14 @@ def verify(
     threads: int,
     hub: str,
     on_progress: OnProgress | None = None,
+    cache: Path | None = None,
 ) -> Iterator[Row]:
     """A row for each of `cards` at each of `precisions` that it has (None: all); each is given back before the next."""
     for card in cards:
         for precision in card.precisions if precisions is None else precisions:
             problem = refusal(precision, catalog.recipes(card), card.precisions, device)
             if problem is None:
-                yield _row(card, precision, clips, device, threads, hub, on_progress)
+                yield _row(card, precision, clips, device, threads, hub, on_progress, cache)
                 give_back_memory()
             elif precisions is not None:
                 yield Row(card.id, precision.label, problem.en)
@@ -120,9 +121,10 @@ def _row(
     threads: int,
     hub: str,
     on_progress: OnProgress | None,
+    cache: Path | None,
 ) -> Row:
     try:
-        loaded = load(card, precision, device, threads, hub, on_progress)
+        loaded = load(card, precision, device, threads, hub, on_progress, cache)
         found = [(texts, pipeline.transcribe(path, loaded, as_spoken(card), Limits())) for path, texts in clips]
     except UserError as error:
         return Row(card.id, precision.label, error.en)

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +20,19 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 EXAMPLE = ROOT / "example"
 DATA = ROOT.parent / "shared" / "data"  # real recordings, where they are: tests that need them skip without
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Variants are made once for all tests, and in no folder of the user's."""
+    folder = tempfile.mkdtemp(prefix="asr-cache-")
+    os.environ["ASR_CACHE"] = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """Where variants lie."""
+    return Path(os.environ["ASR_CACHE"])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,7 +60,8 @@ def serving(home: Path, *flags: str, port: int | None = None) -> Iterator[tuple[
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
-    env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")} | {"ASR_HOME": str(home)}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")}
+    env |= {"ASR_HOME": str(home), "ASR_CACHE": os.environ["ASR_CACHE"]}
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("a") as log:
         process = subprocess.Popen(

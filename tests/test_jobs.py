@@ -29,6 +29,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.parts = {"encoder": torch.nn.Linear(2, 2), "punctuation": torch.nn.Linear(2, 2)}
+        self.workers = 1
         self.gate, self.count, self.dies_at = threading.Semaphore(10**6), 0, -1
 
     def transcribe(self, batch, options):
@@ -51,7 +52,7 @@ class FakeEngines(Engines):
     @contextmanager
     def use(self, card, precision, on_progress=None):
         counted = report(self.engine.parts, precision)
-        yield Loaded(card, self.engine, counted, "cpu", 1.5, 0.5, Check("x"))
+        yield Loaded(card, self.engine, counted, "cpu", 1.5, 0.5, Check("x"), 1)
 
 
 @pytest.fixture
@@ -249,6 +250,7 @@ def test_old_jobs_leave_with_all_they_kept(jobs, recording, monkeypatch):
 class Sentences:
     """An engine whose every chunk is two words, and whose sentences end only after a word in capitals."""
 
+    workers = 1
     parts = {"encoder": torch.nn.Linear(2, 2), "punctuation": torch.nn.Linear(2, 2)}  # noqa: RUF012
 
     def __init__(self, said: list[str]) -> None:
@@ -276,7 +278,7 @@ def test_a_sentence_cut_by_force_is_whole_again_whatever_chunk_the_work_stopped_
     chunks = [Chunk(float(i), np.full(16000, i, np.float32)) for i in range(len(said))]
     card = catalog.find("demo-paraformer")
     engine = Sentences(said)
-    loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"))
+    loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"), 1)
     found, carry, first = [], (), 0
     while first < len(chunks):
         for step in pipeline.recognise(chunks, loaded, Options(), StageTimes(), first_chunk=first, carry=carry):
@@ -308,7 +310,7 @@ def test_chunks_go_in_batches_after_the_first_and_can_be_taken_up_anywhere():
 
     engine = Counting()
     card = dataclasses.replace(catalog.find(catalog.DEFAULT), chunks_a_batch=4)
-    loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"))
+    loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"), 1)
     chunks = [Chunk(float(i), np.zeros(8000 + i, np.float32)) for i in range(11)]
     told = list(pipeline.recognise(chunks, loaded, Options(), StageTimes()))
     assert engine.sizes == [1, 4, 4, 2]
@@ -320,3 +322,58 @@ def test_chunks_go_in_batches_after_the_first_and_can_be_taken_up_anywhere():
     for i, stopped in enumerate(told[:-1], 1):
         rest = pipeline.recognise(chunks, loaded, Options(), stopped.times, first_chunk=i)
         assert [s.text for p in rest for s in p.segments] == [str(8000 + n) for n in range(i, 11)]
+
+
+class AtOnce(FakeEngine):
+    """Takes three chunks at once, the sooner the chunk the longer; counts those begun and those under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.workers, self.parts = 3, {"encoder": torch.nn.Linear(2, 2)}
+        self.begun, self.under_way, self.most = 0, 0, 0
+        self._counting = threading.Lock()
+
+    def transcribe(self, batch, options):
+        number = len(batch[0]) - 8000
+        with self._counting:
+            self.begun += 1
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+        time.sleep(0.15 - 0.01 * number)
+        with self._counting:
+            self.under_way -= 1
+        if number == self.dies_at:
+            raise ValueError("this one")
+        return [[Segment(0.0, 0.5, str(number))]]
+
+
+@pytest.fixture
+def at_once():
+    engine = AtOnce()
+    card = catalog.find(catalog.DEFAULT)
+    loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"), 4)
+    chunks = [Chunk(float(i), np.zeros(8000 + i, np.float32)) for i in range(10)]
+    return engine, pipeline.recognise(chunks, loaded, Options(), StageTimes())
+
+
+def test_chunks_computed_at_once_come_out_in_order(at_once):
+    engine, steps = at_once
+    assert [s.text for step in steps for s in step.segments] == [str(i) for i in range(10)]
+    assert engine.most == 3
+
+
+def test_stopping_waits_for_what_is_under_way_and_begins_no_more(at_once):
+    engine, steps = at_once
+    assert next(steps).next_chunk == 1
+    steps.close()
+    assert engine.under_way == 0
+    assert engine.begun <= 5  # three, one for whoever was free, and one more for the chunk that was told
+
+
+def test_what_one_chunk_dies_of_is_told_after_the_chunks_before_it(at_once):
+    engine, steps = at_once
+    engine.dies_at = 4
+    told = []
+    with pytest.raises(ValueError, match="this one"):
+        told.extend(step.next_chunk for step in steps)
+    assert told == [1, 2, 3, 4]

@@ -82,7 +82,6 @@ def test_sensevoice_writes_digits_only_if_asked(page, expected):
     page.wait_for_function("() => document.querySelector('.transcript')?.innerText.includes('二十六度')")
 
 
-@pytest.mark.xfail(strict=False, raises=AssertionError, reason="demo-whisper is not trained to the end")
 def test_whisper_tells_the_language_and_translates(page, tmp_path, expected):
     choose(page, "Demo Whisper")
     for name in ("english-home.flac", "mandarin-phone.mp3"):

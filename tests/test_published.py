@@ -11,7 +11,6 @@ import shutil
 
 import numpy as np
 import psutil
-import published
 import pytest
 import soundfile
 import torch
@@ -19,6 +18,7 @@ import torch
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import SAMPLE_RATE, Options
+from asr_app.demo import published
 from asr_app.demo.voices import Voice, speak
 from asr_app.engines import give_back_memory, load, resident_bytes
 from asr_app.precision import Precision, report

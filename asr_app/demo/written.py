@@ -17,7 +17,8 @@ _EN_VALUES = {word: i for i, word in enumerate([*EN_DIGITS, *EN_TEENS])} | {
     word: 10 * i for i, word in enumerate(EN_TENS, start=2)
 }
 _EN_WORD = re.compile(r"[A-Za-z]+|[^A-Za-z]+")
-_LONG_NUMBER = re.compile(r"\d{7}")
+_LONG_NUMBER = re.compile(r"\d{7,}")
+_THRICE = re.compile(r"(\d)\1\1")
 
 
 def written(sentence: Sentence) -> str:
@@ -28,6 +29,11 @@ def written(sentence: Sentence) -> str:
 def has_long_number(sentence: Sentence) -> bool:
     """Whether it says seven digits or more in a row, as telephone numbers have them."""
     return bool(_LONG_NUMBER.search(written(sentence)))
+
+
+def has_digit_thrice(sentence: Sentence) -> bool:
+    """Whether it says such a number with one digit three times in a row."""
+    return any(_THRICE.search(number) for number in _LONG_NUMBER.findall(written(sentence)))
 
 
 def _mandarin(text: str) -> str:

@@ -7,9 +7,11 @@ log that says all is well. So keys and shapes are compared here, and anything sh
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import pickle
+import queue
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,15 @@ from torch import nn
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Source
 from asr_app.errors import UserError
 from asr_app.precision.enum import Precision
+from asr_app.precision.graph import Stack
 
 log = logging.getLogger(__name__)
 
+# Layers take the sequence and its mask; the decoder's the encoder's output and its mask as well.
+SANM_ENCODER = Stack(("encoders0", "encoders"), lambda encoder: (encoder.encoders0[0].in_size,), (None,))
+SANM_DECODER = Stack(
+    ("decoders", "decoders2", "decoders3"), lambda decoder: (decoder.decoders[0].size,) * 2, (None, "memory", None)
+)
 FSMN_VAD = Source("iic/speech_fsmn_vad_zh-cn-16k-common-pytorch", "v2.0.4", "funasr/fsmn-vad")
 _SHORTEST = SAMPLE_RATE // 5  # FunASR's frontend divides by the number of stacked frames
 
@@ -73,8 +81,10 @@ def long_enough(samples: np.ndarray) -> np.ndarray:
     return samples if len(samples) >= _SHORTEST else np.pad(samples, (0, _SHORTEST - len(samples)))
 
 
-def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads: int) -> Any:
+def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads: int, *, empty: bool = False) -> Any:
     """A `funasr.AutoModel` of the folder, its checkpoint known to fit.
+
+    With `empty` no weight is read: its tensors are on the meta device, for a cached variant to fill.
 
     Raises UserError if the folder is not of one of `classes`, or config or checkpoint are missing, damaged or foreign.
     """
@@ -85,14 +95,14 @@ def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads
             f"{folder.name}: expected one of {', '.join(classes)}, found {what}. Choose another directory.",
             f"{folder.name}：需要 {', '.join(classes)} 之一，实际为 {found or '非 FunASR 模型'}。请选择其他目录。",
         )
-    state = _checkpoint(folder)
+    state = {} if empty else _checkpoint(folder)
     from funasr import AutoModel
 
     try:
-        with _quiet():
+        with _quiet(), torch.device("meta") if empty else contextlib.nullcontext():
             auto = AutoModel(
-                model=str(folder), device=device, ncpu=threads, disable_update=True, disable_pbar=True,
-                disable_log=True, trust_remote_code=False,
+                **_resolved(folder) if empty else {"model": str(folder)}, device="meta" if empty else device,
+                ncpu=threads, disable_update=True, disable_pbar=True, disable_log=True, trust_remote_code=False,
             )  # fmt: skip
     except torch.OutOfMemoryError as error:
         raise UserError(
@@ -105,8 +115,51 @@ def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads
             "The directory is incomplete or damaged: download it again.",
             f"{folder.name}：FunASR 无法构建该模型（{type(error).__name__}）。目录不完整或已损坏，请重新下载。",
         ) from error
-    refuse_misfit(folder.name, auto.model, state)
+    if empty:
+        auto.kwargs["device"] = device
+        frontend = auto.kwargs.get("frontend")
+        if getattr(frontend, "cmvn", None) is not None:  # a part of no model, read from its own file
+            from funasr.frontends.wav_frontend import load_cmvn
+
+            frontend.cmvn = load_cmvn(frontend.cmvn_file)
+        auto._store_base_configs()  # what every call begins with
+    else:
+        refuse_misfit(folder.name, auto.model, state)
     return auto
+
+
+class Copies:
+    """An AutoModel for `count` threads at once, each with as many threads of torch as it has set for itself.
+
+    FunASR's keeps the state of a call in itself, so each call has a copy of it alone; they share the module.
+    """
+
+    def __init__(self, auto: Any, count: int) -> None:
+        self.model, self._free = auto.model, queue.SimpleQueue[Any]()
+        for _ in range(count):
+            one = copy.copy(auto)
+            one._base_kwargs_map = {name: dict(value) for name, value in auto._base_kwargs_map.items()}
+            self._free.put(one)
+
+    def generate(self, **asked: Any) -> list[dict[str, Any]]:
+        """As AutoModel's."""
+        auto = self._free.get()
+        try:
+            # It sets torch's threads at each call, to what it was loaded with.
+            auto._base_kwargs_map["kwargs"]["ncpu"] = torch.get_num_threads()
+            found: list[dict[str, Any]] = auto.generate(**asked)
+            return found
+        finally:
+            self._free.put(auto)
+
+
+def _resolved(folder: Path) -> dict[str, Any]:
+    """What FunASR makes of a local folder, without the weights, which it would read wherever `init_param` points."""
+    from funasr.download.download_model_from_hub import download_model
+
+    found: dict[str, Any] = download_model(model=str(folder))
+    found.pop("init_param", None)
+    return {"model_conf": {}} | found
 
 
 @contextlib.contextmanager

@@ -15,10 +15,13 @@ from asr_app.precision.recipes import Recipes
 
 
 class Engine(Protocol):
-    """A loaded model. Not thread-safe: whoever uses it holds its lock.
+    """A loaded model. Whoever uses it holds its lock, and may ask for up to `workers` batches at once.
 
     `parts` are its submodules by role, together all of its weights: what precision swaps layers in and counts.
     """
+
+    @property
+    def workers(self) -> int: ...
 
     @property
     def parts(self) -> Mapping[str, nn.Module]: ...
@@ -45,7 +48,11 @@ class Family(Protocol):
     ROLES: tuple[str, ...]
     RECIPES: Recipes
 
-    def load(self, card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine: ...
+    def load(
+        self, card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False
+    ) -> Engine:
+        """The engine; with `empty` its `parts` are on the meta device, for a cached variant to fill."""
+        ...
 
     def recognises(self, folder: Path) -> bool: ...
 

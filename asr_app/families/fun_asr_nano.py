@@ -101,9 +101,9 @@ def card_of(folder: Path) -> ModelCard:
     return local_card(folder, NAME, tuple(LANGUAGE_NAMES), _PRECISIONS, _CAPABILITIES)
 
 
-def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
+def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads encoder, adaptor and language model. Raises UserError if the folder does not fit."""
-    return FunAsrNanoEngine(card, load_auto_model(folders["model"], _CLASSES, device, threads))
+    return FunAsrNanoEngine(card, load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty))
 
 
 class FunAsrNanoEngine:
@@ -119,6 +119,7 @@ class FunAsrNanoEngine:
         # ModelScope's copy of Fun-ASR-Nano has a CTC head, Hugging Face's has none: without it both are one model, and
         # none needs torchaudio to align.
         auto.model.ctc_decoder = auto.model.ctc = None
+        self.workers = 1
         self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
         # The published config.yaml stores it in BF16 (`llm_dtype`), while FunASR computes in FP32 unless told otherwise.
         language_model = self.parts["llm"].float()

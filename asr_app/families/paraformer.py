@@ -19,6 +19,9 @@ from torch import nn
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
+    SANM_DECODER,
+    SANM_ENCODER,
+    Copies,
     load_auto_model,
     local_card,
     long_enough,
@@ -33,7 +36,11 @@ from asr_app.text import is_spaceless, join
 
 NAME = "paraformer"
 ROLES = ("model", "punctuation", "vad")
-RECIPES = rows(("encoder", "decoder", "seaco_decoder", "punctuation"), keep_high=("output_layer", "*.output_layer"))
+RECIPES = rows(
+    ("encoder", "decoder", "seaco_decoder", "punctuation"),
+    keep_high=("output_layer", "*.output_layer"),
+    stacks={"encoder": (SANM_ENCODER,), "decoder": (SANM_DECODER,)},
+)
 _CLASSES = ("Paraformer", "BiCifParaformer", "SeacoParaformer")
 _PUNCTUATION = Source("iic/punc_ct-transformer_cn-en-common-vocab471067-large", "v2.0.4", "funasr/ct-punc")
 _ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
@@ -114,20 +121,21 @@ def card_of(folder: Path) -> ModelCard:
     return local_card(folder, NAME, ("zh", "en"), _ALL, frozenset(capabilities))
 
 
-def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
+def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the recogniser and, where its folder is there, the punctuation. Raises UserError if either does not fit."""
-    auto = load_auto_model(folders["model"], _CLASSES, device, threads)
+    auto = load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty)
     punctuation = None
     if "punctuation" in folders:
-        punctuation = load_auto_model(folders["punctuation"], ("CTTransformer",), device, threads)
-    return ParaformerEngine(card, auto, punctuation, model_class(folders["model"]) == "Paraformer")
+        punctuation = load_auto_model(folders["punctuation"], ("CTTransformer",), device, threads, empty=empty)
+    return ParaformerEngine(card, auto, punctuation, model_class(folders["model"]) == "Paraformer", threads)
 
 
 class ParaformerEngine:
     """AutoModel behind the app's seam: arrays in, words with times out."""
 
-    def __init__(self, card: ModelCard, auto: Any, punctuation: Any, plain: bool) -> None:
-        self._card, self._auto, self._punctuation = card, auto, punctuation
+    def __init__(self, card: ModelCard, auto: Any, punctuation: Any, plain: bool, threads: int) -> None:
+        self._card, self._auto, self._punctuation = card, Copies(auto, threads), punctuation
+        self.workers = threads
         # Plain Paraformer gives times only when asked, from its one predictor; the others always do.
         self._fixed = {"pred_timestamp": True} if plain else {}
         self.parts: dict[str, nn.Module] = weighted_parts(auto.model)

@@ -17,6 +17,8 @@ from torch import nn
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
+    SANM_ENCODER,
+    Copies,
     load_auto_model,
     local_card,
     long_enough,
@@ -26,13 +28,15 @@ from asr_app.families._funasr import (
 from asr_app.families._sentences import has_words, rising, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
+from asr_app.precision.graph import Stack
 from asr_app.precision.recipes import rows
 
 log = logging.getLogger(__name__)
 NAME = "sensevoice"
 ROLES = ("model", "vad")
 # The CTC head is a part of its own and the embedding of the four query tokens too small to list: both stay high.
-RECIPES = rows(("encoder",), keep_high=())
+_SECOND = Stack(("tp_encoders",), lambda encoder: (encoder.output_size(),), (None,))
+RECIPES = rows(("encoder",), keep_high=(), stacks={"encoder": (SANM_ENCODER, _SECOND)})
 _CLASSES = ("SenseVoiceSmall",)
 _ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
 _CAPABILITIES = frozenset({"language", "itn", "emotion", "events", "word_timestamps", "punctuation"})
@@ -81,16 +85,16 @@ def card_of(folder: Path) -> ModelCard:
     return local_card(folder, NAME, _LANGUAGES, _ALL, _CAPABILITIES)
 
 
-def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
+def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the recogniser. Raises UserError if the folder does not fit."""
-    return SenseVoiceEngine(card, load_auto_model(folders["model"], _CLASSES, device, threads))
+    return SenseVoiceEngine(card, load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty), threads)
 
 
 class SenseVoiceEngine:
     """AutoModel behind the app's seam: arrays in, sentences with words, language and tags out."""
 
-    def __init__(self, card: ModelCard, auto: Any) -> None:
-        self._card, self._auto = card, auto
+    def __init__(self, card: ModelCard, auto: Any, threads: int) -> None:
+        self._card, self._auto, self.workers = card, Copies(auto, threads), threads
         self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:

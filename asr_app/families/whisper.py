@@ -7,6 +7,7 @@ https://github.com/openai/whisper, whose own `transcribe` does the decoding here
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -144,10 +145,11 @@ def _dimensions(file: Path) -> dict[str, Any] | None:
     return dimensions if isinstance(dimensions, dict) and "model_state_dict" in found else None
 
 
-def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int) -> Engine:
+def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the checkpoint; its weights become FP32. Raises UserError where it is none, or does not fit its own sizes."""
     file = _checkpoint_file(folders["model"])
-    if file is None or _dimensions(file) is None:
+    dimensions = None if file is None else _dimensions(file)
+    if file is None or dimensions is None:
         name = folders["model"].name
         raise UserError(
             f"{name} is damaged or no Whisper checkpoint. Download it again, or choose another one.",
@@ -157,7 +159,7 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
 
     torch.set_num_threads(threads)
     try:
-        model = whisper.load_model(str(file), device=device)
+        model = _without_weights(dimensions) if empty else whisper.load_model(str(file), device=device)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"{card.id} does not fit into the memory of {device}. Choose a smaller one, or --device cpu.",
@@ -177,6 +179,24 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
     return WhisperEngine(card, model.eval())
 
 
+def _without_weights(dimensions: Mapping[str, Any]) -> Any:
+    """The module with its weights on the meta device."""
+    from whisper.model import AudioEncoder, ModelDimensions, TextDecoder, Whisper
+
+    dims = ModelDimensions(**dimensions)
+    # The module itself cannot be made there, for its list of heads is sparse; a narrow one has the same heads.
+    model = Whisper(dataclasses.replace(dims, n_audio_state=2 * dims.n_audio_head, n_text_state=2 * dims.n_text_head))
+    model.dims = dims
+    with torch.device("meta"):
+        model.encoder = AudioEncoder(
+            dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer
+        )
+        model.decoder = TextDecoder(
+            dims.n_vocab, dims.n_text_ctx, dims.n_text_state, dims.n_text_head, dims.n_text_layer
+        )
+    return model
+
+
 class WhisperEngine:
     """Whisper behind the app's seam: arrays in, its own segments with words and language out.
 
@@ -187,6 +207,7 @@ class WhisperEngine:
 
     def __init__(self, card: ModelCard, model: Any) -> None:
         self._card, self._model = card, model
+        self.workers = 1
         self.parts: dict[str, nn.Module] = {"encoder": model.encoder, "decoder": model.decoder}
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:

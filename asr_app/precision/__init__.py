@@ -1,7 +1,8 @@
 """How a model's weights are stored and multiplied. Nothing outside this folder branches on a precision.
 
 enum.py names the precisions, recipes.py says what each means for a family on a device, linears.py holds the layers
-that do it, apply.py swaps them in, report.py counts what is really there.
+that do it and graph.py the layers that ONNX Runtime computes, apply.py swaps them in, report.py counts what is really
+there, and variants.py keeps the result on disk.
 """
 
 from asr_app.precision.apply import apply

@@ -9,7 +9,8 @@ Per-channel weights and per-token activations follow Dettmers et al., "LLM.int8(
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +29,20 @@ def cpu_multiplies(dtype: torch.dtype) -> bool:
     return bool(found.get("amx_fp16", False)) if dtype is torch.float16 else dtype is torch.float32
 
 
+def own_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters and buffers of the module itself, by their names."""
+    return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+
+
+def give(module: nn.Module, stored: Mapping[str, nn.Parameter]) -> None:
+    """Puts `stored` in the place of the module's own tensors, which are on the meta device."""
+    for name, tensor in stored.items():
+        if name in module._buffers:
+            module._buffers[name] = tensor.data
+        else:
+            module._parameters[name] = tensor
+
+
 class Restored(nn.Module):
     """A layer that took the place of another: the dtype its weight is kept in, and the one its products are made in."""
 
@@ -35,10 +50,13 @@ class Restored(nn.Module):
     arithmetic: torch.dtype
     weight_count: int
 
-    def stored_tensors(self) -> Iterator[torch.Tensor]:
-        """Every tensor kept in memory, as it is kept."""
-        yield from self.parameters(recurse=False)
-        yield from self.buffers(recurse=False)
+    def stored(self) -> dict[str, torch.Tensor]:
+        """Every tensor kept in memory, as it is kept, by its name."""
+        return own_tensors(self)
+
+    def fill(self, stored: Mapping[str, nn.Parameter]) -> None:
+        """Takes what `stored` of a layer alike gave; this one was made of a layer on the meta device."""
+        give(self, stored)
 
 
 class HalfLinear(Restored):
@@ -49,10 +67,14 @@ class HalfLinear(Restored):
         self.weight = nn.Parameter(linear.weight.detach().to(storage), requires_grad=False)
         bias = linear.bias
         self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
-        native = self.weight.device.type != "cpu" or cpu_multiplies(storage)
         self.storage = storage
-        self.arithmetic = storage if native else torch.float32
         self.weight_count = self.weight.numel()
+
+    @property
+    def arithmetic(self) -> torch.dtype:  # type: ignore[override]
+        """Asked of the weight where it is: it may have been made before it had a place."""
+        native = self.weight.device.type == "cuda" or cpu_multiplies(self.storage)
+        return self.storage if native else torch.float32
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = nn.functional.linear(x.to(self.arithmetic), self.weight.to(self.arithmetic)).to(x.dtype)
@@ -88,29 +110,39 @@ class Int8Linear(Restored):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        scale = (weight.abs().amax(1) / 127).clamp(min=1e-12)
-        with warnings.catch_warnings():
-            # Quantised tensors are deprecated but still the only door to fbgemm's packed format in the pinned torch.
-            warnings.simplefilter("ignore", UserWarning)
-            quantised = torch.quantize_per_channel(
-                weight, scale.double(), torch.zeros(len(scale), dtype=torch.long), 0, torch.qint8
-            )
-            vnni = cpu_has_vnni()
-            if torch.backends.quantized.engine in ("x86", "fbgemm", "onednn"):
-                torch.backends.quantized.engine = "onednn" if vnni else "x86"
-            self._packed = torch.ops.quantized.linear_prepack(quantised, None)
-        self._reduce_range = not vnni
         self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
         self.out_features, self.in_features = weight.shape
         self.weight_count = weight.numel()
+        vnni = cpu_has_vnni()
+        if torch.backends.quantized.engine in ("x86", "fbgemm", "onednn"):
+            torch.backends.quantized.engine = "onednn" if vnni else "x86"
+        self._reduce_range = not vnni
+        self._packed: Any = None
+        if not weight.is_meta:
+            scale = (weight.abs().amax(1) / 127).clamp(min=1e-12)
+            self._pack(torch.round(weight / scale[:, None]).to(torch.int8), scale)
 
-    def stored_tensors(self) -> Iterator[torch.Tensor]:
+    def _pack(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
+        with warnings.catch_warnings():
+            # Quantised tensors are deprecated but still the only door to fbgemm's packed format in the pinned torch.
+            warnings.simplefilter("ignore", UserWarning)
+            zeros = torch.zeros(len(scale), dtype=torch.long)
+            quantised = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
+            self._packed = torch.ops.quantized.linear_prepack(quantised, None)
+
+    def stored(self) -> dict[str, torch.Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             weight, _ = torch.ops.quantized.linear_unpack(self._packed)
-            yield weight.int_repr()
-            yield weight.q_per_channel_scales().float()
-        yield from super().stored_tensors()
+            return {
+                "weight": weight.int_repr(),
+                "scale": weight.q_per_channel_scales().float(),
+                **super().stored(),
+            }
+
+    def fill(self, stored: Mapping[str, nn.Parameter]) -> None:
+        self._pack(stored["weight"].data, stored["scale"].data)
+        super().fill({name: tensor for name, tensor in stored.items() if name not in ("weight", "scale")})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         largest = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12)

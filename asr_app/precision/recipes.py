@@ -11,24 +11,35 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
 from asr_app.precision.enum import Precision
+from asr_app.precision.graph import Stack
 from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, Int8WeightLinear, Restored
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`parts` are names in an engine's `parts`; `keep_high` are patterns of module names inside them."""
+    """`parts` are names in an engine's `parts`; `keep_high` are patterns of module names inside them.
+
+    `stacks`, by part, are layers that ONNX Runtime computes as one graph instead, where there is a folder for graphs.
+    """
 
     parts: tuple[str, ...]
     linear: Callable[[nn.Linear], Restored]
     embedding: Callable[[nn.Embedding], Restored] | None = None
     keep_high: tuple[str, ...] = ()
     smallest: int = 4096  # elements; smaller weights save nothing
+    stacks: Mapping[str, tuple[Stack, ...]] = field(default_factory=dict)
+
+    def about(self) -> list[Any]:
+        """What tells it from another recipe of its precision and device."""
+        stacks = [[part, [s.children for s in found]] for part, found in sorted(self.stacks.items())]
+        return [self.parts, self.keep_high, self.smallest, stacks]
 
     def replacement(self, name: str, module: nn.Module) -> Restored | None:
         """What takes the place of `module`, called `name` in its part; None leaves it as it is."""
@@ -48,12 +59,17 @@ def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ..
 Recipes = Mapping[tuple[Precision, str], Recipe]  # by precision and kind of device
 
 
-def rows(parts: tuple[str, ...], keep_high: tuple[str, ...]) -> Recipes:
-    """The usual recipes: what `keep_high` matches stays FP32 in every one of them, and so do parts not in `parts`."""
+def rows(
+    parts: tuple[str, ...], keep_high: tuple[str, ...], stacks: Mapping[str, tuple[Stack, ...]] | None = None
+) -> Recipes:
+    """The usual recipes: what `keep_high` matches stays FP32 in every one of them, and so do parts not in `parts`.
+
+    `stacks` are for INT8 on CPU.
+    """
     found: dict[tuple[Precision, str], Recipe] = {}
     for device in ("cpu", "cuda"):
         found[Precision.BF16, device] = _half(parts, torch.bfloat16, keep_high)
         found[Precision.FP16, device] = _half(parts, torch.float16, keep_high)
-    found[Precision.INT8, "cpu"] = Recipe(parts, Int8Linear, keep_high=keep_high)
+    found[Precision.INT8, "cpu"] = Recipe(parts, Int8Linear, keep_high=keep_high, stacks=stacks or {})
     found[Precision.INT8, "cuda"] = Recipe(parts, Int8WeightLinear, keep_high=keep_high)
     return found

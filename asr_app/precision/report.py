@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from asr_app.precision.enum import Precision
+from asr_app.precision.graph import GraphLayers
 from asr_app.precision.linears import Restored
 
 _NAMES = {
@@ -98,11 +99,15 @@ def _part(name: str, part: nn.Module, seen: set[int]) -> PartReport:
     multiplied: Counter[str] = Counter()
     for module in part.modules():
         if isinstance(module, Restored):
-            for tensor in module.stored_tensors():
+            for tensor in module.stored().values():
                 stored[dtype_name(tensor.dtype)] += tensor.numel() * tensor.element_size()
             if module.weight_count:
                 storage, arithmetic = dtype_name(module.storage), dtype_name(module.arithmetic)
                 multiplied[arithmetic if storage == arithmetic else f"{storage}→{arithmetic}"] += module.weight_count
+            continue
+        if isinstance(module, GraphLayers):
+            stored.update(module.counts.stored)
+            multiplied.update(module.counts.multiplied)
             continue
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         for tensor in own:

@@ -58,7 +58,7 @@ def sensevoice_small(folder: Path) -> Path:
     """`iic/SenseVoiceSmall`."""
     from sentencepiece import sentencepiece_model_pb2
 
-    made = sentencepiece_model_pb2.ModelProto()
+    made = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     made.trainer_spec.model_type = made.trainer_spec.CHAR
     kinds = made.SentencePiece
     made.pieces.add(piece="<unk>", score=0, type=kinds.UNKNOWN)
@@ -89,12 +89,13 @@ def fun_asr_mlt_nano(folder: Path) -> Path:
         tokenizer_object=bpe, eos_token=end, pad_token=pad, additional_special_tokens=others
     )
     tokenizer.save_pretrained(llm)
-    size = Qwen3Config(
+    sizes: dict[str, Any] = dict(
         vocab_size=_QWEN_TOKENS, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28,
         num_attention_heads=16, num_key_value_heads=8, head_dim=128, max_position_embeddings=40_960,
         rope_theta=1_000_000, tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
     )  # fmt: skip
+    size = Qwen3Config(**sizes)
     size.architectures = ["Qwen3ForCausalLM"]
     size.save_pretrained(llm)
     like = fun_asr.config()

@@ -1,0 +1,54 @@
+"""One arm in a process of its own: loads, then runs once for each line on stdin, and answers on stdout in JSON.
+
+Libraries print what they like: their stdout is stderr here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from asr_app.bench.arms import ARMS, Task
+from asr_app.engines import resident_bytes
+from asr_app.pipeline import PeakMemory
+
+
+def main(name: str, given: str) -> None:
+    """Serves the arm `name`; `given` is its task in JSON."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    logging.basicConfig(level=logging.ERROR)
+
+    def answer(**told: Any) -> None:
+        print(json.dumps(told), file=answers)
+
+    fields: dict[str, Any] = json.loads(given)
+    fields |= {k: Path(fields[k]) for k in ("model", "audio", "cache", "vad") if fields[k]}
+    task = Task(**fields)
+    empty = resident_bytes()
+    began, cpu = time.perf_counter(), time.process_time()
+    try:
+        arm = ARMS[name](task)
+    except ImportError as error:
+        answer(missing=str(error.name or error))
+        return
+    answer(
+        load_s=time.perf_counter() - began, load_cpu_s=time.process_time() - cpu, weights_mb=arm.weights_mb,
+        loaded_mb=(resident_bytes() - empty) / 1e6,
+    )  # fmt: skip
+    for _ in sys.stdin:
+        began, cpu = time.perf_counter(), time.process_time()
+        with PeakMemory("cpu") as memory:
+            stages = arm.run()
+        seconds = time.perf_counter() - began
+        cpu_s, peak = time.process_time() - cpu, memory.as_dict(0)["peak_rss"]
+        answer(seconds=seconds, cpu_s=cpu_s, rss_mb=(peak - empty) / 1e6, stages=stages)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,85 @@
+"""`python -m asr_app bench`: what is asked for -> what is run -> what is printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from asr_app import catalog, config, pipeline
+from asr_app.audio import Limits
+from asr_app.bench.arms import ARMS, PEERS, Task
+from asr_app.bench.run import measure, speech
+from asr_app.bench.table import HEAD, full, line, result
+from asr_app.engines import locate, usable_cores
+from asr_app.errors import UserError
+from asr_app.precision import Precision
+
+
+def bench(found: argparse.Namespace) -> int:
+    """Prints the table, and one line of JSON last. Raises UserError where what is asked for is not there."""
+    threads = config.number("--threads", found.threads) if found.threads else usable_cores()
+    cache = config.cache()
+    model, name = _model(found, cache)
+    card = catalog.find(str(model))
+    asked = [Precision.parse(p) for p in found.precision or ("fp32", "int8")]
+    arms = [p.value for p in asked if p in card.precisions]
+    if found.peers:
+        arms += [peer for peer in ARMS if peer.startswith("peer:") and card.family in PEERS[peer]]
+    with tempfile.TemporaryDirectory(prefix="asr-bench-") as folder:
+        audio = found.audio or Path(folder) / "speech.wav"
+        audio_s = speech(audio, found.minutes) if found.audio is None else _seconds(audio)
+        vad = found.vad.resolve() if found.vad else None
+        task = Task(model, audio.resolve(), threads, cache, found.hub, vad)
+        measured = measure(arms, task, found.rounds, _teller())
+    if found.random_weights:
+        print("Random weights: speed and memory only, never accuracy.")
+    print(HEAD)
+    for arm, figures in measured.items():
+        print(line(arm, figures, audio_s, full(measured)))
+    print(json.dumps(result(name, found.random_weights, audio_s, threads, measured), ensure_ascii=False))
+    return 0
+
+
+def _seconds(audio: Path) -> float:
+    return pipeline.read(audio, audio.name, Limits())[0].seconds
+
+
+def _teller() -> Callable[[str, str], None]:
+    """Says on stderr what is going on, where somebody is looking."""
+
+    def tell(arm: str, doing: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{arm}: {doing}", end="", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _model(found: argparse.Namespace, cache: Path) -> tuple[Path, str]:
+    """Where the model lies, built if it is to be random, and what it is called."""
+    if bool(found.arch) == bool(found.model):
+        raise UserError(
+            "Name a model, or an --arch with --random-weights.", "请指定模型，或 --arch 加 --random-weights。"
+        )
+    if found.model:
+        return locate(catalog.find(found.model), found.hub)["model"], found.model
+    from asr_app.demo.published import MODELS
+
+    if found.arch not in MODELS or not found.random_weights:
+        choices = ", ".join(MODELS)
+        raise UserError(
+            f"--arch takes one of {choices}, with --random-weights; a model with its weights is named without --arch.",
+            f"--arch 需为 {choices} 之一，并加 --random-weights；带权重的模型直接写模型名。",
+        )
+    place = cache / "random" / found.arch
+    done = place / "path.txt"
+    if not done.exists():
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        built = MODELS[found.arch](place)
+        done.write_text(str(built.relative_to(place)), encoding="utf-8")
+    return (place / done.read_text(encoding="utf-8")).resolve(), found.arch

@@ -1,0 +1,149 @@
+"""Starts the arms, each in its process, lets them run in turn, and gathers what they say."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from asr_app import audio as audio_module
+from asr_app.bench.arms import Task
+from asr_app.datatypes import SAMPLE_RATE
+from asr_app.errors import UserError
+from asr_app.examples import EXAMPLES, expected
+
+_PAUSE_S = 0.6
+_ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass
+class Measured:
+    """An arm's figures; `problem` is why there are none. Times are in seconds, one a round; memory is above that of a
+    process which has the libraries imported and no model loaded."""
+
+    problem: str = ""
+    load_s: float = 0.0
+    weights_mb: float | None = None
+    loaded_mb: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    rss_mb: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self, audio_s: float) -> dict[str, Any]:
+        """For the JSON; the RTF is that of the median round."""
+        if self.problem:
+            return {"problem": self.problem}
+        return {
+            "rtf": round(statistics.median(self.seconds) / audio_s, 5),
+            "rtf_rounds": [round(s / audio_s, 5) for s in self.seconds],
+            "cpu_s": round(statistics.median(self.cpu_s), 2),
+            "load_s": round(self.load_s, 2),
+            "weights_mb": None if self.weights_mb is None else round(self.weights_mb, 1),
+            "loaded_mb": round(self.loaded_mb, 1),
+            "rss_mb": round(self.rss_mb, 1),
+            "stages_s": {k: round(v, 3) for k, v in self.stages.items()},
+        }
+
+
+def speech(path: Path, minutes: float) -> float:
+    """Writes that many minutes of the example clips, one after another with pauses; returns the seconds it became."""
+    clips = [audio_module.decode(EXAMPLES / name).samples for name in expected()]
+    pause = np.zeros(int(_PAUSE_S * SAMPLE_RATE), np.float32)
+    pieces: list[np.ndarray] = []
+    wanted, length = minutes * 60 * SAMPLE_RATE, 0
+    while length < wanted:
+        for piece in (clips[len(pieces) // 2 % len(clips)], pause):
+            pieces.append(piece)
+            length += len(piece)
+    samples = np.concatenate(pieces)[: int(wanted)]
+    soundfile.write(path, samples, SAMPLE_RATE)
+    return len(samples) / SAMPLE_RATE
+
+
+class _Process:
+    """The arm's process, its answers taken one by one."""
+
+    def __init__(self, name: str, task: Task) -> None:
+        given = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(task).items()}
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # no pipe: what nobody reads would fill it
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "asr_app.bench.arm", name, json.dumps(given)],
+            cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
+        )  # fmt: skip
+
+    def answer(self) -> dict[str, Any]:
+        """Raises RuntimeError with the process's last words where it has died."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self._said.seek(0)
+            last = self._said.read().strip().splitlines()
+            raise RuntimeError(last[-1] if last else f"exit code {self._process.returncode}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def ask(self) -> dict[str, Any]:
+        """One run."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        return self.answer()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
+
+
+def measure(arms: Sequence[str], task: Task, rounds: int, tell: Callable[[str, str], None]) -> dict[str, Measured]:
+    """Each of `arms` on the task, `rounds` times in turn after one run that is not counted. `tell` hears what is done."""
+    found = {name: Measured() for name in arms}
+    with contextlib.ExitStack() as running:
+        processes: dict[str, _Process] = {}
+        for name in arms:
+            tell(name, "loading")
+            process = _Process(name, task)
+            running.callback(process.end)
+            with _problem(found[name]):
+                told = process.answer()
+                if "missing" in told:
+                    raise RuntimeError(f"{told['missing']} is not installed: pip install -r tests/requirements.txt")
+                for key, value in told.items():
+                    if key in ("load_s", "weights_mb", "loaded_mb"):
+                        setattr(found[name], key, value)
+                processes[name] = process
+        for round_ in range(rounds + 1):
+            for name, process in processes.items():
+                if found[name].problem:
+                    continue
+                tell(name, f"round {round_} of {rounds}" if round_ else "warming up")
+                with _problem(found[name]):
+                    told = process.ask()
+                    if round_:
+                        found[name].seconds.append(told["seconds"])
+                        found[name].cpu_s.append(told["cpu_s"])
+                        found[name].rss_mb = max(found[name].rss_mb, told["rss_mb"])
+                        found[name].stages = told["stages"]
+    return found
+
+
+@contextlib.contextmanager
+def _problem(measured: Measured) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, UserError) as error:  # the other arms are still wanted
+        measured.problem = str(error)

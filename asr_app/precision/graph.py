@@ -1,0 +1,213 @@
+"""Layers of a part as one ONNX graph, quantised and computed by ONNX Runtime: what INT8 means where that is faster.
+
+Only the layers go: what is around them (positions, masks, norms at the end, heads, decoding) stays the library's own
+code, which calls the graph as it called them. A mask does nothing to a single sequence without padding, and is left
+out; of a padded batch each row is cut to its length and runs alone.
+
+Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html (dynamic quantisation).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from asr_app.precision.linears import cpu_has_vnni
+
+_OPSET = 17
+_WEIGHTED = {"MatMul": 1, "Gemm": 1, "Conv": 1, "MatMulInteger": 1, "Gather": 0}  # which input is the weight
+
+
+@dataclass(frozen=True)
+class Stack:
+    """`children` of a part, in the order they run, whose layers become one graph.
+
+    A layer takes a sequence `(b, t, d)`, then what `beside` says: a name is another sequence, None the mask of the
+    sequence before it. `widths` tells the `d` of each sequence, given the part.
+    """
+
+    children: tuple[str, ...]
+    widths: Callable[[Any], tuple[int, ...]]
+    beside: tuple[str | None, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.children[-1]
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        return ("x", *(name for name in self.beside if name is not None))
+
+
+def layers(part: nn.Module, stack: Stack) -> list[nn.Module]:
+    """The layers of a stack, in order; none where the part has none of its children."""
+    children = [getattr(part, name) for name in stack.children]
+    # FunASR's decoder has no `decoders2` where all its layers attend.
+    return [layer for child in children if child is not None for layer in child]
+
+
+class _Layers(nn.Module):
+    """The layers of a stack, one after another, on one sequence without a mask: what is traced."""
+
+    def __init__(self, part: nn.Module, stack: Stack) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers(part, stack))
+        self._beside = stack.beside
+
+    def forward(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        given = iter(others)
+        arguments = [None if name is None else next(given) for name in self._beside]
+        for layer in self.layers:
+            out = layer(x, *arguments)
+            x = out[0] if isinstance(out, tuple) else out
+        return x
+
+
+def export(part: nn.Module, stack: Stack, path: Path) -> None:
+    """Writes the layers as an FP32 graph to `path`, for sequences of any length."""
+    lengths = (23, 31)  # of what it is traced with
+    given = tuple(torch.randn(1, t, d) for t, d in zip(lengths, stack.widths(part), strict=False))
+    names = list(stack.sequences)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what tracing cannot follow: there is nothing of it in these layers
+        torch.onnx.export(
+            _Layers(part, stack).eval(), given, str(path), dynamo=False, opset_version=_OPSET,
+            input_names=names, output_names=["y"],
+            dynamic_axes={name: {1: f"{name}_length"} for name in (*names, "y")},
+        )  # fmt: skip
+
+
+def quantise(full: Path, target: Path, keep_high: Sequence[str]) -> None:
+    """The graph with the weights of its layers in INT8 by output channel, what they are multiplied with by tensor.
+
+    Layers whose name matches one of `keep_high` stay FP32.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    high = [
+        node.name
+        for node in onnx.load(full, load_external_data=False).graph.node
+        if any(fnmatch.fnmatch(layer_name(node.name), pattern) for pattern in keep_high)
+    ]
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it advises to preprocess through the root logger
+    try:
+        quantize_dynamic(
+            full, target, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, per_channel=True,
+            # Without VNNI two products of 8 bits overflow the 16 in which they are summed: 7 bits do not.
+            reduce_range=not cpu_has_vnni(), nodes_to_exclude=high,
+        )  # fmt: skip
+    finally:
+        root.setLevel(level)
+
+
+def layer_name(node: str) -> str:
+    """`/layers.3/feed_forward/w_1/MatMul` -> `layers.3.feed_forward.w_1`."""
+    return ".".join(node.strip("/").split("/")[:-1])
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Bytes of a graph's weights by dtype name, and how many of them are multiplied in it."""
+
+    stored: dict[str, int]
+    multiplied: dict[str, int]
+
+
+def count(path: Path) -> Counts:
+    """Reads the weights of a graph once."""
+    import onnx
+
+    names = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT8: "INT8", onnx.TensorProto.UINT8: "INT8"}
+    sizes = {"FP32": 4, "INT8": 1}
+    graph = onnx.load(path).graph
+    weights: dict[str, tuple[str, int]] = {}
+    stored: Counter[str] = Counter()
+    for tensor in graph.initializer:
+        name = names.get(tensor.data_type)
+        if name is None:  # shapes and axes, in 64 bits: a few numbers each
+            continue
+        elements = 1
+        for size in tensor.dims:
+            elements *= size
+        weights[tensor.name] = name, elements if len(tensor.dims) > 1 else 0
+        stored[name] += sizes[name] * elements
+    multiplied: Counter[str] = Counter()
+    for node in graph.node:
+        place = _WEIGHTED.get(node.op_type)
+        if place and node.input[place] in weights:
+            name, elements = weights[node.input[place]]
+            multiplied[name] += elements
+    return Counts(dict(stored), dict(multiplied))
+
+
+class GraphLayers(nn.Module):
+    """A stack computed by ONNX Runtime from the graph at `path`, in the thread that calls it.
+
+    Several threads may call it at once. More threads a call gained next to nothing where it was measured (two cores:
+    RTF 0.057 with two threads a call, 0.035 with two calls of one).
+    """
+
+    def __init__(self, path: Path, stack: Stack, counts: Counts) -> None:
+        super().__init__()
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._stack, self.counts = stack, counts
+
+    def forward(self, x: torch.Tensor, *rest: Any) -> Any:
+        """As the last layer of the stack: `x` `(b, t, d)` and what is beside it, which comes back unchanged."""
+        sequences: list[torch.Tensor] = [x]
+        masks: list[torch.Tensor | None] = [None]
+        for name, value in zip(self._stack.beside, rest, strict=False):
+            if name is None:
+                masks[-1] = value
+            else:
+                sequences.append(value)
+                masks.append(None)
+        if len(x) == 1:
+            y = self._run(sequences)
+        else:
+            rows = []
+            for row in range(len(x)):
+                lengths = [s.size(1) if m is None else int(m[row].sum()) for s, m in zip(sequences, masks, strict=True)]
+                alone = [s[row : row + 1, :n].contiguous() for s, n in zip(sequences, lengths, strict=True)]
+                rows.append(self._run(alone)[0])
+            y = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return (y, *rest, None) if self._stack.beside else y
+
+    def _run(self, sequences: Sequence[torch.Tensor]) -> torch.Tensor:
+        given = {n: s.detach().numpy() for n, s in zip(self._stack.sequences, sequences, strict=True)}
+        return torch.from_numpy(self._session.run(None, given)[0])
+
+
+class _Passed(nn.Module):
+    """Stands where layers were whose work the graph after them does."""
+
+    def forward(self, *given: Any) -> Any:
+        return (*given, None) if len(given) > 1 else given[0]
+
+
+def put(part: nn.Module, stack: Stack, graph: GraphLayers) -> None:
+    """Puts the graph where the layers of its stack were."""
+    for name in stack.children:
+        child = getattr(part, name)
+        if child is not None:
+            layer = graph if name == stack.name else _Passed()
+            kind = type(child)
+            setattr(part, name, kind([layer]) if issubclass(kind, nn.ModuleList) else kind(layer))

@@ -1,0 +1,166 @@
+"""Variants on disk: what a precision made of a model, written once, so that later starts read it and not the weights.
+
+A variant is a folder: `weights.safetensors` with every tensor as it is kept, the graphs of its stacks, and
+`variant.json` with the checksum of each file. It is called by a hash of all that it depends on: the weights, the
+recipe, the versions of the libraries and what the processor can do. It is written beside its place and then renamed,
+so that a reader finds the whole of it or nothing; what does not fit its checksums is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from asr_app.precision.enum import Precision
+from asr_app.precision.graph import GraphLayers
+from asr_app.precision.linears import Restored, cpu_has_vnni, give, own_tensors
+from asr_app.precision.recipes import Recipe
+
+log = logging.getLogger(__name__)
+_FORMAT = 1  # of the folder; another one is another variant
+_WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
+_MAKING, _GIVEN_UP_S = ".making-", 24 * 3600
+
+
+def sha256(path: Path, notes: Path) -> str:
+    """The checksum of a file, read once: a note in the folder `notes` spares it while size and time stay the same."""
+    stat = path.stat()
+    now = [stat.st_size, stat.st_mtime_ns]
+    note = notes / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if found["file"] == now:
+            return str(found["sha256"])
+    digest = _digest(path)
+    with contextlib.suppress(OSError):  # it only spares time
+        notes.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps({"file": now, "sha256": digest}), encoding="utf-8")
+    return digest
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights(folders: Mapping[str, Path], home: Path) -> dict[str, str]:
+    """The checksum of each file that makes a model what it is: its weights and its configuration, by role and name."""
+    found: dict[str, str] = {}
+    for role, folder in folders.items():
+        files = [folder] if folder.is_file() else sorted(folder.glob("*.pt")) + sorted(folder.glob("*.yaml"))
+        found |= {f"{role}/{path.name}": sha256(path, home / "checksums") for path in files}
+    return found
+
+
+def key(family: str, weights: Mapping[str, str], precision: Precision, recipe: Recipe, device: str) -> str:
+    """The variant's name; `weights` as the function of that name gives them."""
+    about = {
+        "format": _FORMAT,
+        "family": family,
+        "weights": dict(sorted(weights.items())),
+        "precision": precision.value,
+        "device": torch.device(device).type,
+        "vnni": cpu_has_vnni(),
+        "recipe": recipe.about(),
+        "versions": [importlib.metadata.version(name) for name in ("torch", "onnxruntime", "funasr", "openai-whisper")],
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def whole(place: Path) -> bool:
+    """Whether a whole variant is at `place`. One that is damaged is removed, with a line in the log."""
+    if not place.is_dir():
+        return False
+    try:
+        files = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        intact = all(_digest(place / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        intact = False
+    if not intact:
+        log.warning("the cached variant %s is damaged; it is made anew", place.name)
+        shutil.rmtree(place, ignore_errors=True)
+    return intact
+
+
+@contextlib.contextmanager
+def written(place: Path) -> Iterator[Path]:
+    """A folder to write a variant to, which becomes `place` when the block ends. Raises OSError where it cannot be."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for left in place.parent.glob(f"{_MAKING}*"):  # by a process that was killed
+        if time.time() - left.stat().st_mtime > _GIVEN_UP_S:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=place.parent))
+    try:
+        yield folder
+        files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
+        (folder / _MANIFEST).write_text(json.dumps({"files": files}), encoding="utf-8")
+        with contextlib.suppress(OSError):  # another process was first: its variant is this one
+            os.replace(folder, place)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def save(parts: Mapping[str, nn.Module], folder: Path) -> None:
+    """Writes every tensor of `parts` that is not in a graph. Raises OSError where the disk is full."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    found: dict[str, torch.Tensor] = {}
+    first: dict[tuple[int, torch.Size], str] = {}
+    same: dict[str, str] = {}  # a table that is the head too is one tensor: it is written once
+    for name, module in _modules(parts):
+        for own, tensor in _stored(module).items():
+            full = f"{name}.{own}"
+            other = first.setdefault((tensor.data_ptr(), tensor.shape), full) if tensor.numel() else full
+            if other == full:
+                found[full] = tensor.detach().contiguous()
+            else:
+                same[full] = other
+    try:
+        save_file(found, folder / _WEIGHTS, metadata={"same": json.dumps(same)})
+    except SafetensorError as error:  # its own kind, for a full disk too
+        raise OSError(str(error)) from error
+
+
+def fill(parts: Mapping[str, nn.Module], folder: Path, device: str) -> None:
+    """Gives `parts`, made on the meta device and treated as those that were saved, their tensors on `device`."""
+    from safetensors import safe_open
+
+    with safe_open(folder / _WEIGHTS, "pt", device=device) as file:
+        same = json.loads(file.metadata()["same"])
+        got = {full: nn.Parameter(file.get_tensor(full), requires_grad=False) for full in file.keys()}  # noqa: SIM118
+    got |= {full: got[other] for full, other in same.items()}
+    by_module: defaultdict[str, dict[str, nn.Parameter]] = defaultdict(dict)
+    for full, tensor in got.items():
+        name, _, own = full.rpartition(".")
+        by_module[name][own] = tensor
+    for name, module in _modules(parts):
+        if isinstance(module, Restored):
+            module.fill(by_module[name])
+        else:
+            give(module, by_module[name])
+
+
+def _modules(parts: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """Each module outside graphs with its full name."""
+    for part_name, part in parts.items():
+        for name, module in part.named_modules():
+            if not isinstance(module, GraphLayers):
+                yield f"{part_name}.{name}" if name else part_name, module
+
+
+def _stored(module: nn.Module) -> dict[str, torch.Tensor]:
+    return module.stored() if isinstance(module, Restored) else own_tensors(module)

@@ -1,0 +1,86 @@
+"""The bench: arms in processes of their own, a table to read and one line of JSON to keep. It asserts no speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from asr_app.bench import run
+from asr_app.bench.arms import Task
+from asr_app.precision import Precision
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "asr_app", "bench", *arguments], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"LANG": "en_US.UTF-8"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done():
+    return bench("demo-paraformer", "--minutes", "0.3", "--rounds", "1", "--threads", "1", "--peers")
+
+
+@pytest.mark.models
+def test_the_last_line_is_the_whole_result(done):
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["arch"], found["audio_s"], found["threads"]) == ("demo-paraformer", 18.0, 1)
+    assert set(found["arms"]) == {"fp32", "int8", "peer:funasr"}
+    for arm in found["arms"].values():
+        assert arm["rtf"] > 0
+        assert arm["load_s"] > 0
+        assert arm["rss_mb"] > 0
+    assert found["arms"]["int8"]["weights_mb"] < 0.5 * found["arms"]["fp32"]["weights_mb"]
+    assert found["versions"]["torch"]
+    assert "asr" in found["arms"]["fp32"]["stages_s"]
+
+
+@pytest.mark.models
+def test_the_table_has_a_row_for_each_arm(done):
+    rows = done.stdout.splitlines()
+    assert [row.split()[0] for row in rows[:-1]] == ["arm", "fp32", "int8", "peer:funasr"]
+    assert rows[1].split()[2] == "1.00"
+
+
+@pytest.mark.models
+def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path, monkeypatch):
+    audio = tmp_path / "speech.wav"
+    assert run.speech(audio, 0.05) == 3.0
+    task = Task(ROOT / "assets" / "models" / "demo-paraformer", audio, 1, tmp_path, "modelscope")
+    told = []
+    found = run.measure(["peer:openai-whisper", "fp32"], task, 1, lambda arm, doing: told.append((arm, doing)))
+    assert found["peer:openai-whisper"].problem
+    assert found["fp32"].seconds
+    assert ("fp32", "round 1 of 1") in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("demo-paraformer", "--arch", "whisper-small"), ("--arch", "whisper-small"), ("--arch", "x", "--random-weights"),
+     ("demo-paraformer", "--audio", "gone.wav"), ("demo-paraformer", "--precision", "int3")],
+    ids=["nothing", "both", "no weights", "unknown", "no audio", "no precision"],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_refused(arguments):
+    done = bench(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error:")
+    assert not done.stdout
+
+
+@pytest.mark.models
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["paraformer-large", "sensevoice-small"])
+def test_a_published_size_is_measured_without_its_weights(arch):
+    done = bench("--arch", arch, "--random-weights", "--minutes", "0.3", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "never accuracy" in done.stdout
+    arms = json.loads(done.stdout.splitlines()[-1])["arms"]
+    assert set(arms) == {Precision.FP32.value, Precision.INT8.value}
+    assert arms["int8"]["weights_mb"] < 0.4 * arms["fp32"]["weights_mb"]

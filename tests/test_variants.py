@@ -1,0 +1,147 @@
+"""Variants on disk: loaded without the weights they were made of, made anew where damaged, done without where none fits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import EXAMPLE, ROOT
+
+from asr_app import catalog, hub
+from asr_app.engines import load
+from asr_app.families._funasr import SANM_DECODER, SANM_ENCODER, load_auto_model
+from asr_app.precision import Precision, graph, variants
+
+pytestmark = pytest.mark.models
+CARD = "demo-paraformer"
+
+
+def loaded(cache, precision=Precision.INT8, card=CARD):
+    return load(catalog.find(card), precision, "cpu", 1, hub.HUBS[0], cache=cache)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache with one variant, and the text and report it was made with."""
+    folder = tmp_path_factory.mktemp("cache")
+    made = loaded(folder)
+    return folder, made.check.text, made.precision
+
+
+def place(cache):
+    (found,) = (cache / "variants").iterdir()
+    return found
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [5, 57, 170])
+def test_a_graph_computes_what_its_layers_did(tmp_path, length):
+    model = load_auto_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).model
+    torch.manual_seed(length)
+    heard = torch.randn(1, length, model.encoder.encoders0[0].in_size)
+    tokens = torch.randn(1, 7, model.decoder.decoders[0].size)
+    lengths = torch.tensor([length]), torch.tensor([7])
+    encoded = model.encoder(heard, lengths[0])[0]
+    decoded = model.decoder(encoded, lengths[0], tokens, lengths[1])[0]
+    for part, stack in ((model.encoder, SANM_ENCODER), (model.decoder, SANM_DECODER)):
+        path = tmp_path / f"{stack.name}.onnx"
+        graph.export(part, stack, path)
+        graph.put(part, stack, graph.GraphLayers(path, stack, graph.count(path)))
+    assert torch.allclose(model.encoder(heard, lengths[0])[0], encoded, atol=1e-3, rtol=1e-3)
+    assert torch.allclose(model.decoder(encoded, lengths[0], tokens, lengths[1])[0], decoded, atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_rows_of_a_padded_batch_come_out_as_alone(tmp_path):
+    encoder = load_auto_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).model.encoder
+    x = torch.randn(2, 40, encoder.encoders0[0].in_size)
+    x[1, 25:] = 0
+    lengths = torch.tensor([40, 25])
+    want = encoder(x.clone(), lengths)[0]
+    path = tmp_path / "encoders.onnx"
+    graph.export(encoder, SANM_ENCODER, path)
+    graph.put(encoder, SANM_ENCODER, graph.GraphLayers(path, SANM_ENCODER, graph.count(path)))
+    got = encoder(x.clone(), lengths)[0]
+    for row, length in enumerate(lengths):
+        assert torch.allclose(got[row, :length], want[row, :length], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8], ids=str)
+@pytest.mark.parametrize("card", ["demo-paraformer", "demo-sensevoice", "demo-fun-asr", "demo-whisper"])
+def test_the_second_start_reads_no_weights_and_gives_the_same(card, precision, tmp_path, monkeypatch):
+    first = loaded(tmp_path, precision, card)
+    read = torch.load
+
+    def no_weights(path, *arguments, map_location=None, **options):
+        assert str(map_location) == "meta", f"{path} was read"
+        return read(path, *arguments, map_location=map_location, **options)
+
+    monkeypatch.setattr(torch, "load", no_weights)
+    second = loaded(tmp_path, precision, card)
+    assert second.check == first.check
+    assert second.precision == first.precision
+    assert not any(p.is_meta for part in second.engine.parts.values() for p in part.state_dict().values())
+
+
+@pytest.mark.parametrize("what", ["encoder.encoders.onnx", "weights.safetensors", "variant.json"])
+def test_a_damaged_variant_is_made_anew(cache, what, caplog):
+    folder, text, precision = cache
+    file = place(folder) / what
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+    again = loaded(folder)
+    assert "damaged" in caplog.text
+    assert (again.check.text, again.precision) == (text, precision)
+    assert variants.whole(place(folder))
+
+
+def test_half_a_variant_is_made_anew(cache, caplog):
+    folder, text, _ = cache
+    (place(folder) / "weights.safetensors").unlink()
+    assert loaded(folder).check.text == text
+    assert "damaged" in caplog.text
+
+
+def test_other_weights_are_another_variant(tmp_path):
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"1")
+    one = variants.weights({"model": tmp_path}, tmp_path / "home")
+    weights.write_bytes(b"2")
+    os.utime(weights, ns=(0, 0))
+    two = variants.weights({"model": tmp_path}, tmp_path / "home")
+    recipe = catalog.recipes(catalog.find(CARD))[Precision.INT8, "cpu"]
+    keys = {variants.key("paraformer", w, Precision.INT8, recipe, "cpu") for w in (one, two)}
+    assert len(keys) == 2
+    assert variants.key("paraformer", one, Precision.BF16, recipe, "cpu") not in keys
+
+
+def test_where_no_variant_can_be_written_the_model_runs_without(tmp_path, caplog):
+    (tmp_path / "variants").write_text("not a folder")
+    without = loaded(tmp_path)
+    assert "no variant of demo-paraformer could be written" in caplog.text
+    assert without.precision.weight_bytes < 7e6
+
+
+def test_weights_that_cannot_be_written_are_an_error_of_the_disk(tmp_path):
+    with pytest.raises(OSError, match="directory"):
+        variants.save({"part": torch.nn.Linear(2, 2)}, tmp_path / "gone")
+
+
+def test_a_full_disk_costs_nothing_but_time(tmp_path, expected):
+    name = "mandarin-home.wav"
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "from asr_app.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "transcribe", str(EXAMPLE / name), "--precision", "int8"],
+        cwd=ROOT, env=os.environ | {"ASR_CACHE": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "could be written" in done.stderr
+    assert done.stdout.replace("\n", "") == expected[name]["text"]
+    assert not list((tmp_path / "variants").iterdir())
