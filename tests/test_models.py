@@ -24,15 +24,25 @@ pytestmark = pytest.mark.models
 HERE = [card for card in catalog.CARDS.values() if any(s.bundled for s in card.sources.values())]
 # "five five five two" comes out as "five five two five five two": the decoder loses count of one digit said thrice.
 LOSES_COUNT = pytest.mark.xfail(strict=True, raises=AssertionError, reason="a digit said three times in a row")
+# At INT8 a digit of the eleven is dropped on some processors and not on others.
+ON_THE_EDGE = pytest.mark.xfail(strict=False, raises=AssertionError, reason="one digit of eleven, at INT8")
+
+
+def known(card, precision, name):
+    """What is known to come out otherwise."""
+    if card.id != "demo-whisper":
+        return ()
+    if name == "english-numbers.ogg":
+        return LOSES_COUNT
+    return ON_THE_EDGE if (precision, name) == (Precision.INT8, "mandarin-phone.mp3") else ()
+
+
 CLIPS = [
-    pytest.param(
-        card, p, name, id=f"{card.id}-{p.value}-{name}",
-        marks=LOSES_COUNT if (card.id, name) == ("demo-whisper", "english-numbers.ogg") else (),
-    )
+    pytest.param(card, p, name, id=f"{card.id}-{p.value}-{name}", marks=known(card, p, name))
     for card in HERE
     for p in card.precisions
     for name in examples.expected()
-]  # fmt: skip
+]
 PAIRS = [pytest.param(card, p, id=f"{card.id}-{p.value}") for card in HERE for p in card.precisions]
 
 

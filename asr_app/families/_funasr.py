@@ -129,14 +129,16 @@ def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads
 
 
 class Copies:
-    """An AutoModel for `count` threads at once, each with as many threads of torch as it has set for itself.
+    """An AutoModel for `workers` threads at once, each with as many threads of torch as it has set for itself.
 
-    FunASR's keeps the state of a call in itself, so each call has a copy of it alone; they share the module.
+    FunASR's keeps the state of a call in itself, so each call has a copy of it alone; they share the module. On a GPU
+    one call at a time is all there is room for.
     """
 
-    def __init__(self, auto: Any, count: int) -> None:
+    def __init__(self, auto: Any, device: str, threads: int) -> None:
         self.model, self._free = auto.model, queue.SimpleQueue[Any]()
-        for _ in range(count):
+        self.workers = threads if torch.device(device).type == "cpu" else 1
+        for _ in range(self.workers):
             one = copy.copy(auto)
             one._base_kwargs_map = {name: dict(value) for name, value in auto._base_kwargs_map.items()}
             self._free.put(one)

@@ -127,15 +127,15 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
     punctuation = None
     if "punctuation" in folders:
         punctuation = load_auto_model(folders["punctuation"], ("CTTransformer",), device, threads, empty=empty)
-    return ParaformerEngine(card, auto, punctuation, model_class(folders["model"]) == "Paraformer", threads)
+    plain = model_class(folders["model"]) == "Paraformer"
+    return ParaformerEngine(card, Copies(auto, device, threads), punctuation, plain)
 
 
 class ParaformerEngine:
     """AutoModel behind the app's seam: arrays in, words with times out."""
 
-    def __init__(self, card: ModelCard, auto: Any, punctuation: Any, plain: bool, threads: int) -> None:
-        self._card, self._auto, self._punctuation = card, Copies(auto, threads), punctuation
-        self.workers = threads
+    def __init__(self, card: ModelCard, auto: Copies, punctuation: Any, plain: bool) -> None:
+        self._card, self._auto, self._punctuation, self.workers = card, auto, punctuation, auto.workers
         # Plain Paraformer gives times only when asked, from its one predictor; the others always do.
         self._fixed = {"pred_timestamp": True} if plain else {}
         self.parts: dict[str, nn.Module] = weighted_parts(auto.model)

@@ -9,7 +9,6 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -87,14 +86,15 @@ def card_of(folder: Path) -> ModelCard:
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the recogniser. Raises UserError if the folder does not fit."""
-    return SenseVoiceEngine(card, load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty), threads)
+    auto = load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty)
+    return SenseVoiceEngine(card, Copies(auto, device, threads))
 
 
 class SenseVoiceEngine:
     """AutoModel behind the app's seam: arrays in, sentences with words, language and tags out."""
 
-    def __init__(self, card: ModelCard, auto: Any, threads: int) -> None:
-        self._card, self._auto, self.workers = card, Copies(auto, threads), threads
+    def __init__(self, card: ModelCard, auto: Copies) -> None:
+        self._card, self._auto, self.workers = card, auto, auto.workers
         self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
