@@ -1,7 +1,7 @@
 """Every published model at its real size, with random weights: loaded by the app's own code, run, and gone again.
 
-The encoders of FunASR run here at INT8; `-m slow` runs the other models, and the other precisions. Whisper large-v3
-takes 10 GB of memory while it is loaded.
+All of them are slow: at INT8 the graphs of a model of real size take two minutes to make. Whisper large-v3 takes 10 GB
+of memory while it is loaded.
 """
 
 from __future__ import annotations
@@ -31,12 +31,9 @@ INT8_SHARE = {
 }  # fmt: skip
 
 
-_QUICK = ("paraformer-large", "sensevoice-small")
-
-
 @pytest.fixture(
     scope="module",
-    params=[name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in published.MODELS],
+    params=[pytest.param(name, marks=pytest.mark.slow) for name in published.MODELS],
 )
 def model(request, tmp_path_factory):
     """The model's name and the folder or file it lies in, for as long as its tests take."""
@@ -67,9 +64,7 @@ def _elements(place):
     return sum(v.numel() for k, v in state.items() if k != "llm.lm_head.weight")
 
 
-@pytest.mark.parametrize(
-    "precision", [p if p is Precision.INT8 else pytest.param(p, marks=pytest.mark.slow) for p in Precision], ids=str
-)
+@pytest.mark.parametrize("precision", list(Precision), ids=str)
 def test_it_loads_runs_and_goes(model, clip, precision):
     name, place = model
     card = catalog.find(str(place))

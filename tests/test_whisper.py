@@ -113,13 +113,14 @@ def test_a_window_is_encoded_once_for_all_temperatures(monkeypatch):
     heard, temperatures = [], []
     engine.parts["encoder"].register_forward_hook(lambda _m, inputs, _o: heard.append(len(inputs[0])))
     whole = whisper.decoding.DecodingTask.run
-    monkeypatch.setattr(
-        whisper.decoding.DecodingTask,
-        "run",
-        lambda task, mel: temperatures.append(task.options.temperature) or whole(task, mel),
-    )
-    backwards = decode(EXAMPLE / "english-home.flac").samples[::-1].copy()  # which says nothing that is likely
-    engine.transcribe([backwards], Options(language="en"))
+
+    def doubted(task, mel):
+        """What is decoded, thought so unlikely that the next temperature is tried."""
+        temperatures.append(task.options.temperature)
+        return [dataclasses.replace(result, avg_logprob=-2.0) for result in whole(task, mel)]
+
+    monkeypatch.setattr(whisper.decoding.DecodingTask, "run", doubted)
+    engine.transcribe([decode(EXAMPLE / "english-home.flac").samples], Options(language="en"))
     assert temperatures == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert heard == [1]
 
