@@ -23,7 +23,7 @@ from asr_app.demo.voices import Voice, speak
 from asr_app.engines import give_back_memory, load, resident_bytes
 from asr_app.precision import Precision, report
 
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.models, pytest.mark.slow]
 # What INT8 may weigh of FP32, counted from the tensors: the tables of tokens and heads stay high.
 INT8_SHARE = {
     "paraformer-large": 0.30, "sensevoice-small": 0.40, "whisper-small": 0.50, "whisper-large-v3": 0.34,
@@ -31,10 +31,7 @@ INT8_SHARE = {
 }  # fmt: skip
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow) for name in published.MODELS],
-)
+@pytest.fixture(scope="module", params=list(published.MODELS))
 def model(request, tmp_path_factory):
     """The model's name and the folder or file it lies in, for as long as its tests take."""
     if request.param == "whisper-large-v3" and psutil.virtual_memory().available < 12e9:

@@ -31,14 +31,14 @@ def main(name: str, given: str) -> None:
     fields |= {k: Path(fields[k]) for k in ("model", "audio", "cache", "vad") if fields[k]}
     task = Task(**fields)
     empty = resident_bytes()
-    began, cpu = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
     try:
         arm = ARMS[name](task)
     except ImportError as error:
         answer(missing=str(error.name or error))
         return
     answer(
-        load_s=time.perf_counter() - began, load_cpu_s=time.process_time() - cpu, weights_mb=arm.weights_mb,
+        load_s=time.perf_counter() - began, weights_mb=arm.weights_mb,
         loaded_mb=(resident_bytes() - empty) / 1e6,
     )  # fmt: skip
     for _ in sys.stdin:

@@ -15,7 +15,7 @@ from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.engines import Loaded, load_from, locate
-from asr_app.precision import Precision
+from asr_app.precision import Precision, report
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class FunASR:
         vad = {} if task.vad is None else {"vad_model": str(task.vad)}
         self._task = task
         self._auto = AutoModel(model=str(task.model), device="cpu", ncpu=task.threads, **vad, **quiet)
-        state = self._auto.model.state_dict()
-        self.weights_mb: float | None = sum(t.numel() * t.element_size() for t in state.values()) / 1e6
+        self.weights_mb: float | None = report({"model": self._auto.model}, Precision.FP32).weight_bytes / 1e6
 
     def run(self) -> dict[str, float]:
         self._auto.generate(input=str(self._task.audio), cache={}, batch_size_s=300)
@@ -84,7 +83,8 @@ class OpenAIWhisper:
         torch.set_num_threads(task.threads)
         self._task = task
         self._model = whisper.load_model(str(task.model), device="cpu")
-        self.weights_mb: float | None = sum(p.numel() * p.element_size() for p in self._model.parameters()) / 1e6
+        parts = {"encoder": self._model.encoder, "decoder": self._model.decoder}
+        self.weights_mb: float | None = report(parts, Precision.FP32).weight_bytes / 1e6
 
     def run(self) -> dict[str, float]:
         import soundfile

@@ -7,12 +7,11 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from asr_app import catalog, config, pipeline
 from asr_app.audio import Limits
-from asr_app.bench.arms import ARMS, PEERS, Task
+from asr_app.bench.arms import PEERS, Task
 from asr_app.bench.run import measure, speech
 from asr_app.bench.table import HEAD, full, line, result
 from asr_app.engines import locate, usable_cores
@@ -29,13 +28,13 @@ def bench(found: argparse.Namespace) -> int:
     asked = [Precision.parse(p) for p in found.precision or ("fp32", "int8")]
     arms = [p.value for p in asked if p in card.precisions]
     if found.peers:
-        arms += [peer for peer in ARMS if peer.startswith("peer:") and card.family in PEERS[peer]]
+        arms += [peer for peer, families in PEERS.items() if card.family in families]
     with tempfile.TemporaryDirectory(prefix="asr-bench-") as folder:
         audio = found.audio or Path(folder) / "speech.wav"
         audio_s = speech(audio, found.minutes) if found.audio is None else _seconds(audio)
         vad = found.vad.resolve() if found.vad else None
         task = Task(model, audio.resolve(), threads, cache, found.hub, vad)
-        measured = measure(arms, task, found.rounds, _teller())
+        measured = measure(arms, task, found.rounds, _tell)
     if found.random_weights:
         print("Random weights: speed and memory only, never accuracy.")
     print(HEAD)
@@ -49,14 +48,10 @@ def _seconds(audio: Path) -> float:
     return pipeline.read(audio, audio.name, Limits())[0].seconds
 
 
-def _teller() -> Callable[[str, str], None]:
+def _tell(arm: str, doing: str) -> None:
     """Says on stderr what is going on, where somebody is looking."""
-
-    def tell(arm: str, doing: str) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\033[K{arm}: {doing}", end="", file=sys.stderr, flush=True)
-
-    return tell
+    if sys.stderr.isatty():
+        print(f"\r\033[K{arm}: {doing}", end="", file=sys.stderr, flush=True)
 
 
 def _model(found: argparse.Namespace, cache: Path) -> tuple[Path, str]:

@@ -122,9 +122,7 @@ def measure(arms: Sequence[str], task: Task, rounds: int, tell: Callable[[str, s
                 told = process.answer()
                 if "missing" in told:
                     raise RuntimeError(f"{told['missing']} is not installed: pip install -r tests/requirements.txt")
-                for key, value in told.items():
-                    if key in ("load_s", "weights_mb", "loaded_mb"):
-                        setattr(found[name], key, value)
+                found[name] = Measured(**told)
                 processes[name] = process
         for round_ in range(rounds + 1):
             for name, process in processes.items():

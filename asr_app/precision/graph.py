@@ -24,7 +24,7 @@ from torch import nn
 from asr_app.precision.linears import cpu_has_vnni
 
 _OPSET = 17
-_WEIGHTED = {"MatMul": 1, "Gemm": 1, "Conv": 1, "MatMulInteger": 1, "Gather": 0}  # which input is the weight
+_WEIGHTED = ("MatMul", "Gemm", "Conv", "MatMulInteger")  # their second input is the weight
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,8 @@ def count(path: Path) -> Counts:
         stored[name] += sizes[name] * elements
     multiplied: Counter[str] = Counter()
     for node in graph.node:
-        place = _WEIGHTED.get(node.op_type)
-        if place and node.input[place] in weights:
-            name, elements = weights[node.input[place]]
+        if node.op_type in _WEIGHTED and node.input[1] in weights:
+            name, elements = weights[node.input[1]]
             multiplied[name] += elements
     return Counts(dict(stored), dict(multiplied))
 
