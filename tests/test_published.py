@@ -1,7 +1,7 @@
 """Every published model at its real size, with random weights: loaded by the app's own code, run, and gone again.
 
-All of them are slow: at INT8 the graphs of a model of real size take two minutes to make. Whisper large-v3 takes 10 GB
-of memory while it is loaded.
+Each that takes less than a minute runs once, at FP32, among the fast ones; the others are slow: at INT8 the graphs of a
+model of real size take two minutes to make, and Whisper large-v3 takes 10 GB of memory while it is loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from asr_app.demo.voices import Voice, speak
 from asr_app.engines import give_back_memory, load, resident_bytes
 from asr_app.precision import Precision, report
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = pytest.mark.models
+SLOW_MODELS = ("whisper-large-v3", "fun-asr-mlt-nano")
 # What INT8 may weigh of FP32, counted from the tensors: the tables of tokens and heads stay high.
 INT8_SHARE = {
     "paraformer-large": 0.30, "sensevoice-small": 0.40, "whisper-small": 0.50, "whisper-large-v3": 0.34,
@@ -31,7 +32,11 @@ INT8_SHARE = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=list(published.MODELS))
+def _slow(value, slow):
+    return pytest.param(value, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.fixture(scope="module", params=[_slow(name, name in SLOW_MODELS) for name in published.MODELS])
 def model(request, tmp_path_factory):
     """The model's name and the folder or file it lies in, for as long as its tests take."""
     if request.param == "whisper-large-v3" and psutil.virtual_memory().available < 12e9:
@@ -61,7 +66,7 @@ def _elements(place):
     return sum(v.numel() for k, v in state.items() if k != "llm.lm_head.weight")
 
 
-@pytest.mark.parametrize("precision", list(Precision), ids=str)
+@pytest.mark.parametrize("precision", [_slow(p, p is not Precision.FP32) for p in Precision], ids=str)
 def test_it_loads_runs_and_goes(model, clip, precision):
     name, place = model
     card = catalog.find(str(place))
