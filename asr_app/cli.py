@@ -12,6 +12,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
         bar.close()
         for path in paths:
             try:
-                transcript = pipeline.transcribe(path, loaded, options, Limits())
+                transcript = pipeline.transcribe(path, loaded, options, Limits(), partial(engines.use, card))
             except UserError as error:  # the other recordings are still wanted
                 print(f"error: {path.name}: {error.text(language)}", file=sys.stderr)
                 failed += 1

@@ -106,6 +106,19 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A chunk whose first result was not to be trusted: `reason` is "not_finite", "loop" or "empty".
+
+    `redone_at` is the precision its text is from; None where no higher one is to be had, and the first text stays.
+    """
+
+    start_s: float
+    end_s: float
+    reason: str
+    redone_at: Precision | None
+
+
+@dataclass(frozen=True)
 class Transcript:
     """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`).
 
@@ -121,6 +134,7 @@ class Transcript:
     times: StageTimes
     memory: Mapping[str, int] = field(default_factory=dict)
     timestamps: str = "model"
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def text(self) -> str:
@@ -158,6 +172,15 @@ class Transcript:
             | {"total_s": round(self.times.total_s, 4)},
             "rtf": round(self.rtf, 5),
             "memory": dict(self.memory),
+            "doubts": [
+                {
+                    "start": round(d.start_s, 3),
+                    "end": round(d.end_s, 3),
+                    "reason": d.reason,
+                    "redone_at": d.redone_at and d.redone_at.value,
+                }
+                for d in self.doubts
+            ],
         }
 
 

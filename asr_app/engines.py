@@ -19,35 +19,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import psutil
 import torch
-from torch import nn
 
-from asr_app import audio, catalog, hub
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options
+from asr_app import catalog, hub
+from asr_app.checks import Check, self_check
+from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.examples import EXAMPLES, expected
 from asr_app.families._funasr import load_auto_model
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
 from asr_app.precision import Precision, PrecisionReport, apply, refusal, report, variants
-from asr_app.scoring import normalise
 
 log = logging.getLogger(__name__)
-_LOOP = 6  # the same words this many times in a row are a decoder that has lost its way
-
-
-@dataclass(frozen=True)
-class Check:
-    """What the self-check after loading found; `reason` is empty when all is well."""
-
-    text: str
-    reason: str = ""
-
-    @property
-    def passed(self) -> bool:
-        return not self.reason
 
 
 @dataclass
@@ -338,55 +322,6 @@ def locate(card: ModelCard, hub_name: str, on_progress: OnProgress | None = None
             f"{card.id}：缺少模型文件。请检查目录或选择其他模型。",
         )
     return folders
-
-
-def self_check(card: ModelCard, engine: Engine) -> Check:
-    """Transcribes a clip of example/ in the card's language: text not empty, numbers finite, no loop.
-
-    It is the warm-up pass as well.
-    """
-    clips = expected()
-    name = next((n for n, e in clips.items() if e["language"] in card.languages), next(iter(clips)))
-    samples = audio.decode(EXAMPLES / name).samples[: int(card.max_chunk_s * SAMPLE_RATE)]
-    broken: list[str] = []
-    hooks = [part.register_forward_hook(_finite_hook(part_name, broken)) for part_name, part in engine.parts.items()]
-    try:
-        segments = engine.transcribe([np.ascontiguousarray(samples)], Options())[0]
-    finally:
-        for hook in hooks:
-            hook.remove()
-    text = "".join(s.text for s in segments)
-    if broken:
-        return Check(text, f"numbers that are not finite in {', '.join(sorted(set(broken)))}")
-    if not text.strip():
-        return Check(text, f"no text for {name}")
-    if repeats(text):
-        return Check(text, f"a loop in the text for {name}")
-    return Check(text)
-
-
-def repeats(text: str) -> bool:
-    """Whether one to four units stand `_LOOP` times or more in a row."""
-    units = normalise(text)
-    for size in range(1, 5):
-        run = 1
-        for i in range(size, len(units) - size + 1, size):
-            run = run + 1 if units[i : i + size] == units[i - size : i] else 1
-            if run >= _LOOP:
-                return True
-    return False
-
-
-def _finite_hook(name: str, broken: list[str]):  # type: ignore[no-untyped-def]
-    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-        if isinstance(output, Mapping):  # what transformers' models return
-            output = list(output.values())
-        tensors = output if isinstance(output, tuple | list) else [output]
-        for tensor in tensors:
-            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                broken.append(name)
-
-    return hook
 
 
 def resident_bytes() -> int:

@@ -7,6 +7,7 @@ when the process died is taken up again at its next chunk.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import secrets
 import shutil
@@ -163,19 +164,21 @@ class Jobs:
                     return "cancelled"
                 began = time.perf_counter()
                 for step in pipeline.recognise(
-                    chunks, loaded, task.options, times, first_chunk=task.next_chunk, carry=task.carry
-                ):
+                    chunks, loaded, task.options, times, first_chunk=task.next_chunk, carry=task.carry,
+                    at=functools.partial(self._engines.use, card),
+                ):  # fmt: skip
                     times = step.times
                     pace = (time.perf_counter() - began) / max(step.done_s - before_s, 1e-6)
                     eta = (step.speech_s - step.done_s) * pace
                     self.journal.write_chunk(
-                        task.id, step.next_chunk, step.segments, step.carry, step.done_s, step.speech_s, eta, times
-                    )
+                        task.id, step.next_chunk, step.segments, step.carry, step.done_s, step.speech_s, eta, times,
+                        step.doubts,
+                    )  # fmt: skip
                     if self.journal.cancel_asked(task.id):
                         return "cancelled"
                     if self._stopping.is_set():
                         return "queued"
-                segments = self.journal.segments(task.id)
-                transcript = pipeline.finish(segments, loaded, task.options, audio.seconds, times, memory)
+                segments, doubts = self.journal.segments(task.id), self.journal.doubts(task.id)
+                transcript = pipeline.finish(segments, doubts, loaded, task.options, audio.seconds, times, memory)
         self.journal.finish(task.id, transcript)
         return "done"

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from asr_app.datatypes import Options, Segment, StageTimes, Transcript, Word
+from asr_app.datatypes import Doubt, Options, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
 from asr_app.precision import Precision, PrecisionReport
 from asr_app.text import join
@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     total REAL NOT NULL DEFAULT 0, eta REAL, next_chunk INTEGER NOT NULL DEFAULT 0, carry TEXT NOT NULL DEFAULT '[]',
     times TEXT NOT NULL DEFAULT '{}', result TEXT, error_en TEXT, error_zh TEXT);
 CREATE TABLE IF NOT EXISTS segments (job TEXT NOT NULL, n INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, n));
+CREATE TABLE IF NOT EXISTS doubts (job TEXT NOT NULL, start REAL NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, start));
 """
 
 
@@ -138,11 +139,11 @@ class Journal:
             row = db.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
             if row is None:
                 return None
-            segments = _segments(db, job)
+            segments, doubts = _segments(db, job), _doubts(db, job)
             ahead = db.execute(
                 "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running') AND created < ?", (row["created"],)
             ).fetchone()[0]
-        transcript = _transcript(row, segments)
+        transcript = _transcript(row, segments, doubts)
         carry = _words(row["carry"])
         if carry and transcript is None:
             # Heard, but waiting for the rest of its sentence: shown all the same, and kept if nothing more comes.
@@ -220,12 +221,15 @@ class Journal:
 
     def write_chunk(
         self, job: str, next_chunk: int, segments: Sequence[Segment], carry: Sequence[Word], done: float, total: float,
-        eta: float, times: StageTimes,
+        eta: float, times: StageTimes, doubts: Sequence[Doubt] = (),
     ) -> None:  # fmt: skip
-        """A finished chunk's text and the place to go on from, in one transaction."""
+        """A finished chunk's text, why it was in doubt, and the place to go on from, in one transaction."""
         body = json.dumps([_body(s) for s in segments], ensure_ascii=False)
         with self._open() as db:
             db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (job, next_chunk, body))
+            for doubt in doubts:
+                told = json.dumps([doubt.end_s, doubt.reason, doubt.redone_at and doubt.redone_at.value])
+                db.execute("INSERT OR REPLACE INTO doubts VALUES (?, ?, ?)", (job, doubt.start_s, told))
             db.execute(
                 "UPDATE jobs SET next_chunk = ?, carry = ?, done = ?, total = ?, eta = ?, times = ? WHERE id = ?",
                 (next_chunk, _carry(carry), done, total, eta, json.dumps(dataclasses.asdict(times)), job),
@@ -236,10 +240,15 @@ class Journal:
         with self._open() as db:
             return _segments(db, job)
 
+    def doubts(self, job: str) -> tuple[Doubt, ...]:
+        """The chunks of the job that were in doubt, in order."""
+        with self._open() as db:
+            return _doubts(db, job)
+
     def finish(self, job: str, transcript: Transcript) -> None:
         """The job is done; its segments are in the journal already."""
         result = transcript.as_dict()
-        for kept_elsewhere in ("segments", "text"):
+        for kept_elsewhere in ("segments", "doubts", "text"):
             del result[kept_elsewhere]
         self._set(
             job, state="done", stage="", eta=0.0, carry="[]", result=json.dumps(result, ensure_ascii=False),
@@ -258,6 +267,7 @@ class Journal:
                 (self.recordings / row["recording"]).unlink(missing_ok=True)
                 shutil.rmtree(self.exports / row["id"], ignore_errors=True)
                 db.execute("DELETE FROM segments WHERE job = ?", (row["id"],))
+                db.execute("DELETE FROM doubts WHERE job = ?", (row["id"],))
                 db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
 
     def _set(self, job: str, **columns: Any) -> None:
@@ -291,12 +301,18 @@ def _segments(db: sqlite3.Connection, job: str) -> tuple[Segment, ...]:
     return tuple(_segment(s) for b in bodies for s in json.loads(b["body"]))
 
 
-def _transcript(row: sqlite3.Row, segments: tuple[Segment, ...]) -> Transcript | None:
+def _doubts(db: sqlite3.Connection, job: str) -> tuple[Doubt, ...]:
+    rows = db.execute("SELECT start, body FROM doubts WHERE job = ? ORDER BY start", (job,)).fetchall()
+    told = [(row["start"], *json.loads(row["body"])) for row in rows]
+    return tuple(Doubt(start, end, reason, at and Precision(at)) for start, end, reason, at in told)
+
+
+def _transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tuple[Doubt, ...]) -> Transcript | None:
     if row["result"] is None:
         return None
     result = json.loads(row["result"])
     precision = PrecisionReport.from_dict(result["precision"]["requested"], result["precision"]["effective"])
     return Transcript(
         segments, result["model"], precision, result["device"], result["duration_s"],
-        StageTimes(**json.loads(row["times"])), result["memory"], result.get("timestamps", "model"),
+        StageTimes(**json.loads(row["times"])), result["memory"], result.get("timestamps", "model"), doubts,
     )  # fmt: skip

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from asr_app import audio as audio_module
-from asr_app import vad
-from asr_app.datatypes import Audio, Chunk, Options, Segment, StageTimes, Transcript, Word
+from asr_app import catalog, vad
+from asr_app.checks import FiniteWatch, doubt
+from asr_app.datatypes import Audio, Chunk, Doubt, Options, Segment, StageTimes, Transcript, Word
 from asr_app.engines import Loaded, resident_bytes
+from asr_app.errors import UserError
 from asr_app.families.base import PunctuatingEngine
+from asr_app.precision import Precision, one_up
 
 # Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut
 # was forced by the chunk's length, not made by the speaker.
 _SAME_SENTENCE_S = 0.25
 
+log = logging.getLogger(__name__)
+# The model of a job at another precision, as `Engines.use` gives it.
+At = Callable[[Precision], AbstractContextManager[Loaded]]
+
 
 @dataclass(frozen=True)
 class Progress:
-    """After a chunk: `segments` are new and final; `carry` are words heard but not yet punctuated.
+    """After a chunk: `segments` are new and final; `carry` are words heard but not yet punctuated; `doubts` are new.
 
     `done_s` and `speech_s` count seconds of speech; `next_chunk` and `carry` are all it takes to go on after a stop.
     """
@@ -37,6 +47,7 @@ class Progress:
     segments: tuple[Segment, ...]
     carry: tuple[Word, ...]
     times: StageTimes
+    doubts: tuple[Doubt, ...] = ()
 
 
 class PeakMemory:
@@ -92,11 +103,13 @@ def recognise(
     *,
     first_chunk: int = 0,
     carry: tuple[Word, ...] = (),
+    at: At | None = None,
 ) -> Iterator[Progress]:
     """Yields after every chunk from `first_chunk` on; `times` holds what was spent before. Stop by not asking on.
 
     The first chunk goes alone, so that its words come soon; the others in batches of the size the card asks for, as
-    many at once as the engine takes.
+    many at once as the engine takes. A chunk whose result is not to be trusted is done again one precision up, and
+    further up while it is not, where `at` gives the model at another precision.
     """
     speech_s = sum(c.end_s - c.start_s for c in chunks)
     done_s = sum(c.end_s - c.start_s for c in chunks[:first_chunk])
@@ -105,8 +118,12 @@ def recognise(
     began = time.perf_counter()
     for start, batch, results, waited_s in _heard(chunks, first_chunk, loaded, options):
         pace = waited_s / sum(c.end_s - c.start_s for c in batch)
-        for i, (chunk, found) in enumerate(zip(batch, results, strict=True), start):
+        for i, (chunk, found) in enumerate(zip(batch, results.segments, strict=True), start):
             times = replace(times, asr_s=times.asr_s + pace * (chunk.end_s - chunk.start_s))
+            doubts: tuple[Doubt, ...] = ()
+            if reason := doubt(chunk.samples, found, results.finite):
+                found, redone_at, times = _again(chunk, found, reason, loaded, options, times, at)
+                doubts = (Doubt(chunk.start_s, chunk.end_s, reason, redone_at),)
             heard = [s.shifted(chunk.start_s) for s in found]
             if marks is not None:
                 asked = time.perf_counter()
@@ -118,12 +135,74 @@ def recognise(
                 before = times.decode_s + times.vad_s
                 times = replace(times, first_text_s=before + time.perf_counter() - began)
             done_s += chunk.end_s - chunk.start_s
-            yield Progress(i + 1, len(chunks), done_s, speech_s, tuple(heard), carry, times)
+            yield Progress(i + 1, len(chunks), done_s, speech_s, tuple(heard), carry, times, doubts)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What an engine gave for a batch, and whether all numbers on the way were finite."""
+
+    segments: list[list[Segment]]
+    finite: bool
+
+
+def _again(
+    chunk: Chunk, found: list[Segment], reason: str, loaded: Loaded, options: Options, times: StageTimes, at: At | None
+) -> tuple[list[Segment], Precision | None, StageTimes]:
+    """The chunk at the next higher precisions until its text can be trusted: its text, from which one, the time spent.
+
+    What was `found` stays where there is none.
+    """
+    redone_at: Precision | None = None
+    precision: Precision | None = loaded.precision.requested
+    while reason and precision is not None and at is not None:
+        precision = one_up(precision, catalog.recipes(loaded.card), loaded.card.precisions, loaded.device)
+        if precision is None:
+            break
+        try:
+            with at(precision) as higher:
+                if higher.fresh:
+                    times = replace(
+                        times, load_s=times.load_s + higher.load_s, warmup_s=times.warmup_s + higher.warmup_s
+                    )
+                    higher.fresh = False
+                began = time.perf_counter()
+                with FiniteWatch(higher.engine.parts) as watch:
+                    heard = _transcribe(higher, watch, [chunk], options)
+                times = replace(times, asr_s=times.asr_s + time.perf_counter() - began)
+        except UserError as error:  # it does not pass its self-check, or there is no room for it
+            log.warning("a chunk could not be done again at %s: %s", precision.label, error)
+            continue
+        found, redone_at = heard.segments[0], precision
+        reason = doubt(chunk.samples, found, heard.finite)
+    return found, redone_at, times
+
+
+def _transcribe(loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], options: Options) -> _Heard:
+    try:
+        segments = loaded.engine.transcribe([c.samples for c in batch], options)
+    except (ValueError, RuntimeError):
+        if not watch.taken():
+            raise
+        return _Heard([[] for _ in batch], finite=False)  # a decoder that samples refuses such numbers
+    return _Heard(segments, not watch.taken())
 
 
 def _heard(
     chunks: Sequence[Chunk], first: int, loaded: Loaded, options: Options
-) -> Iterator[tuple[int, Sequence[Chunk], list[list[Segment]], float]]:
+) -> Iterator[tuple[int, Sequence[Chunk], _Heard, float]]:
+    """As `_heard_by`, while a watch is kept on the numbers."""
+    with FiniteWatch(loaded.engine.parts) as watch:
+        yield from _heard_by(partial(_transcribe, loaded, watch), chunks, first, loaded, options)
+
+
+def _heard_by(
+    transcribe: Callable[[Sequence[Chunk], Options], _Heard],
+    chunks: Sequence[Chunk],
+    first: int,
+    loaded: Loaded,
+    options: Options,
+) -> Iterator[tuple[int, Sequence[Chunk], _Heard, float]]:
     """The batches from chunk `first` on, in order: where each begins, what was heard, and the seconds waited for it.
 
     As many at once as the engine takes, and one more is ready for whoever is free first.
@@ -136,10 +215,10 @@ def _heard(
         torch.set_num_threads(loaded.threads)
         for start, batch in batches:
             asked = time.perf_counter()
-            results = engine.transcribe([c.samples for c in batch], options)
+            results = transcribe(batch, options)
             yield start, batch, results, time.perf_counter() - asked
         return
-    pending: deque[tuple[int, Sequence[Chunk], Future[list[list[Segment]]]]] = deque()
+    pending: deque[tuple[int, Sequence[Chunk], Future[_Heard]]] = deque()
     # Two chunks on a core each are done sooner than one on both and then the other.
     threads = max(1, loaded.threads // workers)
     with ThreadPoolExecutor(workers, "chunk", torch.set_num_threads, (threads,)) as pool:
@@ -147,7 +226,7 @@ def _heard(
             while batches or pending:
                 while batches and len(pending) <= workers:
                     start, batch = batches.popleft()
-                    pending.append((start, batch, pool.submit(engine.transcribe, [c.samples for c in batch], options)))
+                    pending.append((start, batch, pool.submit(transcribe, batch, options)))
                 asked = time.perf_counter()
                 start, batch, future = pending.popleft()
                 results = future.result()
@@ -157,22 +236,25 @@ def _heard(
 
 
 def transcribe(
-    path: Path, loaded: Loaded, options: Options, limits: audio_module.Limits, name: str | None = None
+    path: Path, loaded: Loaded, options: Options, limits: audio_module.Limits, at: At | None = None
 ) -> Transcript:
     """A whole file in one call, for the command line and tests."""
     with PeakMemory(loaded.device) as memory:
-        audio, decode_s = read(path, name or path.name, limits)
+        audio, decode_s = read(path, path.name, limits)
         chunks, vad_s = cut(audio, loaded)
         times = StageTimes(decode_s=decode_s, vad_s=vad_s)
         segments: list[Segment] = []
-        for progress in recognise(chunks, loaded, options, times):
+        doubts: list[Doubt] = []
+        for progress in recognise(chunks, loaded, options, times, at=at):
             segments.extend(progress.segments)
+            doubts.extend(progress.doubts)
             times = progress.times
-    return finish(segments, loaded, options, audio.seconds, times, memory)
+    return finish(segments, doubts, loaded, options, audio.seconds, times, memory)
 
 
 def finish(
     segments: Sequence[Segment],
+    doubts: Sequence[Doubt],
     loaded: Loaded,
     options: Options,
     audio_s: float,
@@ -182,7 +264,7 @@ def finish(
     """The transcript; the first one of an engine carries what loading it cost."""
     held = memory.as_dict(loaded.precision.weight_bytes)
     if loaded.fresh:
-        times = replace(times, load_s=loaded.load_s, warmup_s=loaded.warmup_s)
+        times = replace(times, load_s=times.load_s + loaded.load_s, warmup_s=times.warmup_s + loaded.warmup_s)
         if loaded.given_back:
             held["given_back"] = loaded.given_back
         loaded.fresh = False
@@ -190,5 +272,6 @@ def finish(
     timed = options.translate or all(s.words for s in segments)
     timestamps = "model" if timed and "word_timestamps" in loaded.card.capabilities else "vad"
     return Transcript(
-        tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held, timestamps
-    )
+        tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held, timestamps,
+        tuple(doubts),
+    )  # fmt: skip

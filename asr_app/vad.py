@@ -18,7 +18,7 @@ _BLOCK_FRAMES = 512  # frames in one call of the network, 16 s: memory stays fla
 # The network starts cold: of 400 clips that begin with a spoken digit it missed 6, and none with a lead before them.
 # Whole frames of it, as a frame that is half lead, half speech made it miss 33.
 _LEAD = 32 * _FRAME
-_THRESHOLD = 0.5
+_THRESHOLD, _NO_DOUBT = 0.5, 0.9
 _MIN_SPEECH_MS = 100  # a spoken digit can be this short
 _MIN_SILENCE_MS = 300
 _PAD_MS = 150  # soft consonants at the edges lie below the threshold
@@ -65,6 +65,13 @@ def fsmn_spans(audio: Audio, model: Any) -> list[Span]:
     found = model.generate(input=samples, cache={}, disable_pbar=True, max_end_silence_time=_FSMN_END_SILENCE_MS)
     # Its frames may reach past the last sample.
     return [Span(start / 1000, min(end / 1000, audio.seconds)) for start, end in found[0]["value"]]
+
+
+def is_sure(samples: np.ndarray) -> bool:
+    """Whether silero-vad has no doubt that somebody speaks in `samples` `(n,)`, for a second in all."""
+    with _silero_lock:
+        model = _silero()
+    return float((_probabilities(model, samples) > _NO_DOUBT).sum()) * _FRAME >= SAMPLE_RATE
 
 
 def pack(audio: Audio, spans: Sequence[Span], max_chunk_s: float, max_gap_s: float = 0.6) -> list[Chunk]:

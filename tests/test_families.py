@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from asr_app import catalog, hub
+from asr_app.checks import FiniteWatch, repeats
 from asr_app.datatypes import ModelCard, Options, Source, Word
-from asr_app.engines import Engines, _finite_hook, repeats
+from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.families import _sentences
 from asr_app.families.base import require
@@ -154,12 +155,19 @@ def test_a_sentence_keeps_all_of_its_marks(text, pieces):
 def test_numbers_that_are_not_finite_are_seen_in_what_a_language_model_returns():
     from transformers.modeling_outputs import CausalLMOutput
 
-    broken: list[str] = []
-    hook = _finite_hook("llm", broken)
-    hook(torch.nn.Identity(), (), CausalLMOutput(logits=torch.ones(2)))
-    assert broken == []
-    hook(torch.nn.Identity(), (), CausalLMOutput(logits=torch.tensor([1.0, float("nan")])))
-    assert broken == ["llm"]
+    class Says(torch.nn.Module):
+        def forward(self, logits):
+            return CausalLMOutput(logits=logits)
+
+    llm = Says()
+    with FiniteWatch({"llm": llm}) as watch:
+        llm(torch.ones(2))
+        assert watch.taken() == []
+        llm(torch.tensor([1.0, float("nan")]))
+        assert watch.taken() == ["llm"]
+        assert watch.taken() == []
+    llm(torch.tensor([float("nan")]))
+    assert watch.taken() == []
 
 
 def test_a_decoder_that_lost_its_way_is_seen():

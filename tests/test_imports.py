@@ -16,7 +16,7 @@ FLOORS = [
     ["datatypes"],
     ["audio", "vad", "formats", "scoring", "hub", "download"],
     ["families"],
-    ["catalog"],
+    ["catalog", "checks"],
     ["engines"],
     ["pipeline"],
     ["config", "verify"],

@@ -16,8 +16,9 @@ from conftest import EXAMPLE
 
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
+from asr_app.checks import Check
 from asr_app.datatypes import Chunk, Options, Segment, StageTimes, Word
-from asr_app.engines import Check, Engines, Loaded
+from asr_app.engines import Engines, Loaded
 from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal, View

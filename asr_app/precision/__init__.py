@@ -6,8 +6,8 @@ there, and variants.py keeps the result on disk.
 """
 
 from asr_app.precision.apply import apply
-from asr_app.precision.choice import choose, refusal
+from asr_app.precision.choice import choose, one_up, refusal
 from asr_app.precision.enum import Precision
 from asr_app.precision.report import PrecisionReport, report
 
-__all__ = ["Precision", "PrecisionReport", "apply", "choose", "refusal", "report"]
+__all__ = ["Precision", "PrecisionReport", "apply", "choose", "one_up", "refusal", "report"]

@@ -146,7 +146,13 @@ class Int8Linear(Restored):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         largest = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12)
-        y = torch.ops.quantized.linear_dynamic((x / largest).contiguous(), self._packed, self._reduce_range)
+        try:
+            y = torch.ops.quantized.linear_dynamic((x / largest).contiguous(), self._packed, self._reduce_range)
+        except RuntimeError:
+            if bool(x.isfinite().all()):
+                raise
+            # The kernel raises where a product of floats would go on with NaN, which is looked for further out.
+            return x.new_full((*x.shape[:-1], self.out_features), torch.nan)
         y = y * largest
         return y if self.bias is None else y + self.bias
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from urllib.parse import quote
 
-from asr_app.datatypes import ModelCard, Segment, Transcript
+from asr_app.datatypes import Doubt, ModelCard, Segment, Transcript
 from asr_app.engines import Loaded, Startup
 from asr_app.journal import Comparison, View
 from asr_app.precision import Precision
@@ -152,6 +152,12 @@ def _weights(done: Transcript) -> str:
     return megabytes(done.memory["weights"]) + (f" ({mixed})" if len(stored) > 1 else "")
 
 
+def _doubt(found: Doubt, language: str) -> str:
+    """`0:12 loop → BF16`: where, why, and the precision of the text that took its place."""
+    redone = f"→ {found.redone_at.label}" if found.redone_at else t("doubt_kept", language)
+    return f"{clock(found.start_s)} {t('doubt_' + found.reason, language)} {redone}"
+
+
 def card(done: Transcript | None, language: str) -> str:
     """The latency card: every stage's time, RTF, effective precision and memory of this very job."""
     if done is None:
@@ -170,6 +176,8 @@ def card(done: Transcript | None, language: str) -> str:
         figures.append(("card_device_peak", megabytes(done.memory["peak_device"])))
     if "given_back" in done.memory:
         figures.append(("card_given_back", megabytes(done.memory["given_back"])))
+    if done.doubts:
+        figures.append(("card_doubts", "; ".join(_doubt(d, language) for d in done.doubts)))
     if done.timestamps == "vad":
         figures.append(("card_timestamps", t("timestamps_vad", language)))
     cells = "".join(f"<div><dt>{t(k, language)}</dt><dd>{escape(v)}</dd></div>" for k, v in figures)

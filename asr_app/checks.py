@@ -1,0 +1,109 @@
+"""What tells that a model has lost its way: numbers that are not finite, loops, no words where somebody speaks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from asr_app import audio, vad
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
+from asr_app.examples import EXAMPLES, expected
+from asr_app.families.base import Engine
+from asr_app.scoring import normalise
+
+_LOOP = 6  # the same words this many times in a row are a decoder that has lost its way
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the self-check after loading found; `reason` is empty when all is well."""
+
+    text: str
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.reason
+
+
+class FiniteWatch:
+    """Inside its block, knows of numbers that are not finite in what `parts` give, by the thread that asked them."""
+
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        self._parts, self._found = parts, threading.local()
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> FiniteWatch:
+        for name, part in self._parts.items():
+            self._hooks.append(
+                part.register_forward_hook(lambda _module, _given, out, name=name: self._look(name, out))
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def taken(self) -> list[str]:
+        """The parts that gave such numbers in this thread since it last asked."""
+        found = sorted(getattr(self._found, "names", ()))
+        self._found.names = set()
+        return found
+
+    def _look(self, name: str, output: object) -> None:
+        if isinstance(output, Mapping):  # what transformers' models return
+            output = list(output.values())
+        for tensor in output if isinstance(output, tuple | list) else [output]:
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                self._found.names = {*getattr(self._found, "names", ()), name}
+
+
+def self_check(card: ModelCard, engine: Engine) -> Check:
+    """Transcribes a clip of example/ in the card's language: text not empty, numbers finite, no loop.
+
+    It is the warm-up pass as well.
+    """
+    clips = expected()
+    name = next((n for n, e in clips.items() if e["language"] in card.languages), next(iter(clips)))
+    samples = audio.decode(EXAMPLES / name).samples[: int(card.max_chunk_s * SAMPLE_RATE)]
+    with FiniteWatch(engine.parts) as watch:
+        segments = engine.transcribe([np.ascontiguousarray(samples)], Options())[0]
+        broken = watch.taken()
+    text = "".join(s.text for s in segments)
+    if broken:
+        return Check(text, f"numbers that are not finite in {', '.join(broken)}")
+    if not text.strip():
+        return Check(text, f"no text for {name}")
+    if repeats(text):
+        return Check(text, f"a loop in the text for {name}")
+    return Check(text)
+
+
+def doubt(samples: np.ndarray, heard: Sequence[Segment], finite: bool) -> str:
+    """Why what was `heard` in a chunk, `samples` `(n,)`, is not to be trusted: "not_finite", "loop", "empty", or "".
+
+    "empty" is said only where a detector of speech that is not the model's own is sure of it.
+    """
+    if not finite:
+        return "not_finite"
+    text = "".join(s.text for s in heard)
+    if repeats(text):
+        return "loop"
+    return "" if text.strip() or not vad.is_sure(samples) else "empty"
+
+
+def repeats(text: str) -> bool:
+    """Whether one to four units stand `_LOOP` times or more in a row."""
+    units = normalise(text)
+    for size in range(1, 5):
+        run = 1
+        for i in range(size, len(units) - size + 1, size):
+            run = run + 1 if units[i : i + size] == units[i - size : i] else 1
+            if run >= _LOOP:
+                return True
+    return False

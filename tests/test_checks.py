@@ -1,0 +1,157 @@
+"""A chunk whose result is not to be trusted is done again one precision up, alone, and is told of."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from conftest import EXAMPLE
+
+from asr_app import audio, catalog, pipeline, vad
+from asr_app.audio import Limits
+from asr_app.checks import Check
+from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes
+from asr_app.engines import Engines, Loaded
+from asr_app.errors import UserError
+from asr_app.jobs import Jobs
+from asr_app.journal import Journal
+from asr_app.precision import Precision, report
+from asr_app.ui import render
+
+LOOP, NAN, EMPTY, GOOD = "好好好好好好好", "nan", "", "right"
+SPEECH = audio.decode(EXAMPLE / "english-home.flac").samples
+
+
+class Says:
+    """An engine that says `texts` by the chunk's first sample; "nan" lets its part give numbers that are not finite."""
+
+    def __init__(self, texts, workers=1):
+        self.texts, self.workers, self.asked = texts, workers, []
+        self.parts = {"encoder": torch.nn.Identity()}
+        self._lock = threading.Lock()
+
+    def transcribe(self, batch, options):
+        found = []
+        for samples in batch:
+            n = round(float(samples[0]) * 100)
+            with self._lock:
+                self.asked.append(n)
+            text = self.texts.get(n, GOOD)
+            self.parts["encoder"](torch.tensor([float("nan") if text == NAN else 1.0]))
+            found.append([Segment(0.0, 1.0, text)] if text else [])
+        return found
+
+
+class ByPrecision(Engines):
+    """Engines that say, at each precision, what the test wants; an error in an engine's place is raised."""
+
+    def __init__(self, engines):
+        super().__init__("cpu", 1, "modelscope", budget=1)
+        self.engines = engines
+
+    @contextmanager
+    def use(self, card, precision, on_progress=None):
+        engine = self.engines[precision]
+        if isinstance(engine, UserError):
+            raise engine
+        yield Loaded(card, engine, report(engine.parts, precision), "cpu", 1.5, 0.5, Check("x"), 1)
+
+
+def chunks(count):
+    """Chunks of speech whose first sample tells their number."""
+    made = []
+    for n in range(count):
+        samples = SPEECH.copy()
+        samples[0] = n / 100
+        made.append(Chunk(float(n * 10), samples))
+    return made
+
+
+def recognised(engines, precision, count, model="demo-paraformer"):
+    card = catalog.find(model)
+    with engines.use(card, precision) as loaded:
+        at = partial(engines.use, card)
+        steps = list(pipeline.recognise(chunks(count), loaded, Options(), StageTimes(), at=at))
+    texts = ["".join(s.text for s in step.segments) for step in steps]
+    return texts, [d for step in steps for d in step.doubts], steps[-1].times
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("bad", "reason"), [(LOOP, "loop"), (NAN, "not_finite"), (EMPTY, "empty")])
+def test_only_the_chunk_in_doubt_is_done_again(bad, reason, workers):
+    low, up = Says({2: bad}, workers), Says({})
+    engines = ByPrecision({Precision.INT8: low, Precision.BF16: up})
+    texts, doubts, times = recognised(engines, Precision.INT8, 5)
+    assert texts == [GOOD] * 5
+    assert up.asked == [2]
+    assert sorted(low.asked) == [0, 1, 2, 3, 4]
+    assert doubts == [Doubt(20.0, 20.0 + len(SPEECH) / SAMPLE_RATE, reason, Precision.BF16)]
+    assert times.load_s == 1.5  # of the model it was done again with: not hidden in recognition
+
+
+def test_it_goes_on_up_while_the_result_is_in_doubt():
+    engines = ByPrecision({Precision.INT8: Says({1: NAN}), Precision.BF16: Says({1: LOOP}), Precision.FP32: Says({})})
+    texts, doubts, _ = recognised(engines, Precision.INT8, 2)
+    assert texts == [GOOD, GOOD]
+    assert [(d.reason, d.redone_at) for d in doubts] == [("not_finite", Precision.FP32)]
+
+
+def test_a_precision_that_cannot_be_had_is_passed_over():
+    none = UserError("no room", "没有空间")
+    engines = ByPrecision({Precision.INT8: Says({0: LOOP}), Precision.BF16: none, Precision.FP32: Says({})})
+    assert recognised(engines, Precision.INT8, 1)[1][0].redone_at is Precision.FP32
+    engines.engines[Precision.FP32] = none
+    texts, doubts, _ = recognised(engines, Precision.INT8, 1)
+    assert texts == [LOOP]  # in doubt, but all there is
+    assert doubts[0].redone_at is None
+
+
+def test_at_full_precision_a_doubt_is_told_and_the_text_stays():
+    engines = ByPrecision({Precision.FP32: Says({0: LOOP})})
+    texts, doubts, _ = recognised(engines, Precision.FP32, 1)
+    assert texts == [LOOP]
+    assert [(d.reason, d.redone_at) for d in doubts] == [("loop", None)]
+
+
+@pytest.mark.parametrize("sound", ["noise", "hum", "short"])
+def test_no_words_where_nobody_speaks_are_no_doubt(sound):
+    t = np.arange(5 * SAMPLE_RATE) / SAMPLE_RATE
+    samples = {
+        "noise": np.random.default_rng(0).normal(0, 0.1, len(t)), "hum": 0.3 * np.sin(2 * np.pi * 100 * t),
+        "short": SPEECH[: SAMPLE_RATE // 4],
+    }[sound].astype(np.float32)  # fmt: skip
+    assert vad.is_sure(SPEECH)
+    assert not vad.is_sure(samples)
+
+
+def test_a_job_keeps_its_doubts_through_a_restart(tmp_path):
+    engines = ByPrecision({Precision.INT8: Says({0: LOOP}), Precision.BF16: Says({})})
+    jobs = Jobs(Journal(tmp_path), engines, Limits())
+    job = jobs.submit(EXAMPLE / "english-home.flac", "x.flac", "demo-paraformer", Precision.INT8, Options())
+    jobs._run(jobs.journal.take())
+    view = Journal(tmp_path).view(job)
+    assert [(d.reason, d.redone_at) for d in view.transcript.doubts] == [("loop", Precision.BF16)]
+    told = view.transcript.as_dict()["doubts"]
+    assert [(d["reason"], d["redone_at"]) for d in told] == [("loop", "bf16")]
+    assert "a loop → BF16" in render.card(view.transcript, "en")
+    assert "重复循环 → BF16" in render.card(view.transcript, "zh")
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("model", ["demo-paraformer", "demo-sensevoice", "demo-whisper", "demo-fun-asr"])
+def test_a_real_model_that_breaks_after_its_self_check_costs_no_words(model, tmp_path):
+    card, engines = catalog.find(model), Engines("cpu", 2, "modelscope", cache=tmp_path)
+    clip = EXAMPLE / "english-home.flac"
+    with engines.use(card, Precision.BF16) as loaded:
+        right = pipeline.transcribe(clip, loaded, Options(), Limits()).text
+    with engines.use(card, Precision.INT8) as loaded:
+        norms = [m for m in next(iter(loaded.engine.parts.values())).modules() if "Norm" in type(m).__name__]
+        norms[-1].weight.data.fill_(float("nan"))
+        found = pipeline.transcribe(clip, loaded, Options(), Limits(), partial(engines.use, card))
+    assert found.text == right
+    assert found.doubts
+    assert {(d.reason, d.redone_at) for d in found.doubts} == {("not_finite", Precision.BF16)}
