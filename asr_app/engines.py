@@ -1,4 +1,4 @@
-"""Loads models at a precision, warms them up, checks them, and keeps as many resident as the memory budget allows.
+"""Keeps as many models resident as the memory budget allows, and loads what is asked for and not there.
 
 One lock an engine: FunASR's AutoModel is not thread-safe. An engine in use is never unloaded.
 """
@@ -6,60 +6,38 @@ One lock an engine: FunASR's AutoModel is not thread-safe. An engine in use is n
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import logging
 import os
-import sys
-import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
 
-from asr_app import catalog, hub
-from asr_app.checks import Check, self_check
+from asr_app import catalog
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.families._funasr import load_auto_model
-from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
-from asr_app.precision import Precision, PrecisionReport, apply, refusal, report, variants
+from asr_app.loading import Loaded, give_back_memory, load_from, locate, resident_bytes
+from asr_app.precision import OnStep, Precision, refusal
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Loaded:
-    """A resident engine with what loading it cost. Hold it only inside `Engines.use`."""
-
-    card: ModelCard
-    engine: Engine
-    precision: PrecisionReport
-    device: str
-    load_s: float
-    warmup_s: float
-    check: Check
-    threads: int
-    vad: object | None = None  # FunASR's fsmn-vad, where the card brings one
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    users: int = 0
-    last_used: float = 0.0
-    fresh: bool = True  # the job that waited for the loading has not been told what it cost
-    given_back: int = 0  # bytes by which memory fell when others went to make room for it
-
-
-@dataclass
 class Startup:
-    """What the server is loading before anyone asked: shown in the page's pill. `done` and `total` are bytes."""
+    """What the server is loading before anyone asked: shown in the page's pill.
+
+    `done` and `total` are bytes that are downloaded or, while a variant is `making`, steps.
+    """
 
     model: str = ""
     busy: bool = False
+    making: bool = False
     done: int = 0
     total: int = 0
     error: UserError | None = None
@@ -124,10 +102,13 @@ class Engines:
         def downloading(done: int, total: int) -> None:
             self.startup.done, self.startup.total = done, total
 
+        def making(done: int, total: int) -> None:
+            self.startup.making, self.startup.done, self.startup.total = True, done, total
+
         self.startup = Startup(card.id, busy=True)
         try:
             try:
-                with self.use(card, precision, downloading) as loaded:
+                with self.use(card, precision, downloading, making) as loaded:
                     loaded.fresh = False  # no job waited for it
             except UserError as error:
                 log.error("%s", error)
@@ -150,15 +131,22 @@ class Engines:
             return sorted(self._resident.values(), key=lambda x: -x.last_used)
 
     @contextlib.contextmanager
-    def use(self, card: ModelCard, precision: Precision, on_progress: OnProgress | None = None) -> Iterator[Loaded]:
+    def use(
+        self,
+        card: ModelCard,
+        precision: Precision,
+        on_progress: OnProgress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Iterator[Loaded]:
         """The engine of `card` at `precision`, loaded if it must be, its lock held.
 
+        `on_progress` is told of a download, `on_step` of the making of a variant; both may raise Cancelled.
         Raises UserError if the pair is not allowed, cannot be loaded, or fails its self-check at a lowered precision.
         """
         problem = refusal(precision, catalog.recipes(card), card.precisions, self.device)
         if problem:
             raise problem
-        loaded = self._take(card, precision, on_progress)
+        loaded = self._take(card, precision, on_progress, on_step)
         try:
             with loaded.lock:
                 yield loaded
@@ -167,7 +155,9 @@ class Engines:
                 loaded.users -= 1
                 loaded.last_used = time.monotonic()
 
-    def _take(self, card: ModelCard, precision: Precision, on_progress: OnProgress | None) -> Loaded:
+    def _take(
+        self, card: ModelCard, precision: Precision, on_progress: OnProgress | None, on_step: OnStep | None
+    ) -> Loaded:
         key = (card.directory or card.id, precision)
         if found := self._find(key):
             return found
@@ -179,7 +169,7 @@ class Engines:
             with self._lock:
                 # Before, or the two would be in memory at once.
                 given_back = self._evict(coming=card.size_mb * 1_000_000)
-            loaded = load_from(folders, card, precision, self.device, self.threads, self.cache)
+            loaded = load_from(folders, card, precision, self.device, self.threads, self.cache, on_step)
             if not loaded.check.passed and precision is not Precision.FP32:
                 raise UserError(
                     f"{card.id} at {precision.label} failed its self-check: {loaded.check.reason}. "
@@ -236,110 +226,7 @@ class Engines:
         return freed
 
 
-def load(
-    card: ModelCard,
-    precision: Precision,
-    device: str,
-    threads: int,
-    hub_name: str,
-    on_progress: OnProgress | None = None,
-    cache: Path | None = None,
-) -> Loaded:
-    """As `load_from`, of the folders that the hubs and the repository have for the card."""
-    return load_from(locate(card, hub_name, on_progress), card, precision, device, threads, cache)
-
-
-def load_from(
-    folders: Mapping[str, Path],
-    card: ModelCard,
-    precision: Precision,
-    device: str,
-    threads: int,
-    cache: Path | None = None,
-) -> Loaded:
-    """Folders -> model -> precision -> warm-up -> self-check. Raises UserError where a folder or checkpoint is wrong.
-
-    A variant that `cache` has is loaded without the weights it was made of; one that it lacks is written to it.
-    """
-    began = time.perf_counter()
-    engine = _at(precision, folders, card, device, threads, cache)
-    vad = None
-    if card.vad == "fsmn" and "vad" in folders:
-        vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)
-    give_back_memory()  # of the checkpoint, and of the weights that lower ones took the place of
-    load_s = time.perf_counter() - began
-    began = time.perf_counter()
-    check = self_check(card, engine)
-    if torch.device(device).type == "cuda":
-        # The first pass compiled and allocated; a second one, waited for, is what every later chunk is like.
-        self_check(card, engine)
-        torch.cuda.synchronize(device)
-    warmup_s = time.perf_counter() - began
-    counted = report(engine.parts, precision)
-    log.info("%s: %s, %.0f MB, loaded in %.1f s", card.id, counted.effective, counted.weight_bytes / 1e6, load_s)
-    if not check.passed:
-        log.warning("%s at %s failed its self-check: %s", card.id, precision.label, check.reason)
-    return Loaded(card, engine, counted, device, load_s, warmup_s, check, threads, vad)
-
-
-def _at(
-    precision: Precision, folders: Mapping[str, Path], card: ModelCard, device: str, threads: int, cache: Path | None
-) -> Engine:
-    """The engine at `precision`, from its variant on disk, which is made if it must be."""
-    family, recipes = catalog.FAMILIES[card.family], catalog.recipes(card)
-    if precision is Precision.FP32:
-        return family.load(card, folders, device, threads)
-    with tempfile.TemporaryDirectory(prefix="asr-variant-") if cache is None else contextlib.nullcontext(cache) as home:
-        weights = variants.weights(folders, Path(home))
-        recipe = recipes[precision, torch.device(device).type]
-        place = Path(home) / "variants" / variants.key(card.family, weights, precision, recipe, device)
-        try:
-            if not variants.whole(place):
-                engine = family.load(card, folders, device, threads)
-                with variants.written(place) as folder:
-                    apply(engine.parts, recipes, precision, device, folder)
-                    variants.save(engine.parts, folder)
-                del engine
-                give_back_memory()
-        except OSError as error:
-            log.warning("no variant of %s could be written (%s): it is made in memory, at each start", card.id, error)
-            engine = family.load(card, folders, device, threads)
-            apply(engine.parts, recipes, precision, device)
-            return engine
-        engine = family.load(card, folders, device, threads, empty=True)
-        apply(engine.parts, recipes, precision, device, place)
-        variants.fill(engine.parts, place, device)
-        return engine
-
-
-def locate(card: ModelCard, hub_name: str, on_progress: OnProgress | None = None) -> dict[str, Path]:
-    """The folder or file of each of the model's roles, downloaded if it must be. Raises UserError without its model."""
-    roles = catalog.FAMILIES[card.family].ROLES
-    folders = {role: path for role in roles if (path := hub.locate(card, role, hub_name, on_progress))}
-    if "model" not in folders:
-        raise UserError(
-            f"{card.id}: its files are not here. Check the directory, or choose another model.",
-            f"{card.id}：缺少模型文件。请检查目录或选择其他模型。",
-        )
-    return folders
-
-
-def resident_bytes() -> int:
-    """This process's resident memory."""
-    return int(psutil.Process().memory_info().rss)
-
-
 def _default_budget(device: str) -> int:
     if torch.device(device).type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory * 0.7)
     return int(psutil.virtual_memory().available * 0.5)
-
-
-def give_back_memory() -> None:
-    """Makes freed weights leave the process, not only its heap."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The one error that is meant for people. Imports nothing of the app."""
+"""The one error that is meant for people, and what stops work they no longer want. Imports nothing of the app."""
 
 from __future__ import annotations
 
@@ -18,3 +18,7 @@ class UserError(Exception):
     def text(self, language: str) -> str:
         """The message in `language` ("zh", or anything else for English)."""
         return self.zh if language == "zh" else self.en
+
+
+class Cancelled(BaseException):
+    """Raised by a progress callback to stop what it is told of. No Exception, since the hubs' clients would retry."""

@@ -27,11 +27,7 @@ _MARK = ".asr-complete"  # in a downloaded folder: the whole of it arrived. The 
 _ESSENTIAL = ("config.yaml", "model.pt")
 
 
-class DownloadCancelled(BaseException):
-    """Raised by a progress callback to stop a download. No Exception, since the hubs' clients would retry."""
-
-
-# Called with bytes so far and bytes in all (0 while unknown); may raise DownloadCancelled.
+# Called with bytes so far and bytes in all (0 while unknown); may raise Cancelled.
 OnProgress = Callable[[int, int], None]
 
 

@@ -19,9 +19,8 @@ from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, StageTimes
 from asr_app.engines import Engines
-from asr_app.errors import UserError
+from asr_app.errors import Cancelled, UserError
 from asr_app.families.base import require
-from asr_app.hub import DownloadCancelled
 from asr_app.journal import Journal, Task, View
 from asr_app.precision import Precision
 
@@ -119,7 +118,7 @@ class Jobs:
     def _attempt(self, task: Task) -> None:
         try:
             state = self._run(task)
-        except DownloadCancelled:
+        except Cancelled:
             state = "cancelled"
         except UserError as error:
             self.journal.end(task.id, "failed", error)
@@ -147,13 +146,18 @@ class Jobs:
             if time.monotonic() - told > _DOWNLOAD_TOLD_EVERY_S:
                 told = time.monotonic()
                 if self.journal.cancel_asked(task.id):
-                    raise DownloadCancelled
+                    raise Cancelled
                 self.journal.stage(task.id, "loading" if done >= total > 0 else "downloading", done, total)
+
+        def making(done: int, total: int) -> None:
+            if self.journal.cancel_asked(task.id):
+                raise Cancelled
+            self.journal.stage(task.id, "quantising", done, total)
 
         with pipeline.PeakMemory(self._engines.device) as memory:
             audio, decode_s = pipeline.read(task.recording, task.name, self._limits)
             self.journal.stage(task.id, "loading")
-            with self._engines.use(card, task.precision, downloading) as loaded:
+            with self._engines.use(card, task.precision, downloading, making) as loaded:
                 self.journal.stage(task.id, "vad")
                 chunks, vad_s = pipeline.cut(audio, loaded)
                 if task.times is None:

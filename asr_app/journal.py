@@ -41,8 +41,8 @@ CREATE TABLE IF NOT EXISTS doubts (job TEXT NOT NULL, start REAL NOT NULL, body 
 class View:
     """What an observer sees. `state`: queued, running, done, failed or cancelled.
 
-    `stage` (while running): decoding, downloading, loading, vad or recognising; `done` and `total` are seconds of
-    speech, or bytes while a model downloads; `ahead` jobs come before a queued one; `transcript` is there once done.
+    `stage` (while running): decoding, downloading, quantising, loading, vad or recognising; `done` and `total` are
+    seconds of speech, or bytes while a model downloads, or steps while its variant is made; `ahead` jobs come before a queued one; `transcript` is there once done.
     """
 
     id: str

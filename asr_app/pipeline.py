@@ -19,9 +19,9 @@ from asr_app import audio as audio_module
 from asr_app import catalog, vad
 from asr_app.checks import FiniteWatch, doubt
 from asr_app.datatypes import Audio, Chunk, Doubt, Options, Segment, StageTimes, Transcript, Word
-from asr_app.engines import Loaded, resident_bytes
 from asr_app.errors import UserError
 from asr_app.families.base import PunctuatingEngine
+from asr_app.loading import Loaded, resident_bytes
 from asr_app.precision import Precision, one_up
 
 # Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut

@@ -15,10 +15,10 @@ from pathlib import Path
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import ModelCard, Options
-from asr_app.engines import give_back_memory, load
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES, expected
 from asr_app.hub import OnProgress
+from asr_app.loading import give_back_memory, load
 from asr_app.precision import Precision, refusal
 from asr_app.scoring import score
 

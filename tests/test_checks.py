@@ -15,10 +15,11 @@ from asr_app import audio, catalog, pipeline, vad
 from asr_app.audio import Limits
 from asr_app.checks import Check
 from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes
-from asr_app.engines import Engines, Loaded
+from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
+from asr_app.loading import Loaded
 from asr_app.precision import Precision, report
 from asr_app.ui import render
 
@@ -54,7 +55,7 @@ class ByPrecision(Engines):
         self.engines = engines
 
     @contextmanager
-    def use(self, card, precision, on_progress=None):
+    def use(self, card, precision, on_progress=None, on_step=None):
         engine = self.engines[precision]
         if isinstance(engine, UserError):
             raise engine

@@ -16,8 +16,8 @@ from asr_app.datatypes import Options
 from asr_app.demo import fun_asr
 from asr_app.demo.folder import build_folder
 from asr_app.demo.paraformer import write_normalisation
-from asr_app.engines import load
 from asr_app.errors import UserError
+from asr_app.loading import load
 from asr_app.precision import Precision, refusal, report
 
 pytestmark = pytest.mark.models

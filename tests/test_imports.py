@@ -17,6 +17,7 @@ FLOORS = [
     ["audio", "vad", "formats", "scoring", "hub", "download"],
     ["families"],
     ["catalog", "checks"],
+    ["loading"],
     ["engines"],
     ["pipeline"],
     ["config", "verify"],

@@ -18,10 +18,11 @@ from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.checks import Check
 from asr_app.datatypes import Chunk, Options, Segment, StageTimes, Word
-from asr_app.engines import Engines, Loaded
+from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal, View
+from asr_app.loading import Loaded
 from asr_app.precision import Precision, report
 
 
@@ -51,7 +52,7 @@ class FakeEngines(Engines):
         self.engine = FakeEngine()
 
     @contextmanager
-    def use(self, card, precision, on_progress=None):
+    def use(self, card, precision, on_progress=None, on_step=None):
         counted = report(self.engine.parts, precision)
         yield Loaded(card, self.engine, counted, "cpu", 1.5, 0.5, Check("x"), 1)
 

@@ -20,7 +20,8 @@ from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.demo import paraformer as demo
 from asr_app.demo.folder import build_folder
-from asr_app.engines import Engines, load
+from asr_app.engines import Engines
+from asr_app.loading import load
 from asr_app.precision import Precision
 
 pytestmark = pytest.mark.models

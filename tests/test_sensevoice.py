@@ -16,10 +16,10 @@ from asr_app.datatypes import Options, Word
 from asr_app.demo import sensevoice
 from asr_app.demo.folder import build_folder
 from asr_app.demo.paraformer import write_normalisation
-from asr_app.engines import load
 from asr_app.errors import UserError
 from asr_app.families._sentences import sentences
 from asr_app.families.sensevoice import split_tags
+from asr_app.loading import load
 from asr_app.precision import Precision, report
 
 TAGS = [f"<|{tag}|>" for tag in sensevoice.TAGS]

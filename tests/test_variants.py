@@ -11,8 +11,8 @@ import torch
 from conftest import EXAMPLE, ROOT
 
 from asr_app import catalog, hub
-from asr_app.engines import load
 from asr_app.families._funasr import SANM_DECODER, SANM_ENCODER, load_auto_model
+from asr_app.loading import load
 from asr_app.precision import Precision, graph, variants
 
 pytestmark = pytest.mark.models

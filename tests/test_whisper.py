@@ -13,9 +13,9 @@ from conftest import EXAMPLE
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits, decode
 from asr_app.datatypes import Options
-from asr_app.engines import load
 from asr_app.errors import UserError
 from asr_app.families import whisper as family
+from asr_app.loading import load
 from asr_app.precision import Precision, report
 
 pytestmark = pytest.mark.models

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_app.bench.arms import ARMS, Task
-from asr_app.engines import resident_bytes
+from asr_app.loading import resident_bytes
 from asr_app.pipeline import PeakMemory
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
-from asr_app.engines import Loaded, load_from, locate
+from asr_app.loading import Loaded, load_from, locate
 from asr_app.precision import Precision, report
 
 

@@ -14,8 +14,9 @@ from asr_app.audio import Limits
 from asr_app.bench.arms import PEERS, Task
 from asr_app.bench.run import measure, speech
 from asr_app.bench.table import HEAD, full, line, result
-from asr_app.engines import locate, usable_cores
+from asr_app.engines import usable_cores
 from asr_app.errors import UserError
+from asr_app.loading import locate
 from asr_app.precision import Precision
 
 

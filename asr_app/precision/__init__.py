@@ -1,13 +1,14 @@
 """How a model's weights are stored and multiplied. Nothing outside this folder branches on a precision.
 
-enum.py names the precisions, recipes.py says what each means for a family on a device, linears.py holds the layers
-that do it and graph.py the layers that ONNX Runtime computes, apply.py swaps them in, report.py counts what is really
-there, and variants.py keeps the result on disk.
+enum.py names the precisions, recipes.py says what each means for a family on a device and tuned.py what a search found
+better for certain weights, linears.py holds the layers that do it and graph.py the layers that ONNX Runtime computes,
+apply.py swaps them in, report.py counts what is really there, and variants.py keeps the result on disk.
 """
 
-from asr_app.precision.apply import apply
+from asr_app.precision.apply import OnStep, apply
 from asr_app.precision.choice import choose, one_up, refusal
 from asr_app.precision.enum import Precision
+from asr_app.precision.recipes import Recipe
 from asr_app.precision.report import PrecisionReport, report
 
-__all__ = ["Precision", "PrecisionReport", "apply", "choose", "one_up", "refusal", "report"]
+__all__ = ["OnStep", "Precision", "PrecisionReport", "Recipe", "apply", "choose", "one_up", "refusal", "report"]

@@ -2,58 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from asr_app.precision import graph
-from asr_app.precision.enum import Precision
-from asr_app.precision.recipes import Recipe, Recipes
+from asr_app.precision.recipes import Recipe
+
+# Called with steps so far and steps in all; may raise to stop.
+OnStep = Callable[[int, int], None]
 
 
 @torch.no_grad()
 def apply(
-    parts: Mapping[str, nn.Module], recipes: Recipes, precision: Precision, device: str, graphs: Path | None = None
+    parts: Mapping[str, nn.Module],
+    recipe: Recipe,
+    device: str,
+    graphs: Path | None = None,
+    full: Path | None = None,
+    on_step: OnStep | None = None,
 ) -> int:
-    """Swaps the layers the recipe names and returns how many; FP32 is the model as loaded, and swaps none.
+    """Swaps the layers the recipe names and returns how many.
 
     `graphs` is the folder in which the graphs of the recipe's stacks lie or are to be written; without it they stay
-    layers of torch. Raises LookupError where `recipes` has none, OSError
-    where a graph cannot be written, and RuntimeError if a recipe replaced nothing: an INT8 that is really FP32 is the
-    one thing this app must never show.
+    layers of torch. In `full` their FP32 graphs are kept, for another recipe of the same parts. Raises OSError where a
+    graph cannot be written, and RuntimeError if the recipe replaced nothing: an INT8 that is really FP32 is the one
+    thing this app must never show.
     """
-    if precision is Precision.FP32:
-        return 0
-    recipe = recipes[precision, torch.device(device).type]
+    stacks = [
+        (part, stack)
+        for part in recipe.parts
+        if part in parts and graphs is not None
+        for stack in recipe.stacks.get(part, ())
+        if graph.layers(parts[part], stack)
+    ]
+    steps = 2 * len(stacks) + 1
     replaced = 0
+    for i, (part, stack) in enumerate(stacks):
+        assert graphs is not None
+        path = graphs / f"{part}.{stack.name}.onnx"
+        if not path.exists():
+            high = (full or graphs) / f"{part}.{stack.name}.full"
+            if on_step:
+                on_step(2 * i, steps)
+            if not high.exists():
+                graph.export(parts[part], stack, high)
+            if on_step:
+                on_step(2 * i + 1, steps)
+            _quantise(part, parts[part], stack, recipe, high, path)
+            if full is None:
+                high.unlink()
+        counts = graph.count(path)
+        graph.put(parts[part], stack, graph.GraphLayers(path, stack, counts))
+        replaced += int("INT8" in counts.multiplied)
+    if on_step:
+        on_step(steps - 1, steps)
     for part in recipe.parts:
         if part not in parts:
             continue
-        if graphs is not None:
-            replaced += sum(_graph(part, parts[part], stack, recipe, graphs) for stack in recipe.stacks.get(part, ()))
         for name, module in list(parts[part].named_modules()):
             for child_name, child in list(module.named_children()):
-                swap = recipe.replacement(f"{name}.{child_name}" if name else child_name, child)
+                swap = recipe.replacement(part, f"{name}.{child_name}" if name else child_name, child)
                 if swap is not None:
                     setattr(module, child_name, swap.to(child.weight.device) if device != "cpu" else swap)
                     replaced += 1
     if replaced == 0:
-        raise RuntimeError(f"{precision.label} replaced nothing in {sorted(parts)}")
+        raise RuntimeError(f"nothing was replaced in {sorted(parts)}")
     return replaced
 
 
-def _graph(name: str, part: nn.Module, stack: graph.Stack, recipe: Recipe, graphs: Path) -> int:
-    """Puts the stack's graph in, made first where it is not there; 1, or 0 where there are no such layers."""
-    if not graph.layers(part, stack):
-        return 0
-    path = graphs / f"{name}.{stack.name}.onnx"
-    if not path.exists():
-        full = path.with_suffix(".full")
-        graph.export(part, stack, full)
-        graph.quantise(full, path, recipe.keep_high)
-        full.unlink()
-    counts = graph.count(path)
-    graph.put(part, stack, graph.GraphLayers(path, stack, counts))
-    return int("INT8" in counts.multiplied)
+def _quantise(name: str, part: nn.Module, stack: graph.Stack, recipe: Recipe, full: Path, path: Path) -> None:
+    names = list(graph.layers(part, stack))
+
+    def stays_high(layer: str) -> bool:
+        number, _, rest = layer.partition(".")
+        return number.isdigit() and recipe.stays_high(name, f"{names[int(number)]}.{rest}")
+
+    graph.quantise(full, path, stays_high, recipe.ranges.get(f"{name}.{stack.name}"))

@@ -9,15 +9,15 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -48,11 +48,13 @@ class Stack:
         return ("x", *(name for name in self.beside if name is not None))
 
 
-def layers(part: nn.Module, stack: Stack) -> list[nn.Module]:
-    """The layers of a stack, in order; none where the part has none of its children."""
-    children = [getattr(part, name) for name in stack.children]
+def layers(part: nn.Module, stack: Stack) -> dict[str, nn.Module]:
+    """The layers of a stack by their names in the part, in order; none where the part has none of its children."""
+    children = {name: getattr(part, name) for name in stack.children}
     # FunASR's decoder has no `decoders2` where all its layers attend.
-    return [layer for child in children if child is not None for layer in child]
+    return {
+        f"{name}.{i}": layer for name, child in children.items() if child is not None for i, layer in enumerate(child)
+    }
 
 
 class _Layers(nn.Module):
@@ -60,7 +62,7 @@ class _Layers(nn.Module):
 
     def __init__(self, part: nn.Module, stack: Stack) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers(part, stack))
+        self.layers = nn.ModuleList(layers(part, stack).values())
         self._beside = stack.beside
 
     def forward(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
@@ -86,35 +88,55 @@ def export(part: nn.Module, stack: Stack, path: Path) -> None:
         )  # fmt: skip
 
 
-def quantise(full: Path, target: Path, keep_high: Sequence[str]) -> None:
+def quantise(
+    full: Path,
+    target: Path,
+    stays_high: Callable[[str], bool],
+    ranges: Path | None = None,
+    heard: Iterable[Mapping[str, np.ndarray]] = (),
+) -> None:
     """The graph with the weights of its layers in INT8 by output channel, what they are multiplied with by tensor.
 
-    Layers whose name matches one of `keep_high` stay FP32.
+    `stays_high` is asked of each node's layer: `3.feed_forward.w_1` in the layer 3 of the stack. The scale of what is
+    multiplied is found anew at each call or, with `ranges`, once: from what was `heard`, by the names of the stack's
+    sequences, if that file is not there yet.
     """
     import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
-    high = [
-        node.name
-        for node in onnx.load(full, load_external_data=False).graph.node
-        if any(fnmatch.fnmatch(layer_name(node.name), pattern) for pattern in keep_high)
-    ]
+    class Heard(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._given = iter(heard)
+
+        def get_next(self) -> Mapping[str, np.ndarray] | None:
+            return next(self._given, None)
+
+    nodes = onnx.load(full, load_external_data=False).graph.node
+    alike: dict[str, Any] = dict(
+        op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, per_channel=True,
+        # Without VNNI two products of 8 bits overflow the 16 in which they are summed: 7 bits do not.
+        reduce_range=not cpu_has_vnni(),
+        nodes_to_exclude=[node.name for node in nodes if stays_high(_layer_name(node.name))],
+    )  # fmt: skip
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises to preprocess through the root logger
     try:
-        quantize_dynamic(
-            full, target, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, per_channel=True,
-            # Without VNNI two products of 8 bits overflow the 16 in which they are summed: 7 bits do not.
-            reduce_range=not cpu_has_vnni(), nodes_to_exclude=high,
-        )  # fmt: skip
+        if ranges is None:
+            quantize_dynamic(full, target, **alike)
+        else:
+            quantize_static(
+                full, target, Heard(), activation_type=QuantType.QUInt8, calibration_cache_path=ranges,
+                # Products go on in FP32, and of those of two sequences, as in attention, none is narrowed.
+                extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]}, **alike,
+            )  # fmt: skip
     finally:
         root.setLevel(level)
 
 
-def layer_name(node: str) -> str:
-    """`/layers.3/feed_forward/w_1/MatMul` -> `layers.3.feed_forward.w_1`."""
-    return ".".join(node.strip("/").split("/")[:-1])
+def _layer_name(node: str) -> str:
+    """`/layers.3/feed_forward/w_1/MatMul` -> `3.feed_forward.w_1`."""
+    return ".".join(node.strip("/").split("/")[:-1]).removeprefix("layers.")
 
 
 @dataclass(frozen=True)

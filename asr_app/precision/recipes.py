@@ -10,8 +10,10 @@ that is never listed), the vocabulary head, and layers too small to matter.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +28,9 @@ from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, Int
 class Recipe:
     """`parts` are names in an engine's `parts`; `keep_high` are patterns of module names inside them.
 
-    `stacks`, by part, are layers that ONNX Runtime computes as one graph instead, where there is a folder for graphs.
+    A pattern may begin with the part: `encoder.*.w_1`. `stacks`, by part, are layers that ONNX Runtime computes as one
+    graph instead, where there is a folder for graphs. What is multiplied in them is scaled anew at each call, or, where
+    there are `ranges`, by what calibration found: a file for each stack.
     """
 
     parts: tuple[str, ...]
@@ -35,15 +39,22 @@ class Recipe:
     keep_high: tuple[str, ...] = ()
     smallest: int = 4096  # elements; smaller weights save nothing
     stacks: Mapping[str, tuple[Stack, ...]] = field(default_factory=dict)
+    ranges: Mapping[str, Path] = field(default_factory=dict)
 
     def about(self) -> list[Any]:
         """What tells it from another recipe of its precision and device."""
         stacks = [[part, [s.children for s in found]] for part, found in sorted(self.stacks.items())]
-        return [self.parts, self.keep_high, self.smallest, stacks]
+        ranges = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(self.ranges.items())}
+        return [self.parts, self.keep_high, self.smallest, stacks, ranges]
 
-    def replacement(self, name: str, module: nn.Module) -> Restored | None:
-        """What takes the place of `module`, called `name` in its part; None leaves it as it is."""
-        if any(fnmatch.fnmatch(name, pattern) for pattern in self.keep_high):
+    def stays_high(self, part: str, name: str) -> bool:
+        """Whether the layer `name` of `part` keeps its FP32."""
+        names = (name, f"{part}.{name}")
+        return any(fnmatch.fnmatch(name, pattern) for pattern in self.keep_high for name in names)
+
+    def replacement(self, part: str, name: str, module: nn.Module) -> Restored | None:
+        """What takes the place of `module`, called `name` in `part`; None leaves it as it is."""
+        if self.stays_high(part, name):
             return None
         if isinstance(module, nn.Linear) and module.weight.numel() >= self.smallest:
             return self.linear(module)

@@ -9,6 +9,7 @@ so that a reader finds the whole of it or nothing; what does not fit its checksu
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -20,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,7 +32,7 @@ from asr_app.precision.linears import Restored, cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
 
 log = logging.getLogger(__name__)
-_FORMAT = 1  # of the folder; another one is another variant
+_FORMAT = 2  # of the folder; another one is another variant
 _WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
 _MAKING, _GIVEN_UP_S = ".making-", 24 * 3600
 
@@ -84,19 +86,44 @@ def whole(place: Path) -> bool:
     """Whether a whole variant is at `place`. One that is damaged is removed, with a line in the log."""
     if not place.is_dir():
         return False
+    if intact(place):
+        return True
+    log.warning("the cached variant %s is damaged; it is made anew", place.name)
+    shutil.rmtree(place, ignore_errors=True)
+    return False
+
+
+def intact(place: Path) -> bool:
+    """Whether every file of the variant at `place` is there and has its checksum."""
     try:
-        files = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))["files"]
-        intact = all(_digest(place / name) == digest for name, digest in files.items())
+        return all(_digest(place / name) == digest for name, digest in _manifest(place)["files"].items())
     except (OSError, ValueError, KeyError, AttributeError):
-        intact = False
-    if not intact:
-        log.warning("the cached variant %s is damaged; it is made anew", place.name)
-        shutil.rmtree(place, ignore_errors=True)
-    return intact
+        return False
+
+
+def carried(folder: Path, precision: Precision) -> Path | None:
+    """The variant that lies in a model's own folder, made on another machine; None where there is none."""
+    place = folder / precision.value
+    return place if (place / _MANIFEST).is_file() else None
+
+
+def recipe_of(place: Path, recipe: Recipe) -> Recipe:
+    """`recipe` with the layers high that were when the variant at `place` was made."""
+    return dataclasses.replace(recipe, keep_high=tuple(_manifest(place)["keep_high"]))
+
+
+def runs_here(place: Path) -> bool:
+    """Whether this processor sums the products of the variant's numbers without overflow."""
+    return cpu_has_vnni() or not _manifest(place)["vnni"]
+
+
+def _manifest(place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
+    return found
 
 
 @contextlib.contextmanager
-def written(place: Path) -> Iterator[Path]:
+def written(place: Path, recipe: Recipe) -> Iterator[Path]:
     """A folder to write a variant to, which becomes `place` when the block ends. Raises OSError where it cannot be."""
     place.parent.mkdir(parents=True, exist_ok=True)
     for left in place.parent.glob(f"{_MAKING}*"):  # by a process that was killed
@@ -106,7 +133,8 @@ def written(place: Path) -> Iterator[Path]:
     try:
         yield folder
         files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
-        (folder / _MANIFEST).write_text(json.dumps({"files": files}), encoding="utf-8")
+        manifest = {"files": files, "keep_high": recipe.keep_high, "vnni": cpu_has_vnni()}
+        (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         with contextlib.suppress(OSError):  # another process was first: its variant is this one
             os.replace(folder, place)
     finally:

@@ -6,8 +6,9 @@ from html import escape
 from urllib.parse import quote
 
 from asr_app.datatypes import Doubt, ModelCard, Segment, Transcript
-from asr_app.engines import Loaded, Startup
+from asr_app.engines import Startup
 from asr_app.journal import Comparison, View
+from asr_app.loading import Loaded
 from asr_app.precision import Precision
 from asr_app.ui.texts import TEXTS, t
 
@@ -42,7 +43,8 @@ def pill(resident: list[Loaded], startup: Startup, language: str) -> str:
     """The model that answers now: name, precision as counted, size, state."""
     if startup.busy:
         arriving = startup.done < startup.total
-        state = t("downloading" if arriving else "loading", language)
+        doing = "loading" if not arriving else "quantising" if startup.making else "downloading"
+        state = t(doing, language)
         share = f" {startup.done / startup.total:.0%}" if arriving else ""
         return f'<span class="pill busy" role="status">{escape(startup.model)} · {state}{share}</span>'
     if not resident:

@@ -53,6 +53,10 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "queued": {"en": "Waiting: {ahead} before it", "zh": "排队中：前面还有 {ahead} 个任务"},
     "downloading": {"en": "Downloading the model", "zh": "正在下载模型"},
+    "quantising": {
+        "en": "Making the lower precision (once; minutes for a large model)",
+        "zh": "正在生成低精度版本（仅一次，大模型需数分钟）",
+    },
     "loading": {"en": "Loading the model", "zh": "正在加载模型"},
     "decoding": {"en": "Decoding the recording", "zh": "正在解码录音"},
     "vad": {"en": "Finding speech", "zh": "正在检测语音"},

@@ -1,0 +1,194 @@
+"""Loads a model at a precision, from its variant on disk where there is one, warms it up and checks it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import logging
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import torch
+
+from asr_app import catalog, hub
+from asr_app.checks import Check, self_check
+from asr_app.datatypes import ModelCard
+from asr_app.errors import UserError
+from asr_app.families._funasr import load_auto_model
+from asr_app.families.base import Engine
+from asr_app.hub import OnProgress
+from asr_app.precision import OnStep, Precision, PrecisionReport, Recipe, apply, report, tuned, variants
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Loaded:
+    """A resident engine with what loading it cost. Hold it only inside `Engines.use`."""
+
+    card: ModelCard
+    engine: Engine
+    precision: PrecisionReport
+    device: str
+    load_s: float
+    warmup_s: float
+    check: Check
+    threads: int
+    vad: object | None = None  # FunASR's fsmn-vad, where the card brings one
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    last_used: float = 0.0
+    fresh: bool = True  # the job that waited for the loading has not been told what it cost
+    given_back: int = 0  # bytes by which memory fell when others went to make room for it
+
+
+def load(
+    card: ModelCard,
+    precision: Precision,
+    device: str,
+    threads: int,
+    hub_name: str,
+    on_progress: OnProgress | None = None,
+    cache: Path | None = None,
+    on_step: OnStep | None = None,
+) -> Loaded:
+    """As `load_from`, of the folders that the hubs and the repository have for the card."""
+    return load_from(locate(card, hub_name, on_progress), card, precision, device, threads, cache, on_step)
+
+
+def load_from(
+    folders: Mapping[str, Path],
+    card: ModelCard,
+    precision: Precision,
+    device: str,
+    threads: int,
+    cache: Path | None = None,
+    on_step: OnStep | None = None,
+) -> Loaded:
+    """Folders -> model -> precision -> warm-up -> self-check. Raises UserError where a folder or checkpoint is wrong.
+
+    A variant that `cache` has is loaded without the weights it was made of; one that it lacks is written to it, which
+    `on_step` is told of.
+    """
+    began = time.perf_counter()
+    engine = _at(precision, folders, card, device, threads, cache, on_step)
+    vad = None
+    if card.vad == "fsmn" and "vad" in folders:
+        vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)
+    give_back_memory()  # of the checkpoint, and of the weights that lower ones took the place of
+    load_s = time.perf_counter() - began
+    began = time.perf_counter()
+    check = self_check(card, engine)
+    if torch.device(device).type == "cuda":
+        # The first pass compiled and allocated; a second one, waited for, is what every later chunk is like.
+        self_check(card, engine)
+        torch.cuda.synchronize(device)
+    warmup_s = time.perf_counter() - began
+    counted = report(engine.parts, precision)
+    log.info("%s: %s, %.0f MB, loaded in %.1f s", card.id, counted.effective, counted.weight_bytes / 1e6, load_s)
+    if not check.passed:
+        log.warning("%s at %s failed its self-check: %s", card.id, precision.label, check.reason)
+    return Loaded(card, engine, counted, device, load_s, warmup_s, check, threads, vad)
+
+
+def _at(
+    precision: Precision,
+    folders: Mapping[str, Path],
+    card: ModelCard,
+    device: str,
+    threads: int,
+    cache: Path | None,
+    on_step: OnStep | None,
+) -> Engine:
+    """The engine at `precision`: from the variant its folder brings, or from the cache's, which is made if it must be."""
+    family, kind = catalog.FAMILIES[card.family], torch.device(device).type
+    if precision is Precision.FP32:
+        engine: Engine = family.load(card, folders, device, threads)
+        return engine
+    recipe = catalog.recipes(card)[precision, kind]
+    if brought := variants.carried(folders["model"], precision):
+        return _brought(brought, card, folders, recipe, device, threads)
+    with tempfile.TemporaryDirectory(prefix="asr-variant-") if cache is None else contextlib.nullcontext(cache) as home:
+        weights = variants.weights(folders, Path(home))
+        recipe = tuned.found(tuned.place(Path(home), card.family, weights, precision, kind), recipe)
+        place = Path(home) / "variants" / variants.key(card.family, weights, precision, recipe, device)
+        try:
+            if not variants.whole(place):
+                engine = family.load(card, folders, device, threads)
+                with variants.written(place, recipe) as folder:
+                    apply(engine.parts, recipe, device, folder, on_step=on_step)
+                    variants.save(engine.parts, folder)
+                del engine
+                give_back_memory()
+        except OSError as error:
+            log.warning("no variant of %s could be written (%s): it is made in memory, at each start", card.id, error)
+            engine = family.load(card, folders, device, threads)
+            apply(engine.parts, recipe, device)
+            return engine
+        return _filled(place, card, folders, recipe, device, threads)
+
+
+def _filled(
+    place: Path, card: ModelCard, folders: Mapping[str, Path], recipe: Recipe, device: str, threads: int
+) -> Engine:
+    """The engine of a variant on disk."""
+    engine: Engine = catalog.FAMILIES[card.family].load(card, folders, device, threads, empty=True)
+    apply(engine.parts, recipe, device, place)
+    variants.fill(engine.parts, place, device)
+    return engine
+
+
+def _brought(
+    place: Path, card: ModelCard, folders: Mapping[str, Path], recipe: Recipe, device: str, threads: int
+) -> Engine:
+    """The engine of a variant that lies in the model's folder. Raises UserError where it cannot be used here."""
+    if not variants.intact(place):
+        raise UserError(
+            f"{card.id}: the variant in {place.name}/ is damaged. Copy the folder again.",
+            f"{card.id}：{place.name}/ 中的变体已损坏。请重新复制该目录。",
+        )
+    if torch.device(device).type != "cpu":
+        raise UserError(
+            f"{card.id}: the variant in {place.name}/ was made for a CPU. Use --device cpu.",
+            f"{card.id}：{place.name}/ 中的变体是为 CPU 制作的。请使用 --device cpu。",
+        )
+    if not variants.runs_here(place):
+        raise UserError(
+            f"{card.id}: the variant in {place.name}/ needs a processor with VNNI. Make one on this machine.",
+            f"{card.id}：{place.name}/ 中的变体需要支持 VNNI 的处理器。请在本机重新制作。",
+        )
+    return _filled(place, card, folders, variants.recipe_of(place, recipe), device, threads)
+
+
+def locate(card: ModelCard, hub_name: str, on_progress: OnProgress | None = None) -> dict[str, Path]:
+    """The folder or file of each of the model's roles, downloaded if it must be. Raises UserError without its model."""
+    roles = catalog.FAMILIES[card.family].ROLES
+    folders = {role: path for role in roles if (path := hub.locate(card, role, hub_name, on_progress))}
+    if "model" not in folders:
+        raise UserError(
+            f"{card.id}: its files are not here. Check the directory, or choose another model.",
+            f"{card.id}：缺少模型文件。请检查目录或选择其他模型。",
+        )
+    return folders
+
+
+def resident_bytes() -> int:
+    """This process's resident memory."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def give_back_memory() -> None:
+    """Makes freed weights leave the process, not only its heap."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
