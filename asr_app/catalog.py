@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import ModuleType
 from asr_app import families
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
+from asr_app.precision import variants
 from asr_app.precision.recipes import Recipes
 
 # A family is a module of asr_app/families/ with cards; those without (base, _funasr) serve the families.
@@ -31,6 +33,15 @@ def recipes(card: ModelCard) -> Recipes:
     return found
 
 
+def _as_carried(card: ModelCard, folder: Path) -> ModelCard:
+    """The card, only with the precisions of the variants that lie in its folder in the place of weights, if any do."""
+    found = tuple(p for p in card.precisions if folder.is_dir() and variants.carried(folder, p))
+    if not found:
+        return card
+    size = sum(path.stat().st_size for path in (folder / found[0].value).iterdir())
+    return dataclasses.replace(card, precisions=found, size_mb=round(size / 1e6))
+
+
 def find(name: str) -> ModelCard:
     """The card called `name`, or the card of the local folder at that path. Raises UserError with the choices."""
     if name in CARDS:
@@ -39,8 +50,7 @@ def find(name: str) -> ModelCard:
     if folder.exists():
         for family in FAMILIES.values():
             if family.recognises(folder):
-                card: ModelCard = family.card_of(folder.resolve())
-                return card
+                return _as_carried(family.card_of(folder.resolve()), folder)
         raise UserError(
             f"{folder.name}: no model of a known family is there (a FunASR folder with config.yaml, a Whisper .pt file).",
             f"{folder.name}：没有已知类型的模型（需要带 config.yaml 的 FunASR 目录，或 Whisper 的 .pt 文件）。",

@@ -72,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--rounds", type=int, default=3)
     bench.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
     bench.set_defaults(run=_bench)
+    quantize = commands.add_parser("quantize", help="make a lower precision ahead of time; 2 where it loses too much")
+    quantize.add_argument("model", metavar="MODEL")
+    quantize.add_argument("--precision", default="int8")
+    quantize.add_argument("--calibration", type=Path, metavar="FOLDER", help="speech to search the best recipe on")
+    quantize.add_argument("--max-loss", type=float, default=0.0002, help="share of units; default 0.0002")
+    quantize.add_argument("--output", type=Path, metavar="DIR", help="write a folder to carry to another machine")
+    quantize.add_argument("--threads", default=None)
+    quantize.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
+    quantize.set_defaults(run=_quantize)
     models = commands.add_parser("models", help="list the models and what they can do")
     models.add_argument("--json", action="store_true")
     models.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
@@ -203,6 +212,14 @@ def _bench(found: argparse.Namespace, _language: str) -> int:
     from asr_app.bench.command import bench
 
     return bench(found)
+
+
+def _quantize(found: argparse.Namespace, language: str) -> int:
+    from asr_app.quantize.command import quantize
+
+    bar, downloading = _download_bar(found.model)
+    with bar:
+        return quantize(found, language, downloading)
 
 
 def _models(found: argparse.Namespace, _language: str) -> int:

@@ -108,17 +108,14 @@ def _at(
     on_step: OnStep | None,
 ) -> Engine:
     """The engine at `precision`: from the variant its folder brings, or from the cache's, which is made if it must be."""
-    family, kind = catalog.FAMILIES[card.family], torch.device(device).type
+    family = catalog.FAMILIES[card.family]
     if precision is Precision.FP32:
         engine: Engine = family.load(card, folders, device, threads)
         return engine
-    recipe = catalog.recipes(card)[precision, kind]
     if brought := variants.carried(folders["model"], precision):
-        return _brought(brought, card, folders, recipe, device, threads)
+        return _brought(brought, card, folders, precision, device, threads)
     with tempfile.TemporaryDirectory(prefix="asr-variant-") if cache is None else contextlib.nullcontext(cache) as home:
-        weights = variants.weights(folders, Path(home))
-        recipe = tuned.found(tuned.place(Path(home), card.family, weights, precision, kind), recipe)
-        place = Path(home) / "variants" / variants.key(card.family, weights, precision, recipe, device)
+        place, recipe = variant_of(folders, card, precision, device, Path(home))
         try:
             if not variants.whole(place):
                 engine = family.load(card, folders, device, threads)
@@ -135,6 +132,17 @@ def _at(
         return _filled(place, card, folders, recipe, device, threads)
 
 
+def variant_of(
+    folders: Mapping[str, Path], card: ModelCard, precision: Precision, device: str, cache: Path
+) -> tuple[Path, Recipe]:
+    """Where in `cache` the variant of these weights lies, or would lie, and the recipe it is made by."""
+    kind = torch.device(device).type
+    weights = variants.weights(folders, cache)
+    tuned_place = tuned.place(cache, card.family, weights, precision, kind)
+    recipe = tuned.found(tuned_place, catalog.recipes(card)[precision, kind])
+    return cache / "variants" / variants.key(card.family, weights, precision, recipe, device), recipe
+
+
 def _filled(
     place: Path, card: ModelCard, folders: Mapping[str, Path], recipe: Recipe, device: str, threads: int
 ) -> Engine:
@@ -146,7 +154,7 @@ def _filled(
 
 
 def _brought(
-    place: Path, card: ModelCard, folders: Mapping[str, Path], recipe: Recipe, device: str, threads: int
+    place: Path, card: ModelCard, folders: Mapping[str, Path], precision: Precision, device: str, threads: int
 ) -> Engine:
     """The engine of a variant that lies in the model's folder. Raises UserError where it cannot be used here."""
     if not variants.intact(place):
@@ -164,7 +172,8 @@ def _brought(
             f"{card.id}: the variant in {place.name}/ needs a processor with VNNI. Make one on this machine.",
             f"{card.id}：{place.name}/ 中的变体需要支持 VNNI 的处理器。请在本机重新制作。",
         )
-    return _filled(place, card, folders, variants.recipe_of(place, recipe), device, threads)
+    recipe = variants.recipe_of(place, catalog.recipes(card)[precision, "cpu"])
+    return _filled(place, card, folders, recipe, device, threads)
 
 
 def locate(card: ModelCard, hub_name: str, on_progress: OnProgress | None = None) -> dict[str, Path]:

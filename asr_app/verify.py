@@ -109,7 +109,8 @@ def verify(
                 yield Row(card.id, precision.label, problem.en)
 
 
-def _nearest(texts: Sequence[str], heard: str) -> str:
+def nearest(texts: Sequence[str], heard: str) -> str:
+    """That of `texts` which what was `heard` comes nearest to."""
     return min(texts, key=lambda text: score([(text, heard)]).rate)
 
 
@@ -137,7 +138,7 @@ def _row(
         precision.label,
         loaded.check.reason,
         loaded.load_s,
-        score((_nearest(texts, transcript.text), transcript.text) for texts, transcript in found).rate,
+        score((nearest(texts, transcript.text), transcript.text) for texts, transcript in found).rate,
         sum(transcript.times.work_s for _, transcript in found) / max(audio_s, 1e-9),
         loaded.precision.weight_bytes / 1e6,
         max(transcript.memory["peak_rss"] for _, transcript in found) / 1e6,

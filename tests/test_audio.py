@@ -446,7 +446,9 @@ print(audio.seconds, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status"
 """
 
 
-@pytest.mark.parametrize(("minutes", "suffix"), [(180, "m4a"), (30, "flac")])
+@pytest.mark.parametrize(
+    ("minutes", "suffix"), [pytest.param(180, "m4a", marks=pytest.mark.slow), (60, "m4a"), (30, "flac")]
+)
 def test_memory_grows_with_the_samples_alone(tmp_path: Path, minutes: int, suffix: str) -> None:
     """Of a whole process, with its imports: 3 h of 44.1 kHz stereo stay under 1 GiB, though they hold 691 MB."""
     minute = tmp_path / f"minute.{suffix}"  # repeated, which is quicker than encoding hours

@@ -23,7 +23,7 @@ FLOORS = [
     ["config", "verify"],
     ["journal"],
     ["jobs"],
-    ["bench"],
+    ["bench", "quantize"],
     ["ui", "cli"],
     ["server"],
     ["__main__"],

@@ -22,7 +22,7 @@ from asr_app.scoring import normalise, score
 
 pytestmark = [pytest.mark.browser, pytest.mark.models]
 CLIP = "english-home.flac"
-ROUNDS = 80  # of a long recording: twenty minutes
+ROUNDS = 40  # of a long recording: ten minutes
 
 
 def transcript(page) -> str:
@@ -70,7 +70,7 @@ def undisturbed(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def twenty_minutes(tmp_path_factory) -> tuple[Path, str]:
+def ten_minutes(tmp_path_factory) -> tuple[Path, str]:
     """A recording, and its text undisturbed."""
     path = long_recording(tmp_path_factory.mktemp("long"), ROUNDS)
     return path, undisturbed(path)
@@ -131,8 +131,8 @@ def test_the_microphone_is_transcribed_when_it_stops(server, open_page, expected
     assert "?" in text
 
 
-def test_a_reload_in_the_middle_loses_nothing(page, twenty_minutes):
-    path, text = twenty_minutes
+def test_a_reload_in_the_middle_loses_nothing(page, ten_minutes):
+    path, text = ten_minutes
     run(page, path)
     page.wait_for_function("() => document.querySelectorAll('button.segment').length > 3")
     assert page.locator(".card").count() == 0  # it was really in the middle
@@ -151,9 +151,9 @@ def test_cancel_keeps_the_text_so_far(page, tmp_path):
     assert page.locator(".card").count() == 0
 
 
-def test_a_killed_server_goes_on_where_it_was(open_page, tmp_path, twenty_minutes):
+def test_a_killed_server_goes_on_where_it_was(open_page, tmp_path, ten_minutes):
     home = tmp_path / "home"
-    path, text = twenty_minutes
+    path, text = ten_minutes
     with serving(home) as (address, process):
         page = open_page(address)
         run(page, path)

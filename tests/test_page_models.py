@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import EXAMPLE, serving
-from playwright.sync_api import TimeoutError
 from test_page import clear, run, transcript
 
 from asr_app.datatypes import SAMPLE_RATE
@@ -96,14 +95,13 @@ def test_whisper_tells_the_language(page, expected):
         clear(page)
 
 
-@pytest.mark.xfail(strict=False, raises=(AssertionError, TimeoutError), reason="half of demo-whisper's are right")
+@pytest.mark.xfail(strict=False, raises=AssertionError, reason="half of demo-whisper's are right")
 def test_whisper_translates(page, tmp_path):
     choose(page, "Demo Whisper")
     advanced(page)
     page.click("#translate input")
     voice = Voice("espeak-ng", "cmn", "f2", 160, 55)
     run(page, clip(tmp_path / "mandarin.wav", speak("今天天气怎么样", voice), speak("请把文件发给我", voice)))
-    page.wait_for_function("() => document.querySelector('.transcript').innerText.includes('weather')")
     text = result(page)["text"]
     assert normalise(text) == normalise("What is the weather like today? Please send me the file.")
 
@@ -138,8 +136,8 @@ def test_without_its_model_the_page_is_that_of_the_demo_model(open_page, tmp_pat
         page.reload()
         page.wait_for_function("() => document.querySelector('#model input')?.value.includes('Demo Paraformer')")
         advanced(page)
-        assert not page.is_visible("#itn")
-        assert not page.is_visible("#spoken")
+        page.wait_for_selector("#itn", state="hidden")
+        page.wait_for_selector("#spoken", state="hidden")
         run(page, EXAMPLE / "english-home.flac")
         page.wait_for_selector(".card")
         assert "weather" in transcript(page)

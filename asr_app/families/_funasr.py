@@ -159,7 +159,8 @@ def _resolved(folder: Path) -> dict[str, Any]:
     """What FunASR makes of a local folder, without the weights, which it would read wherever `init_param` points."""
     from funasr.download.download_model_from_hub import download_model
 
-    found: dict[str, Any] = download_model(model=str(folder))
+    # It wants a checkpoint to be there, and takes any file for one: a folder that was carried here has none.
+    found: dict[str, Any] = download_model(model=str(folder), init_param=str(folder / "config.yaml"))
     found.pop("init_param", None)
     return {"model_conf": {}} | found
 

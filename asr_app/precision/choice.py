@@ -51,7 +51,7 @@ def choose(
 ) -> Precision:
     """The precision to run at: what was picked, else the lite or the full one. Raises UserError if not allowed."""
     if picked is None:
-        picked = Precision.FP32
+        picked = Precision.FP32 if Precision.FP32 in allowed else allowed[0]
         if lite:
             usable = [p for p in _LITE[torch.device(device).type] if refusal(p, recipes, allowed, device) is None]
             if not usable:

@@ -24,7 +24,10 @@ from torch import nn
 from asr_app.precision.linears import cpu_has_vnni
 
 _OPSET = 17
-_WEIGHTED = ("MatMul", "Gemm", "Conv", "MatMulInteger")  # their second input is the weight
+_PRODUCTS = {
+    "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "MatMulInteger", "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul", "QLinearMatMul",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Stack:
     @property
     def sequences(self) -> tuple[str, ...]:
         return ("x", *(name for name in self.beside if name is not None))
+
+    def given(self, arguments: Sequence[Any]) -> dict[str, np.ndarray]:
+        """The sequences among the `arguments` of a layer, by their names."""
+        named = {name: value for name, value in zip(("x", *self.beside), arguments, strict=False) if name is not None}
+        return {name: value.detach().numpy() for name, value in named.items()}
 
 
 def layers(part: nn.Module, stack: Stack) -> dict[str, nn.Module]:
@@ -88,21 +96,13 @@ def export(part: nn.Module, stack: Stack, path: Path) -> None:
         )  # fmt: skip
 
 
-def quantise(
-    full: Path,
-    target: Path,
-    stays_high: Callable[[str], bool],
-    ranges: Path | None = None,
-    heard: Iterable[Mapping[str, np.ndarray]] = (),
-) -> None:
-    """The graph with the weights of its layers in INT8 by output channel, what they are multiplied with by tensor.
+def calibrate(full: Path, ranges: Path, heard: Iterable[Mapping[str, np.ndarray]]) -> None:
+    """Writes to `ranges` between what values the inputs of the graph's products lie, for what was `heard`.
 
-    `stays_high` is asked of each node's layer: `3.feed_forward.w_1` in the layer 3 of the stack. The scale of what is
-    multiplied is found anew at each call or, with `ranges`, once: from what was `heard`, by the names of the stack's
-    sequences, if that file is not there yet.
+    `heard` are inputs of the graph by their names.
     """
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization import CalibrationDataReader
+    from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
 
     class Heard(CalibrationDataReader):
         def __init__(self) -> None:
@@ -110,6 +110,24 @@ def quantise(
 
         def get_next(self) -> Mapping[str, np.ndarray] | None:
             return next(self._given, None)
+
+    augmented = full.with_suffix(".augmented")
+    try:
+        calibrator = create_calibrator(full, ["MatMul"], str(augmented))
+        calibrator.collect_data(Heard())
+        save_tensors_data(calibrator.compute_data(), ranges)
+    finally:
+        augmented.unlink(missing_ok=True)
+
+
+def quantise(full: Path, target: Path, stays_high: Callable[[str], bool], ranges: Path | None = None) -> None:
+    """The graph with the weights of its layers in INT8 by output channel, what they are multiplied with by tensor.
+
+    `stays_high` is asked of each node's layer: `3.feed_forward.w_1` in the layer 3 of the stack. The scale of what is
+    multiplied is found anew at each call or, with the file `ranges`, is what was calibrated.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
     nodes = onnx.load(full, load_external_data=False).graph.node
     alike: dict[str, Any] = dict(
@@ -121,17 +139,40 @@ def quantise(
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises to preprocess through the root logger
+    raw = target.with_suffix(".raw")
     try:
         if ranges is None:
-            quantize_dynamic(full, target, **alike)
+            quantize_dynamic(full, raw, **alike)
         else:
             quantize_static(
-                full, target, Heard(), activation_type=QuantType.QUInt8, calibration_cache_path=ranges,
+                full, raw, activation_type=QuantType.QUInt8, calibration_cache_path=ranges,
                 # Products go on in FP32, and of those of two sequences, as in attention, none is narrowed.
                 extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]}, **alike,
             )  # fmt: skip
+        _optimise(raw, target)
     finally:
         root.setLevel(level)
+        raw.unlink(missing_ok=True)
+
+
+def _optimise(raw: Path, target: Path) -> None:
+    """Writes the graph as the runtime fuses it: what is counted in it is what is computed, and it starts sooner."""
+    import onnxruntime
+
+    options = _session_options()
+    # No further: what comes after is for the one processor it was done on.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(target)
+    onnxruntime.InferenceSession(str(raw), options, providers=["CPUExecutionProvider"])
+
+
+def _session_options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
 
 
 def _layer_name(node: str) -> str:
@@ -165,11 +206,16 @@ def count(path: Path) -> Counts:
             elements *= size
         weights[tensor.name] = name, elements if len(tensor.dims) > 1 else 0
         stored[name] += sizes[name] * elements
+    for node in graph.node:  # what is widened before it is multiplied
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights:
+            name, elements = weights[node.input[0]]
+            weights[node.output[0]] = f"{name}→FP32", elements
     multiplied: Counter[str] = Counter()
     for node in graph.node:
-        if node.op_type in _WEIGHTED and node.input[1] in weights:
-            name, elements = weights[node.input[1]]
-            multiplied[name] += elements
+        for given in node.input if node.op_type in _PRODUCTS else ():
+            name, elements = weights.get(given, ("", 0))
+            if elements:
+                multiplied[name] += elements
     return Counts(dict(stored), dict(multiplied))
 
 
@@ -184,11 +230,7 @@ class GraphLayers(nn.Module):
         super().__init__()
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(str(path), _session_options(), providers=["CPUExecutionProvider"])
         self._stack, self.counts = stack, counts
 
     def forward(self, x: torch.Tensor, *rest: Any) -> Any:

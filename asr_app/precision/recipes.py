@@ -54,13 +54,17 @@ class Recipe:
 
     def replacement(self, part: str, name: str, module: nn.Module) -> Restored | None:
         """What takes the place of `module`, called `name` in `part`; None leaves it as it is."""
-        if self.stays_high(part, name):
+        if not self.replaces(part, name, module):
             return None
-        if isinstance(module, nn.Linear) and module.weight.numel() >= self.smallest:
-            return self.linear(module)
-        if self.embedding and isinstance(module, nn.Embedding) and module.weight.numel() >= self.smallest:
-            return self.embedding(module)
-        return None
+        return self.linear(module) if isinstance(module, nn.Linear) else self.embedding(module)  # type: ignore[misc, arg-type]
+
+    def replaces(self, part: str, name: str, module: nn.Module) -> bool:
+        """Whether something takes the place of `module`."""
+        return (
+            isinstance(module, nn.Linear if self.embedding is None else nn.Linear | nn.Embedding)
+            and module.weight.numel() >= self.smallest
+            and not self.stays_high(part, name)
+        )
 
 
 def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ...]) -> Recipe:

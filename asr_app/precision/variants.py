@@ -32,7 +32,7 @@ from asr_app.precision.linears import Restored, cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
 
 log = logging.getLogger(__name__)
-_FORMAT = 2  # of the folder; another one is another variant
+_FORMAT = 3  # of the folder; another one is another variant
 _WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
 _MAKING, _GIVEN_UP_S = ".making-", 24 * 3600
 
@@ -110,6 +110,14 @@ def carried(folder: Path, precision: Precision) -> Path | None:
 def recipe_of(place: Path, recipe: Recipe) -> Recipe:
     """`recipe` with the layers high that were when the variant at `place` was made."""
     return dataclasses.replace(recipe, keep_high=tuple(_manifest(place)["keep_high"]))
+
+
+def parts(place: Path) -> set[str]:
+    """The parts of the model whose weights the variant at `place` has."""
+    from safetensors import safe_open
+
+    with safe_open(place / _WEIGHTS, "pt") as file:
+        return {name.partition(".")[0] for name in file.keys()}  # noqa: SIM118
 
 
 def runs_here(place: Path) -> bool:

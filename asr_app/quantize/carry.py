@@ -1,0 +1,51 @@
+"""A model's folder with a variant in the place of its weights, to carry to another machine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from asr_app.errors import UserError
+from asr_app.precision import Precision, variants
+
+_WEIGHTS = "*.pt"
+
+
+def refuse_used(target: Path) -> None:
+    """Raises UserError unless `target` is an empty folder, or none yet."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(
+            f"{target.name} is there already. Give --output a folder that is not, or is empty.",
+            f"{target.name} 已存在。请为 --output 指定一个不存在的或空的目录。",
+        )
+
+
+def _without_weights(path: Path, place: Path) -> None:
+    """Of a Whisper checkpoint what it says of its dimensions; others say nothing of themselves."""
+    told = torch.load(path, map_location="meta", weights_only=True)
+    if "dims" in told:
+        torch.save({"dims": told["dims"], "model_state_dict": {}}, place)
+
+
+def write(folders: Mapping[str, Path], variant: Path, precision: Precision, target: Path) -> None:
+    """Writes to `target` all of `folders` but what the variant has the weights of, and the variant.
+
+    It is a local folder as `--model` takes them. Raises OSError where it cannot be written.
+    """
+    held = variants.parts(variant)
+    for role, source in folders.items():
+        folder = target if role == "model" else target / role
+        folder.mkdir(parents=True, exist_ok=True)
+        root, files = (source.parent, [source]) if source.is_file() else (source, sorted(source.rglob("*")))
+        for path in files:
+            place = folder / path.relative_to(root)
+            if path.is_dir():
+                place.mkdir(exist_ok=True)
+            elif path.parent == root and path.match(_WEIGHTS) and (role == "model" or role in held):
+                _without_weights(path, place)
+            else:
+                shutil.copyfile(path, place)
+    shutil.copytree(variant, target / precision.value)
