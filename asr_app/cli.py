@@ -21,7 +21,7 @@ from tqdm import tqdm
 from asr_app import catalog, config, hub
 from asr_app.errors import UserError
 from asr_app.formats import WRITERS, writer
-from asr_app.precision import Precision, choose
+from asr_app.precision import Precision
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,9 +103,9 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     require(card, options)  # before anything is downloaded for it
     device = pick_device(found.device)
     picked = Precision.parse(found.precision) if found.precision else None
-    precision = choose(config.lite(found), picked, catalog.recipes(card), card.precisions, device)
     threads = config.number("--threads", found.threads) if found.threads else usable_cores()
     engines = Engines(device, threads, config.hub_name(found), cache=config.cache())
+    precision = engines.choose(card, config.lite(found), picked)
     output = _folder(found.output) if found.output else None
     paths = [Path(p) for p in found.paths]
     stems = Counter(p.stem for p in paths)

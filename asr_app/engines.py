@@ -23,9 +23,11 @@ from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.hub import OnProgress
 from asr_app.loading import Loaded, give_back_memory, load_from, locate, resident_bytes
-from asr_app.precision import OnStep, Precision, refusal
+from asr_app.precision import Evidence, OnStep, Precision, choose, refusal
+from asr_app.precision.evidence import Table
 
 log = logging.getLogger(__name__)
+_MAKING_TAKES = 3  # times the model's size in memory, while a variant is made
 
 
 @dataclass
@@ -95,6 +97,19 @@ class Engines:
             threading.Lock
         )  # by model: one download at a time
         self.startup = Startup()
+        self.evidence = Table(cache, device, threads)
+
+    def choose(self, card: ModelCard, lite: bool, picked: Precision | None) -> Precision:
+        """The precision for `card`, by what was picked and what was measured here. Raises UserError if there is none."""
+        measured = self.evidence.of(card.directory or card.id)
+        return choose(lite, picked, catalog.recipes(card), card.precisions, self.device, measured)
+
+    def has_room(self, card: ModelCard) -> bool:
+        """Whether one more variant of `card` can be loaded, and made if it must be, with nothing going for it."""
+        coming = card.size_mb * 1_000_000
+        with self._lock:
+            held = sum(x.precision.weight_bytes for x in self._resident.values())
+        return held + coming <= self.budget and _MAKING_TAKES * coming < psutil.virtual_memory().available
 
     def preload(self, card: ModelCard, precision: Precision, fallback: ModelCard) -> None:
         """Loads the model the server was started with; where that cannot be, says why and loads `fallback` instead."""
@@ -170,6 +185,9 @@ class Engines:
                 # Before, or the two would be in memory at once.
                 given_back = self._evict(coming=card.size_mb * 1_000_000)
             loaded = load_from(folders, card, precision, self.device, self.threads, self.cache, on_step)
+            if not loaded.check.passed:
+                failed = Evidence(0.0, loaded.precision.weight_bytes, loaded.check.reason)
+                self.evidence.note(loaded.name, precision, loaded.weights, failed)
             if not loaded.check.passed and precision is not Precision.FP32:
                 raise UserError(
                     f"{card.id} at {precision.label} failed its self-check: {loaded.check.reason}. "

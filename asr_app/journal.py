@@ -211,6 +211,11 @@ class Journal:
             StageTimes(**times) if times else None,
         )  # fmt: skip
 
+    def idle(self) -> bool:
+        """Whether no job waits."""
+        with self._open() as db:
+            return not db.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
+
     def cancel_asked(self, job: str) -> bool:
         with self._open() as db:
             return bool(db.execute("SELECT cancel FROM jobs WHERE id = ?", (job,)).fetchone()["cancel"])

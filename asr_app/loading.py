@@ -47,6 +47,12 @@ class Loaded:
     last_used: float = 0.0
     fresh: bool = True  # the job that waited for the loading has not been told what it cost
     given_back: int = 0  # bytes by which memory fell when others went to make room for it
+    weights: str = ""  # a fingerprint of the files it came from
+
+    @property
+    def name(self) -> str:
+        """What it is known by: the card's id, or the path of a local folder."""
+        return self.card.directory or self.card.id
 
 
 def load(
@@ -95,7 +101,9 @@ def load_from(
     log.info("%s: %s, %.0f MB, loaded in %.1f s", card.id, counted.effective, counted.weight_bytes / 1e6, load_s)
     if not check.passed:
         log.warning("%s at %s failed its self-check: %s", card.id, precision.label, check.reason)
-    return Loaded(card, engine, counted, device, load_s, warmup_s, check, threads, vad)
+    return Loaded(
+        card, engine, counted, device, load_s, warmup_s, check, threads, vad, weights=variants.fingerprint(folders)
+    )
 
 
 def _at(

@@ -9,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 from filelock import FileLock, Timeout
 
-from asr_app import catalog
+from asr_app import catalog, selfbench
 from asr_app.audio import Limits
 from asr_app.config import Config
 from asr_app.engines import Engines, Startup, pick_device, usable_cores
@@ -17,7 +17,6 @@ from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
-from asr_app.precision import choose
 from asr_app.ui.page import build
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,8 @@ def run(config: Config) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     device = pick_device(config.device)
     card = catalog.find(config.model)
-    precision = choose(config.lite, config.precision, catalog.recipes(card), card.precisions, device)
+    engines = Engines(device, config.threads or usable_cores(), config.hub, cache=config.cache)
+    precision = engines.choose(card, config.lite, config.precision)
     config.home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(config.home / "server.lock")
     try:
@@ -55,13 +55,16 @@ def run(config: Config) -> None:
             "Another server uses the same journal. Stop it, or give this one a folder of its own with ASR_HOME.",
             "另一个服务正在使用同一个日志库。请先停止它，或用 ASR_HOME 为本服务指定单独的目录。",
         ) from None
-    engines = Engines(device, config.threads or usable_cores(), config.hub, cache=config.cache)
     limits = Limits(max_bytes=config.max_upload_mb * 2**20, max_seconds=config.max_hours * 3600)
     jobs = Jobs(Journal(config.home), engines, limits)
     page = build(config, engines, jobs)
-    loading = threading.Thread(
-        target=engines.preload, args=(card, precision, catalog.CARDS[catalog.DEFAULT]), name="preload", daemon=True
-    )
+
+    def load() -> None:
+        engines.preload(card, precision, catalog.CARDS[catalog.DEFAULT])
+        if engines.startup.error is None:
+            selfbench.both_sides(engines, card, precision)
+
+    loading = threading.Thread(target=load, name="preload", daemon=True)
     engines.startup = Startup(card.id, busy=True)
     try:
         page.queue(default_concurrency_limit=8).launch(

@@ -20,7 +20,7 @@ FLOORS = [
     ["loading"],
     ["engines"],
     ["pipeline"],
-    ["config", "verify"],
+    ["config", "selfbench", "verify"],
     ["journal"],
     ["jobs"],
     ["bench", "quantize"],

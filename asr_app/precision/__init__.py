@@ -2,13 +2,26 @@
 
 enum.py names the precisions, recipes.py says what each means for a family on a device and tuned.py what a search found
 better for certain weights, linears.py holds the layers that do it and graph.py the layers that ONNX Runtime computes,
-apply.py swaps them in, report.py counts what is really there, and variants.py keeps the result on disk.
+apply.py swaps them in, report.py counts what is really there, and variants.py keeps the result on disk. evidence.py
+keeps what was measured of it on this machine, and choice.py chooses by it.
 """
 
 from asr_app.precision.apply import OnStep, apply
 from asr_app.precision.choice import choose, one_up, refusal
 from asr_app.precision.enum import Precision
+from asr_app.precision.evidence import Evidence
 from asr_app.precision.recipes import Recipe
 from asr_app.precision.report import PrecisionReport, report
 
-__all__ = ["OnStep", "Precision", "PrecisionReport", "Recipe", "apply", "choose", "one_up", "refusal", "report"]
+__all__ = [
+    "Evidence",
+    "OnStep",
+    "Precision",
+    "PrecisionReport",
+    "Recipe",
+    "apply",
+    "choose",
+    "one_up",
+    "refusal",
+    "report",
+]

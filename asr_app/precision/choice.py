@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 
 from asr_app.errors import UserError
 from asr_app.precision.enum import Precision
+from asr_app.precision.evidence import Evidence
 from asr_app.precision.recipes import Recipes
 
 # What lite mode means where the user picked nothing, best first; the first one the model and device allow is taken.
@@ -47,19 +49,32 @@ def one_up(precision: Precision, recipes: Recipes, allowed: Sequence[Precision],
 
 
 def choose(
-    lite: bool, picked: Precision | None, recipes: Recipes, allowed: Sequence[Precision], device: str
+    lite: bool,
+    picked: Precision | None,
+    recipes: Recipes,
+    allowed: Sequence[Precision],
+    device: str,
+    measured: Mapping[Precision, Evidence] = MappingProxyType({}),
 ) -> Precision:
-    """The precision to run at: what was picked, else the lite or the full one. Raises UserError if not allowed."""
+    """The precision to run at: what was picked, else the lite or the full one.
+
+    Where all that lite could mean was measured here, it is the fastest of it; else the first in the device's order.
+    What failed its self-check it never is. Raises UserError if there is none, or what was picked is not allowed.
+    """
     if picked is None:
         picked = Precision.FP32 if Precision.FP32 in allowed else allowed[0]
         if lite:
-            usable = [p for p in _LITE[torch.device(device).type] if refusal(p, recipes, allowed, device) is None]
+            usable = [
+                p
+                for p in _LITE[torch.device(device).type]
+                if refusal(p, recipes, allowed, device) is None and not (p in measured and measured[p].reason)
+            ]
             if not usable:
                 raise UserError(
                     "This model has no lite variant here. Turn the switch off.",
                     "该模型在此设备上没有轻量版本。请关闭轻量模式。",
                 )
-            picked = usable[0]
+            picked = min(usable, key=lambda p: measured[p].rtf) if set(usable) <= set(measured) else usable[0]
     problem = refusal(picked, recipes, allowed, device)
     if problem:
         raise problem

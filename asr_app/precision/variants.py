@@ -58,13 +58,22 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def weights(folders: Mapping[str, Path], home: Path) -> dict[str, str]:
-    """The checksum of each file that makes a model what it is: its weights and its configuration, by role and name."""
-    found: dict[str, str] = {}
+def _files(folders: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """What makes a model what it is, its weights and its configuration, by role and name."""
     for role, folder in folders.items():
-        files = [folder] if folder.is_file() else sorted(folder.glob("*.pt")) + sorted(folder.glob("*.yaml"))
-        found |= {f"{role}/{path.name}": sha256(path, home / "checksums") for path in files}
-    return found
+        for path in [folder] if folder.is_file() else sorted(folder.glob("*.pt")) + sorted(folder.glob("*.yaml")):
+            yield f"{role}/{path.name}", path
+
+
+def fingerprint(folders: Mapping[str, Path]) -> str:
+    """What is another where a model's files are, without reading them: a hash of their names, sizes and times."""
+    told = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in _files(folders)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+
+def weights(folders: Mapping[str, Path], home: Path) -> dict[str, str]:
+    """The checksum of each file that makes a model what it is, by role and name."""
+    return {name: sha256(path, home / "checksums") for name, path in _files(folders)}
 
 
 def key(family: str, weights: Mapping[str, str], precision: Precision, recipe: Recipe, device: str) -> str:

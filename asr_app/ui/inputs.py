@@ -9,14 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from asr_app import catalog, hub
+from asr_app import hub
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES, expected
 from asr_app.jobs import Jobs
-from asr_app.precision import Precision, choose
+from asr_app.precision import Precision
 from asr_app.ui import options, render
 from asr_app.ui.labels import Labels
 from asr_app.ui.options import OptionInputs
@@ -101,7 +101,7 @@ def connect(
                 raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
             card = cards[key]
             wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
-            precision = choose(switch, wanted, catalog.recipes(card), card.precisions, engines.device)
+            precision = engines.choose(card, switch, wanted)
             return jobs.submit(Path(path), Path(path).name, key, precision, options.read(card, asked))
         except UserError as error:
             raise gr.Error(error.text(LANGUAGES[label]), duration=15, print_exception=False) from error

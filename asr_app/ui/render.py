@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from html import escape
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from asr_app.datatypes import Doubt, ModelCard, Segment, Transcript
 from asr_app.engines import Startup
 from asr_app.journal import Comparison, View
 from asr_app.loading import Loaded
-from asr_app.precision import Precision
+from asr_app.precision import Evidence, Precision
 from asr_app.ui.texts import TEXTS, t
 
 _WORK = ("decode", "vad", "asr", "punctuation")
@@ -79,17 +80,43 @@ def facts(card: ModelCard, here: bool, language: str) -> str:
     return f'<p class="evidence">{escape(" · ".join([*told, *filter(None, [card.licence])]))}</p>'
 
 
-def evidence(compared: Comparison | None, lite: Precision, language: str) -> str:
-    """What this machine's own jobs say of the two sides of the switch; never a promise."""
-    if compared is None:
-        return f'<p class="evidence">{t("not_measured", language)}</p>'
-    said = t("faster" if compared.speed >= 1 else "slower", language, x=f"{compared.speed:.2f}")
-    saved = t("smaller", language, p=f"{100 * (1 - compared.weight_bytes[1] / compared.weight_bytes[0]):.0f}")
-    count = t("on_recordings", language, n=compared.recordings)
-    return (
-        f'<p class="evidence">{t("measured", language)} {lite.label} {said}, {saved} '
-        f"<small>(RTF {compared.rtfs[1]:.4f} / {compared.rtfs[0]:.4f}, {count})</small></p>"
+def evidence(
+    compared: Comparison | None, measured: Mapping[Precision, Evidence], lite: Precision, language: str
+) -> str:
+    """What was measured here of the two sides of the switch, on the user's recordings if there are any at both.
+
+    Never a promise. A precision that failed its self-check is named, and cannot be picked.
+    """
+    full, low = measured.get(Precision.FP32), measured.get(lite)
+    if compared is not None:
+        count = t("on_recordings", language, n=compared.recordings)
+        said = _compared(lite, compared.speed, compared.rtfs, compared.weight_bytes, count, language)
+    elif full and low and full.rtf and low.rtf:
+        sizes = full.weight_bytes, low.weight_bytes
+        said = _compared(lite, full.rtf / low.rtf, (full.rtf, low.rtf), sizes, t("on_examples", language), language)
+    else:
+        said = t("not_measured", language)
+    failed = {precision: found.reason for precision, found in measured.items() if found.reason}
+    told = "".join(
+        f"<p>{precision.label}: {escape(t('self_check', language, reason=reason))}</p>"
+        for precision, reason in failed.items()
     )
+    return f'<div class="evidence"><p>{said}</p>{told}{_out_of_reach(failed)}</div>'
+
+
+def _compared(
+    lite: Precision, speed: float, rtfs: tuple[float, float], sizes: tuple[int, int], on: str, language: str
+) -> str:
+    said = t("faster" if speed >= 1 else "slower", language, x=f"{speed:.2f}")
+    saved = t("smaller", language, p=f"{100 * (1 - sizes[1] / sizes[0]):.0f}")
+    figures = f"<small>(RTF {rtfs[1]:.4f} / {rtfs[0]:.4f}, {on})</small>"
+    return f"{t('measured', language)} {lite.label} {said}, {saved} {figures}"
+
+
+def _out_of_reach(precisions: Iterable[Precision]) -> str:
+    """A style that greys these choices out: the radio has none of its own for a single one."""
+    chosen = ", ".join(f'#precision label:has(input[value="{p.value}"])' for p in precisions)
+    return f"<style>{chosen} {{ opacity: 0.45; pointer-events: none; }}</style>" if chosen else ""
 
 
 def progress(view: View | None, language: str) -> str:

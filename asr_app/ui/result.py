@@ -10,13 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from asr_app import catalog
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.formats import write
 from asr_app.jobs import Jobs
 from asr_app.journal import View
-from asr_app.precision import Precision, choose
+from asr_app.precision import Precision
 from asr_app.ui import render
 from asr_app.ui.inputs import Inputs
 from asr_app.ui.labels import Labels
@@ -80,12 +79,13 @@ def connect(
         state = view.state if view else ""
         heard = view.segments[-1].end_s if view and view.segments else 0
         top = resident[0].precision.requested.value if resident else ""
-        now = json.dumps([job, state, heard, lang, key, top, busy])
+        now = json.dumps([job, state, heard, lang, key, top, busy, len(engines.evidence.of(key))])
         if now == seen:
             return out
         before = json.loads(seen) if seen else [None] * 4
         card = cards[key]
-        lite = choose(True, None, catalog.recipes(card), card.precisions, engines.device)
+        measured = engines.evidence.of(key)
+        lite = engines.choose(card, True, None)
         compared = jobs.journal.compare(key, engines.device, Precision.FP32, lite)
         finished = view is not None and view.finished and bool(view.segments)
         out |= {
@@ -93,7 +93,7 @@ def connect(
             timer: gr.Timer(POLL_S if busy else IDLE_POLL_S),
             pill: render.pill(resident, startup, lang),
             notice: render.notice(startup, card.note == "demo", lang),
-            inputs.evidence: render.evidence(compared, lite, lang),
+            inputs.evidence: render.evidence(compared, measured, lite, lang),
             inputs.cancel: gr.update(interactive=view is not None and not view.finished),
             result.actions: gr.update(visible=finished),
             result.card: render.card(view.transcript if view else None, lang),

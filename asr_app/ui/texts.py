@@ -76,6 +76,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "faster": {"en": "{x} times as fast", "zh": "速度为 {x} 倍"},
     "slower": {"en": "slower ({x} times as fast)", "zh": "更慢（速度为 {x} 倍）"},
     "smaller": {"en": "{p} % smaller", "zh": "体积小 {p} %"},
+    "on_examples": {"en": "on the examples", "zh": "在示例上"},
     "on_recordings": {"en": "median, recordings: {n}", "zh": "{n} 段录音的中位数"},
     "languages": {"en": "{n} languages", "zh": "{n} 种语言"},
     "on_disk": {"en": "on this disk", "zh": "已在本机"},

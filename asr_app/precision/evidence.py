@@ -1,0 +1,103 @@
+"""What each precision of a model was measured to be on this machine: kept from start to start, shown beside the switch.
+
+An entry is measured when a precision is loaded for the first time, on the clip of its self-check. It holds for one
+processor, number of threads, version of the libraries and set of weights, and is measured anew where any is another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr_app.precision.enum import Precision
+
+_FORMAT = 1
+_VERSIONS = ("torch", "onnxruntime", "funasr", "openai-whisper")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`rtf` on the clip, the bytes of the weights, and why the self-check failed (empty where it passed)."""
+
+    rtf: float
+    weight_bytes: int
+    reason: str = ""
+
+
+class Table:
+    """The evidence of a device and its threads, in the folder `home` (None: only for as long as the process lives).
+
+    What failed its self-check is not kept: the next start looks again.
+    """
+
+    def __init__(self, home: Path | None, device: str, threads: int) -> None:
+        self._home, self._about = home, [device, threads]
+        self._lock = threading.Lock()
+        self._known: dict[str, dict[Precision, tuple[str, Evidence]]] = {}
+
+    def of(self, model: str) -> Mapping[Precision, Evidence]:
+        """What is known of `model`, by precision."""
+        with self._lock:
+            return {precision: evidence for precision, (_, evidence) in self._read(model).items()}
+
+    def known(self, model: str, precision: Precision, weights: str) -> bool:
+        """Whether the precision was measured on weights whose fingerprint is `weights`."""
+        with self._lock:
+            found = self._read(model).get(precision)
+            return found is not None and found[0] == weights
+
+    def note(self, model: str, precision: Precision, weights: str, evidence: Evidence) -> None:
+        """Keeps what was measured."""
+        with self._lock:
+            found = self._read(model)
+            # Of other weights than these nothing is known any more.
+            for other in [p for p, (of, _) in found.items() if of != weights]:
+                del found[other]
+            found[precision] = weights, evidence
+            self._write(model)
+
+    def _file(self, model: str) -> Path | None:
+        about = json.dumps([_FORMAT, model, *self._about, processor(), *map(importlib.metadata.version, _VERSIONS)])
+        name = f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
+        return None if self._home is None else self._home / "measured" / name
+
+    def _read(self, model: str) -> dict[Precision, tuple[str, Evidence]]:
+        if model not in self._known:
+            self._known[model] = {}
+            file = self._file(model)
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                told = json.loads(file.read_text(encoding="utf-8")) if file else {}
+                self._known[model] = {Precision(p): (e.pop("weights"), Evidence(**e)) for p, e in told.items()}
+        return self._known[model]
+
+    def _write(self, model: str) -> None:
+        told = {
+            precision.value: {"weights": weights, **dataclasses.asdict(evidence)}
+            for precision, (weights, evidence) in self._known[model].items()
+            if not evidence.reason
+        }
+        if file := self._file(model):
+            with contextlib.suppress(OSError):  # it is measured again at the next start
+                file.parent.mkdir(parents=True, exist_ok=True)
+                part = file.with_suffix(".part")
+                part.write_text(json.dumps(told), encoding="utf-8")
+                part.replace(file)
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's name."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
