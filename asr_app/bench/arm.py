@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from asr_app.bench.arms import ARMS, Task
+from asr_app.bench.arms import APP, Task
+from asr_app.bench.peers import PEERS
 from asr_app.loading import resident_bytes
 from asr_app.pipeline import PeakMemory
 
@@ -28,12 +29,12 @@ def main(name: str, given: str) -> None:
         print(json.dumps(told), file=answers)
 
     fields: dict[str, Any] = json.loads(given)
-    fields |= {k: Path(fields[k]) for k in ("model", "audio", "cache", "vad") if fields[k]}
+    fields |= {k: Path(fields[k]) for k in ("model", "audio", "cache", "vad", "exported") if fields[k]}
     task = Task(**fields)
     empty = resident_bytes()
     began = time.perf_counter()
     try:
-        arm = ARMS[name](task)
+        arm = (APP[name] if name in APP else PEERS[name].make)(task)
     except ImportError as error:
         answer(missing=str(error.name or error))
         return

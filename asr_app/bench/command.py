@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from asr_app import catalog, config, pipeline
+from asr_app import catalog, config, pipeline, vad
 from asr_app.audio import Limits
-from asr_app.bench.arms import PEERS, Task
+from asr_app.bench.arms import Task
+from asr_app.bench.peers import PEERS
 from asr_app.bench.run import measure, speech
 from asr_app.bench.table import HEAD, full, line, result
 from asr_app.engines import usable_cores
 from asr_app.errors import UserError
 from asr_app.loading import locate
-from asr_app.precision import Precision
+from asr_app.precision import Precision, variants
 
 
 def bench(found: argparse.Namespace) -> int:
@@ -29,12 +31,20 @@ def bench(found: argparse.Namespace) -> int:
     asked = [Precision.parse(p) for p in found.precision or ("fp32", "int8")]
     arms = [p.value for p in asked if p in card.precisions]
     if found.peers:
-        arms += [peer for peer, families in PEERS.items() if card.family in families]
+        arms += [name for name, peer in PEERS.items() if card.family in peer.families]
+    needed = any(PEERS[arm].exported and PEERS[arm].here for arm in arms if arm in PEERS)
+    exported = _exported(model, cache) if needed else None
     with tempfile.TemporaryDirectory(prefix="asr-bench-") as folder:
         audio = found.audio or Path(folder) / "speech.wav"
-        audio_s = speech(audio, found.minutes) if found.audio is None else _seconds(audio)
-        vad = found.vad.resolve() if found.vad else None
-        task = Task(model, audio.resolve(), threads, cache, found.hub, vad)
+        if found.audio is None:
+            speech(audio, found.minutes)
+        sound = pipeline.read(audio, audio.name, Limits())[0]
+        audio_s = sound.seconds
+        pieces = vad.pack(sound, vad.speech_spans(sound), card.max_chunk_s, card.max_gap_s)
+        task = Task(
+            model, audio.resolve(), threads, cache, found.hub, found.vad.resolve() if found.vad else None, exported,
+            tuple((c.start_s, c.end_s) for c in pieces),
+        )  # fmt: skip
         measured = measure(arms, task, found.rounds, _tell)
     if found.random_weights:
         print("Random weights: speed and memory only, never accuracy.")
@@ -45,8 +55,18 @@ def bench(found: argparse.Namespace) -> int:
     return 0
 
 
-def _seconds(audio: Path) -> float:
-    return pipeline.read(audio, audio.name, Limits())[0].seconds
+def _exported(model: Path, cache: Path) -> Path | None:
+    """The model in its peers' formats, made once; None where FunASR cannot export it."""
+    place = cache / "exported" / variants.fingerprint({"model": model})
+    if not place.exists():
+        _tell("peers", "exporting the model for them")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "asr_app.bench.exported", str(model), str(place)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"the model could not be exported for its peers: {done.stderr.strip()[-500:]}", file=sys.stderr)
+            return None
+    return place
 
 
 def _tell(arm: str, doing: str) -> None:

@@ -121,7 +121,7 @@ def measure(arms: Sequence[str], task: Task, rounds: int, tell: Callable[[str, s
             with _problem(found[name]):
                 told = process.answer()
                 if "missing" in told:
-                    raise RuntimeError(f"{told['missing']} is not installed: pip install -r tests/requirements.txt")
+                    raise RuntimeError(f"{told['missing']} is not installed: pip install --no-deps -r tests/peers.txt")
                 found[name] = Measured(**told)
                 processes[name] = process
         for round_ in range(rounds + 1):
