@@ -130,7 +130,7 @@ class Peer:
 
 
 PEERS: Mapping[str, Peer] = {
-    "peer:funasr": Peer(FunASR, ("paraformer", "sensevoice", "fun-asr-nano"), "funasr"),
+    "peer:funasr": Peer(FunASR, ("paraformer", "sensevoice", "fun-asr-nano"), "funasr.auto.auto_model"),
     "peer:funasr-onnx": Peer(FunASROnnx, ("paraformer", "sensevoice"), "funasr_onnx", exported=True),
     "peer:sherpa-onnx": Peer(SherpaOnnx, ("paraformer", "sensevoice"), "sherpa_onnx", exported=True),
     "peer:openai-whisper": Peer(OpenAIWhisper, ("whisper",), "whisper"),

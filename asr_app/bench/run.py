@@ -33,6 +33,7 @@ class Measured:
     process which has the libraries imported and no model loaded."""
 
     problem: str = ""
+    import_s: float = 0.0
     load_s: float = 0.0
     weights_mb: float | None = None
     loaded_mb: float = 0.0
@@ -49,6 +50,7 @@ class Measured:
             "rtf": round(statistics.median(self.seconds) / audio_s, 5),
             "rtf_rounds": [round(s / audio_s, 5) for s in self.seconds],
             "cpu_s": round(statistics.median(self.cpu_s), 2),
+            "import_s": round(self.import_s, 2),
             "load_s": round(self.load_s, 2),
             "weights_mb": None if self.weights_mb is None else round(self.weights_mb, 1),
             "loaded_mb": round(self.loaded_mb, 1),

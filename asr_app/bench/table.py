@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from asr_app.bench.run import Measured
 from asr_app.precision import Precision
+from asr_app.precision.evidence import processor
 
 _LIBRARIES = (
     "torch", "onnxruntime", "funasr", "openai-whisper", "funasr-onnx", "sherpa-onnx", "faster-whisper", "ctranslate2",
@@ -41,7 +41,7 @@ def result(
         "weights": "random: speed and memory only, no accuracy" if random_weights else "real",
         "audio_s": round(audio_s, 1),
         "threads": threads,
-        "machine": machine(),
+        "machine": processor(),
         "versions": versions(),
         "arms": {name: measured.as_dict(audio_s) for name, measured in found.items()},
     }
@@ -50,15 +50,6 @@ def result(
 def full(found: Mapping[str, Measured]) -> Measured | None:
     """This app at FP32, if it is among the arms."""
     return found.get(Precision.FP32.value)
-
-
-def machine() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

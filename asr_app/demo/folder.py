@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import yaml
 
+from asr_app.families._funasr_import import auto_model
+
 
 def build_folder(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = None) -> Any:
     """Writes config.yaml and an empty model.pt beside what the folder has; returns the module with fresh weights.
@@ -18,8 +20,6 @@ def build_folder(folder: Path, config: dict[str, Any], paths: dict[str, Any] | N
     `paths`, by keys of the config, are what configuration.json tells beside what it always does: model.pt, config.yaml
     and the normalisation am.mvn. None: no configuration.json, for models that FunASR loads without one.
     """
-    from funasr import AutoModel
-
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     if paths is not None:
         always = {"init_param": "model.pt", "config": "config.yaml", "frontend_conf": {"cmvn_file": "am.mvn"}}
@@ -29,7 +29,7 @@ def build_folder(folder: Path, config: dict[str, Any], paths: dict[str, Any] | N
         }  # fmt: skip
         (folder / "configuration.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     torch.save({}, folder / "model.pt")
-    model, _ = AutoModel.build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
+    model, _ = auto_model().build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
     return model
 
 

@@ -23,6 +23,7 @@ from torch import nn
 
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Source
 from asr_app.errors import UserError
+from asr_app.families._funasr_import import auto_model, import_all
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
 
@@ -96,14 +97,12 @@ def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads
             f"{folder.name}：需要 {', '.join(classes)} 之一，实际为 {found or '非 FunASR 模型'}。请选择其他目录。",
         )
     state = {} if empty else _checkpoint(folder)
-    from funasr import AutoModel
-
     try:
-        with _quiet(), torch.device("meta") if empty else contextlib.nullcontext():
-            auto = AutoModel(
-                **_resolved(folder) if empty else {"model": str(folder)}, device="meta" if empty else device,
-                ncpu=threads, disable_update=True, disable_pbar=True, disable_log=True, trust_remote_code=False,
-            )  # fmt: skip
+        try:
+            auto = _built(folder, device, threads, empty)
+        except (AssertionError, TypeError):  # what FunASR raises for a class that it does not know
+            import_all()
+            auto = _built(folder, device, threads, empty)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"{folder.name} does not fit into the memory of {device}. Choose a lower precision, or --device cpu.",
@@ -126,6 +125,15 @@ def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads
     else:
         refuse_misfit(folder.name, auto.model, state)
     return auto
+
+
+def _built(folder: Path, device: str, threads: int, empty: bool) -> Any:
+    make = auto_model()
+    with _quiet(), torch.device("meta") if empty else contextlib.nullcontext():
+        return make(
+            **_resolved(folder) if empty else {"model": str(folder)}, device="meta" if empty else device,
+            ncpu=threads, disable_update=True, disable_pbar=True, disable_log=True, trust_remote_code=False,
+        )  # fmt: skip
 
 
 class Copies:

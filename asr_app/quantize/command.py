@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from asr_app.errors import UserError
 from asr_app.hub import OnProgress
 from asr_app.loading import load_from, locate, variant_of
 from asr_app.precision import Precision, refusal, tuned, variants
+from asr_app.precision.evidence import processor
 from asr_app.quantize import calibration, carry
 from asr_app.quantize.search import Found, Trial, search
 from asr_app.quantize.trials import Trials
@@ -136,7 +136,7 @@ def _evidence(result: Found) -> dict[str, Any]:
 def _machine(threads: int) -> dict[str, Any]:
     names = ("torch", "onnxruntime", "funasr", "openai-whisper")
     return {
-        "machine": {"processor": platform.processor() or platform.machine(), "threads": threads},
+        "machine": {"processor": processor(), "threads": threads},
         "versions": {name: importlib.metadata.version(name) for name in names},
     }
 
