@@ -212,9 +212,9 @@ class Journal:
         )  # fmt: skip
 
     def idle(self) -> bool:
-        """Whether no job waits."""
+        """Whether no job waits or runs."""
         with self._open() as db:
-            return not db.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
+            return not db.execute("SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running')").fetchone()[0]
 
     def cancel_asked(self, job: str) -> bool:
         with self._open() as db:

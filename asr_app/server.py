@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 
 import gradio as gr
@@ -61,6 +62,8 @@ def run(config: Config) -> None:
 
     def load() -> None:
         engines.preload(card, precision, catalog.CARDS[catalog.DEFAULT])
+        while not jobs.journal.idle():  # what somebody waits for goes before, and would be measured too
+            time.sleep(1.0)
         if engines.startup.error is None:
             selfbench.both_sides(engines, card, precision)
 
