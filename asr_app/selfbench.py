@@ -27,8 +27,9 @@ def note(engines: Engines, loaded: Loaded) -> None:
 
 def measure(loaded: Loaded) -> Evidence:
     """RTF of recognition and punctuation as a recording has it, with as many chunks at once; takes some seconds."""
-    told = [EXAMPLES / name for name, e in expected().items() if e["language"] in loaded.card.languages]
-    chunks = [c for path in told for c in pipeline.cut(audio.decode(path), loaded)[0]]
+    clips = expected()
+    told = [name for name, e in clips.items() if e["language"] in loaded.card.languages] or list(clips)
+    chunks = [c for path in (EXAMPLES / name for name in told) for c in pipeline.cut(audio.decode(path), loaded)[0]]
     first = list(pipeline.recognise(chunks[:1], loaded, Options(), StageTimes()))[-1].times
     count = min(_ROUNDS * loaded.engine.workers, int(_AT_MOST_S / max(first.asr_s, 1e-6)))
     if count < 1:  # one alone takes longer

@@ -84,6 +84,7 @@ def test_what_failed_is_greyed_out_with_its_reason():
     assert 'label:has(input[value="int8"])' in shown
     assert "faster" not in shown
     assert "<style>" not in said(FULL, LOW)
+    assert "no lite variant" in render.evidence(None, {Precision.INT8: Evidence(0.0, 1, "x")}, None, "en")
 
 
 @pytest.mark.models

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Candidate:
-    """An arithmetic ("dynamic", or "static" with calibrated ranges), and the layers that stay high in it."""
+    """An arithmetic ("static" is that with calibrated ranges), and the layers that stay high in it."""
 
     arithmetic: str
     high: tuple[str, ...] = ()

@@ -56,7 +56,7 @@ class Trials:
 
     @property
     def arithmetics(self) -> list[str]:
-        return ["dynamic", "static"] if self.ranges else ["dynamic"]
+        return ["dynamic", "static"] if self.ranges else [self._precision.value]
 
     def recipe(self, candidate: Candidate) -> Recipe:
         """The recipe that `candidate` stands for."""

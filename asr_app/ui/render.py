@@ -81,17 +81,18 @@ def facts(card: ModelCard, here: bool, language: str) -> str:
 
 
 def evidence(
-    compared: Comparison | None, measured: Mapping[Precision, Evidence], lite: Precision, language: str
+    compared: Comparison | None, measured: Mapping[Precision, Evidence], lite: Precision | None, language: str
 ) -> str:
     """What was measured here of the two sides of the switch, on the user's recordings if there are any at both.
 
     Never a promise. A precision that failed its self-check is named, and cannot be picked.
     """
-    full, low = measured.get(Precision.FP32), measured.get(lite)
-    if compared is not None:
+    if lite is None:
+        said = t("no_lite", language)
+    elif compared is not None:
         count = t("on_recordings", language, n=compared.recordings)
         said = _compared(lite, compared.speed, compared.rtfs, compared.weight_bytes, count, language)
-    elif full and low and full.rtf and low.rtf:
+    elif (full := measured.get(Precision.FP32)) and (low := measured.get(lite)) and full.rtf and low.rtf:
         sizes = full.weight_bytes, low.weight_bytes
         said = _compared(lite, full.rtf / low.rtf, (full.rtf, low.rtf), sizes, t("on_examples", language), language)
     else:

@@ -12,6 +12,7 @@ import gradio as gr
 
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
+from asr_app.errors import UserError
 from asr_app.formats import write
 from asr_app.jobs import Jobs
 from asr_app.journal import View
@@ -85,8 +86,11 @@ def connect(
         before = json.loads(seen) if seen else [None] * 4
         card = cards[key]
         measured = engines.evidence.of(key)
-        lite = engines.choose(card, True, None)
-        compared = jobs.journal.compare(key, engines.device, Precision.FP32, lite)
+        try:
+            lite = engines.choose(card, True, None)
+        except UserError:  # every lower precision has failed its self-check: said beside the switch
+            lite = None
+        compared = jobs.journal.compare(key, engines.device, Precision.FP32, lite) if lite else None
         finished = view is not None and view.finished and bool(view.segments)
         out |= {
             shown: now,

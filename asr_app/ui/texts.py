@@ -69,6 +69,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "self_check": {"en": "self-check failed: {reason}", "zh": "自检未通过：{reason}"},
     "not_loaded": {"en": "no model loaded", "zh": "未加载模型"},
     "measured": {"en": "Measured here:", "zh": "本机实测："},
+    "no_lite": {"en": "This model has no lite variant that works here.", "zh": "该模型在本机没有可用的轻量版本。"},
     "not_measured": {
         "en": "Not measured on this machine yet: transcribe the same recording with the switch off and on.",
         "zh": "本机尚未测量：请用同一段录音在关闭和打开开关时各转写一次。",
