@@ -223,3 +223,8 @@ class ModelCard:
     max_gap_s: float = 0.6
     chunks_a_batch: int = 1
     directory: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What jobs, engines and evidence know the model by: its id, or the path of a local folder."""
+        return self.directory or self.id

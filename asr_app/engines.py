@@ -101,7 +101,7 @@ class Engines:
 
     def choose(self, card: ModelCard, lite: bool, picked: Precision | None) -> Precision:
         """The precision for `card`, by what was picked and what was measured here. Raises UserError if there is none."""
-        measured = self.evidence.of(card.directory or card.id)
+        measured = self.evidence.of(card.key)
         return choose(lite, picked, catalog.recipes(card), card.precisions, self.device, measured)
 
     def has_room(self, card: ModelCard) -> bool:
@@ -173,7 +173,7 @@ class Engines:
     def _take(
         self, card: ModelCard, precision: Precision, on_progress: OnProgress | None, on_step: OnStep | None
     ) -> Loaded:
-        key = (card.directory or card.id, precision)
+        key = (card.key, precision)
         if found := self._find(key):
             return found
         # Before anything goes for it: what cannot be had, or is cancelled on the way, leaves all as it was.
@@ -187,7 +187,7 @@ class Engines:
             loaded = load_from(folders, card, precision, self.device, self.threads, self.cache, on_step)
             if not loaded.check.passed:
                 failed = Evidence(0.0, loaded.precision.weight_bytes, loaded.check.reason)
-                self.evidence.note(loaded.name, precision, loaded.weights, failed)
+                self.evidence.note(loaded.card.key, precision, loaded.weights, failed)
             if not loaded.check.passed and precision is not Precision.FP32:
                 raise UserError(
                     f"{card.id} at {precision.label} failed its self-check: {loaded.check.reason}. "
@@ -203,7 +203,7 @@ class Engines:
 
     def _fetch(self, card: ModelCard, on_progress: OnProgress | None) -> dict[str, Path]:
         with self._lock:
-            fetching = self._fetching[card.directory or card.id]
+            fetching = self._fetching[card.key]
         while not fetching.acquire(timeout=0.5):
             if on_progress:
                 on_progress(self.startup.done, self.startup.total)  # another's; and it may raise to cancel

@@ -67,7 +67,7 @@ class Jobs:
                 f"The recording could not be stored ({error.strerror}). Free some space on the server's disk and retry.",
                 f"无法保存录音（{error.strerror}）。请清理服务器磁盘后重试。",
             ) from error
-        self.journal.add(job, name, kept, card.directory or card.id, precision, options)
+        self.journal.add(job, name, kept, card.key, precision, options)
         self._wake.set()
         return job
 

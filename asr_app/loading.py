@@ -49,11 +49,6 @@ class Loaded:
     given_back: int = 0  # bytes by which memory fell when others went to make room for it
     weights: str = ""  # a fingerprint of the files it came from
 
-    @property
-    def name(self) -> str:
-        """What it is known by: the card's id, or the path of a local folder."""
-        return self.card.directory or self.card.id
-
 
 def load(
     card: ModelCard,

@@ -21,8 +21,8 @@ _ROUNDS = 4  # of as many chunks as are recognised at once
 def note(engines: Engines, loaded: Loaded) -> None:
     """Measures an engine in use, and keeps it, unless it is known already."""
     table, precision = engines.evidence, loaded.precision.requested
-    if loaded.weights and not table.known(loaded.name, precision, loaded.weights):
-        table.note(loaded.name, precision, loaded.weights, measure(loaded))
+    if loaded.weights and not table.known(loaded.card.key, precision, loaded.weights):
+        table.note(loaded.card.key, precision, loaded.weights, measure(loaded))
 
 
 def measure(loaded: Loaded) -> Evidence:
@@ -50,7 +50,7 @@ def both_sides(engines: Engines, card: ModelCard, precision: Precision) -> None:
         with engines.use(card, precision) as loaded:
             note(engines, loaded)
         other = engines.choose(card, precision is Precision.FP32, None)
-        if other is not precision and other not in engines.evidence.of(loaded.name) and engines.has_room(card):
+        if other is not precision and other not in engines.evidence.of(loaded.card.key) and engines.has_room(card):
             with engines.use(card, other) as loaded:
                 loaded.fresh = False  # no job waited for it
                 note(engines, loaded)

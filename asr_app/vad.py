@@ -41,8 +41,7 @@ class Span:
 
 def speech_spans(audio: Audio) -> list[Span]:
     """Where there is speech, by silero-vad: in order, without overlap, empty for silence. Any thread may call it."""
-    with _silero_lock:
-        model = _silero()
+    model = _silero()
     from silero_vad import get_speech_timestamps_from_probs  # not before _silero, which undoes what importing it does
 
     found = get_speech_timestamps_from_probs(
@@ -69,8 +68,7 @@ def fsmn_spans(audio: Audio, model: Any) -> list[Span]:
 
 def is_sure(samples: np.ndarray) -> bool:
     """Whether silero-vad has no doubt that somebody speaks in `samples` `(n,)`, for a second in all."""
-    with _silero_lock:
-        model = _silero()
+    model = _silero()
     return float((_probabilities(model, samples) > _NO_DOUBT).sum()) * _FRAME >= SAMPLE_RATE
 
 
@@ -90,9 +88,14 @@ def pack(audio: Audio, spans: Sequence[Span], max_chunk_s: float, max_gap_s: flo
     return [Chunk(start / SAMPLE_RATE, audio.samples[start:end]) for start, end in chunks]
 
 
-@functools.cache
 def _silero() -> Any:
     """Loaded once, under the lock; its session may then be run by several threads, and keeps no state of its own."""
+    with _silero_lock:
+        return _load_silero()
+
+
+@functools.cache
+def _load_silero() -> Any:
     import torch
 
     threads = torch.get_num_threads()

@@ -40,7 +40,8 @@ def bench(found: argparse.Namespace) -> int:
             speech(audio, found.minutes)
         sound = pipeline.read(audio, audio.name, Limits())[0]
         audio_s = sound.seconds
-        pieces = vad.pack(sound, vad.speech_spans(sound), card.max_chunk_s, card.max_gap_s)
+        # Only peers that take the model exported find no chunks themselves.
+        pieces = vad.pack(sound, vad.speech_spans(sound), card.max_chunk_s, card.max_gap_s) if exported else []
         task = Task(
             model, audio.resolve(), threads, cache, found.hub, found.vad.resolve() if found.vad else None, exported,
             tuple((c.start_s, c.end_s) for c in pieces),

@@ -91,4 +91,4 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
 def _offered(config: Config) -> dict[str, ModelCard]:
     """The start-up's model first, then the catalog; by the key that jobs know them by."""
     first = catalog.find(config.model)
-    return {first.directory or first.id: first} | {c.id: c for c in catalog.CARDS.values()}
+    return {first.key: first} | {c.id: c for c in catalog.CARDS.values()}

@@ -80,12 +80,12 @@ def connect(
         state = view.state if view else ""
         heard = view.segments[-1].end_s if view and view.segments else 0
         top = resident[0].precision.requested.value if resident else ""
-        now = json.dumps([job, state, heard, lang, key, top, busy, len(engines.evidence.of(key))])
+        measured = engines.evidence.of(key)
+        now = json.dumps([job, state, heard, lang, key, top, busy, len(measured)])
         if now == seen:
             return out
         before = json.loads(seen) if seen else [None] * 4
         card = cards[key]
-        measured = engines.evidence.of(key)
         try:
             lite = engines.choose(card, True, None)
         except UserError:  # every lower precision has failed its self-check: said beside the switch
