@@ -25,7 +25,12 @@ from asr_app.pipeline import PeakMemory
 def _import_all(name: str, family: str) -> float:
     """Imports what the arm will import as it loads, which is neither the model's memory nor its time; the seconds."""
     began = time.perf_counter()
-    own = ("whisper" if family == "whisper" else "funasr.auto.auto_model", "onnxruntime", "silero_vad", "safetensors")
+    own = (
+        "whisper.transcribe" if family == "whisper" else "funasr.auto.auto_model",
+        "onnxruntime",
+        "silero_vad",
+        "safetensors",
+    )
     for library in own if name in APP else (PEERS[name].library,):
         with contextlib.suppress(ImportError):  # the arm says so
             importlib.import_module(library)

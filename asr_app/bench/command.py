@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import subprocess
@@ -32,8 +33,8 @@ def bench(found: argparse.Namespace) -> int:
     arms = [p.value for p in asked if p in card.precisions]
     if found.peers:
         arms += [name for name, peer in PEERS.items() if card.family in peer.families]
-    needed = any(PEERS[arm].exported and PEERS[arm].here for arm in arms if arm in PEERS)
-    exported = _exported(model, cache) if needed else None
+    exporting = {PEERS[arm].exported for arm in arms if arm in PEERS and PEERS[arm].exported and PEERS[arm].here}
+    exported = _exported(model, cache, exporting.pop()) if exporting else None
     with tempfile.TemporaryDirectory(prefix="asr-bench-") as folder:
         audio = found.audio or Path(folder) / "speech.wav"
         if found.audio is None:
@@ -56,13 +57,13 @@ def bench(found: argparse.Namespace) -> int:
     return 0
 
 
-def _exported(model: Path, cache: Path) -> Path | None:
-    """The model in its peers' formats, made once; None where FunASR cannot export it."""
+def _exported(model: Path, cache: Path, module: str) -> Path | None:
+    """The model in its peers' formats, made once by `module`; None where that fails."""
     place = cache / "exported" / variants.fingerprint({"model": model})
     if not place.exists():
         _tell("peers", "exporting the model for them")
         place.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "asr_app.bench.exported", str(model), str(place)]
+        command = [sys.executable, "-m", module, str(model), str(place)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"the model could not be exported for its peers: {done.stderr.strip()[-500:]}", file=sys.stderr)
@@ -97,6 +98,7 @@ def _model(found: argparse.Namespace, cache: Path) -> tuple[Path, str]:
     if not done.exists():
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        built = MODELS[found.arch](place)
+        with contextlib.redirect_stdout(sys.stderr):  # FunASR prints a line for each weight there is not
+            built = MODELS[found.arch](place)
         done.write_text(str(built.relative_to(place)), encoding="utf-8")
     return (place / done.read_text(encoding="utf-8")).resolve(), found.arch

@@ -19,7 +19,8 @@ def main(model: Path, target: Path) -> None:
     """Writes the folder `target`, whole or not at all."""
     part = target.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(model, part, ignore=shutil.ignore_patterns("*.onnx"))
+    shutil.copytree(model, part, ignore=shutil.ignore_patterns("*.onnx", "model.pt"))
+    (part / "model.pt").symlink_to((model / "model.pt").resolve())
     tokens = _export(part)
     _for_sherpa(part, tokens)
     (part / "model.pt").unlink()

@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asr_app import catalog
+from asr_app.bench import ct2, exported
 from asr_app.bench.arms import Arm, Task
 from asr_app.bench.exported import QUANTISED, SHERPA_MODEL, SHERPA_TOKENS
 from asr_app.precision import Precision, report
@@ -50,7 +53,8 @@ class OpenAIWhisper:
         self.weights_mb: float | None = report(parts, Precision.FP32).weight_bytes / 1e6
 
     def run(self) -> dict[str, float]:
-        self._model.transcribe(self._samples, fp16=False, language="en")
+        # What it said before would go before what comes next, and what random weights say goes by its place.
+        self._model.transcribe(self._samples, fp16=False, language="en", condition_on_previous_text=False)
         return {}
 
 
@@ -60,8 +64,7 @@ class FunASROnnx:
     def __init__(self, task: Task) -> None:
         import funasr_onnx
 
-        folder = task.exported
-        assert folder is not None
+        folder = _exported(task)
         family = catalog.find(str(task.model)).family
         kind = funasr_onnx.Paraformer if family == "paraformer" else funasr_onnx.SenseVoiceSmall
         self._model: Any = kind(str(folder), batch_size=1, quantize=True, intra_op_num_threads=task.threads)
@@ -81,8 +84,7 @@ class SherpaOnnx:
     def __init__(self, task: Task) -> None:
         import sherpa_onnx
 
-        folder = task.exported
-        assert folder is not None
+        folder = _exported(task)
         family = catalog.find(str(task.model)).family
         asked = dict(tokens=str(folder / SHERPA_TOKENS), num_threads=task.threads)
         made = sherpa_onnx.OfflineRecognizer
@@ -103,6 +105,33 @@ class SherpaOnnx:
         return {}
 
 
+class FasterWhisper:
+    """`faster-whisper` in INT8, batched, as https://github.com/SYSTRAN/faster-whisper shows it, with its beams of 5 or
+    with the greedy search that this app uses. Neither times words, as this app does."""
+
+    def __init__(self, task: Task, beam_size: int) -> None:
+        from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+        folder = _exported(task)
+        model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=task.threads)
+        self._pipeline, self._beam_size = BatchedInferencePipeline(model=model), beam_size
+        self._audio = str(task.audio)
+        self.weights_mb: float | None = (folder / "model.bin").stat().st_size / 1e6
+
+    def run(self) -> dict[str, float]:
+        found, _ = self._pipeline.transcribe(self._audio, batch_size=16, beam_size=self._beam_size, language="en")
+        for _segment in found:  # it recognises as they are asked for
+            pass
+        return {}
+
+
+def _exported(task: Task) -> Path:
+    """Where the model lies in the format of a peer. Raises RuntimeError where it could not be exported."""
+    if task.exported is None:
+        raise RuntimeError("the model could not be exported for it")
+    return task.exported
+
+
 def _samples(task: Task) -> np.ndarray:
     import soundfile
 
@@ -117,12 +146,12 @@ def _chunks(task: Task) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Peer:
-    """How it is loaded, the families it runs, the library it is, and whether it needs the model `exported` for it."""
+    """How it is loaded, the families it runs, the library it is, and what module exports the model for it, if any."""
 
     make: Callable[[Task], Arm]
     families: tuple[str, ...]
     library: str
-    exported: bool = False
+    exported: str = ""
 
     @property
     def here(self) -> bool:
@@ -131,7 +160,11 @@ class Peer:
 
 PEERS: Mapping[str, Peer] = {
     "peer:funasr": Peer(FunASR, ("paraformer", "sensevoice", "fun-asr-nano"), "funasr.auto.auto_model"),
-    "peer:funasr-onnx": Peer(FunASROnnx, ("paraformer", "sensevoice"), "funasr_onnx", exported=True),
-    "peer:sherpa-onnx": Peer(SherpaOnnx, ("paraformer", "sensevoice"), "sherpa_onnx", exported=True),
+    "peer:funasr-onnx": Peer(FunASROnnx, ("paraformer", "sensevoice"), "funasr_onnx", exported.__name__),
+    "peer:sherpa-onnx": Peer(SherpaOnnx, ("paraformer", "sensevoice"), "sherpa_onnx", exported.__name__),
     "peer:openai-whisper": Peer(OpenAIWhisper, ("whisper",), "whisper"),
+    "peer:faster-whisper": Peer(partial(FasterWhisper, beam_size=5), ("whisper",), "faster_whisper", ct2.__name__),
+    "peer:faster-whisper-greedy": Peer(
+        partial(FasterWhisper, beam_size=1), ("whisper",), "faster_whisper", ct2.__name__
+    ),
 }

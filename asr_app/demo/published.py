@@ -24,6 +24,7 @@ _ENCODER = dict(
     sanm_shfit=0, selfattention_layer_type="sanm",
 )  # fmt: skip
 _SENSEVOICE_PIECES, _PARAFORMER_TOKENS, _QWEN_TOKENS = 25_055, 8404, 151_936
+_END_OF_TEXT = 50_257  # Whisper's
 
 
 def _save(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = None) -> Any:
@@ -122,14 +123,35 @@ def _whisper(folder: Path, name: str, mels: int, width: int, heads: int, layers:
     names = {f"{half}.{k}": v.shape for half, module in halves.items() for k, v in module.state_dict().items()}
     torch.manual_seed(0)
     state = {k: torch.empty(shape, dtype=torch.float16).uniform_(-0.03, 0.03) for k, shape in names.items()}
-    # The start of the window and the end of the text are the likeliest tokens, by far: what random weights would say
-    # takes minutes to decode, and a text that the model doubts is decoded at six temperatures.
-    table = state["decoder.token_embedding.weight"].float()
-    start = 50_364 + (tokens - 51_865)
-    state["decoder.ln.weight"].zero_()
-    state["decoder.ln.bias"].copy_(100 * torch.nn.functional.normalize(table[[50_257, start]]).sum(0))
+    # What a decoder of random weights says takes minutes, and is said again at six temperatures. Here its layers are
+    # computed and add next to nothing; what comes next is in the table of positions.
+    for k in state:
+        if k.startswith("decoder.") and ("attn.out." in k or ".mlp.2." in k):
+            state[k] *= 1e-3
+    table = state["decoder.token_embedding.weight"]
+    table *= 3
+    said = _said(tokens)
+    state["decoder.positional_embedding"][: len(said)] = 4 * table[said]
+    state["decoder.positional_embedding"][len(said) :] = 4 * table[_END_OF_TEXT]
+    state["decoder.ln.weight"].fill_(1)
+    state["decoder.ln.bias"].zero_()
     torch.save({"dims": dims.__dict__, "model_state_dict": state}, folder / f"{name}.pt")
     return folder / f"{name}.pt"
+
+
+def _said(tokens: int) -> list[int]:
+    """The token that follows at each position of Whisper's decoder: four words a second for a window of 30 s."""
+    from whisper.tokenizer import get_tokenizer
+
+    tokenizer = get_tokenizer(True, num_languages=tokens - 51_766)
+    words = []
+    for token in range(300, _END_OF_TEXT):
+        text = tokenizer.decode([token])
+        if text.startswith(" ") and text[1:].isascii() and text[1:].isalpha():  # different ones: no text that loops
+            words.append(token)
+    start = tokenizer.timestamp_begin
+    language, task = tokenizer.to_language_token("en"), tokenizer.transcribe
+    return [language, task, start, *words[: 4 * 30 - 3], start + 1500]
 
 
 def whisper_small(folder: Path) -> Path:
