@@ -90,7 +90,7 @@ def read(path: Path, name: str, limits: audio_module.Limits) -> tuple[Audio, flo
 def cut(audio: Audio, loaded: Loaded) -> tuple[list[Chunk], float]:
     """The chunks of speech for this model, and the seconds finding them took. The same audio gives the same chunks."""
     began = time.perf_counter()
-    spans = vad.fsmn_spans(audio, loaded.vad) if loaded.vad is not None else vad.speech_spans(audio)
+    spans = vad.fsmn_spans(audio, loaded.vad) if loaded.vad is not None else vad.speech_spans(audio, loaded.threads)
     chunks = vad.pack(audio, spans, loaded.card.max_chunk_s, loaded.card.max_gap_s)
     return chunks, time.perf_counter() - began
 

@@ -6,6 +6,7 @@ import functools
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ _BLOCK_FRAMES = 512  # frames in one call of the network, 16 s: memory stays fla
 # The network starts cold: of 400 clips that begin with a spoken digit it missed 6, and none with a lead before them.
 # Whole frames of it, as a frame that is half lead, half speech made it miss 33.
 _LEAD = 32 * _FRAME
+# A long recording is judged in pieces, several at once, the first as said; each other one is led in by what was before
+# it. The pieces are the same whatever the machine, and so are the chunks.
+_PIECE, _SETTLING = 1875 * _FRAME, 250 * _FRAME  # 60 s and 8 s
 _THRESHOLD, _NO_DOUBT = 0.5, 0.9
 _MIN_SPEECH_MS = 100  # a spoken digit can be this short
 _MIN_SILENCE_MS = 300
@@ -39,13 +43,13 @@ class Span:
     end_s: float
 
 
-def speech_spans(audio: Audio) -> list[Span]:
+def speech_spans(audio: Audio, threads: int = 1) -> list[Span]:
     """Where there is speech, by silero-vad: in order, without overlap, empty for silence. Any thread may call it."""
     model = _silero()
     from silero_vad import get_speech_timestamps_from_probs  # not before _silero, which undoes what importing it does
 
     found = get_speech_timestamps_from_probs(
-        _probabilities(model, audio.samples),
+        _probabilities(model, audio.samples, threads),
         sampling_rate=SAMPLE_RATE,
         threshold=_THRESHOLD,
         min_speech_duration_ms=_MIN_SPEECH_MS,
@@ -105,22 +109,30 @@ def _load_silero() -> Any:
     return load_silero_vad(sequence=True)
 
 
-def _probabilities(model: Any, samples: np.ndarray) -> np.ndarray:
-    """The probability of speech in each frame, shape `(ceil(n / 512),)`.
+def _probabilities(model: Any, samples: np.ndarray, threads: int = 1) -> np.ndarray:
+    """The probability of speech in each frame, shape `(ceil(n / 512),)`."""
+    starts = range(0, max(len(samples), 1), _PIECE)
+    with ThreadPoolExecutor(min(threads, len(starts)), "vad") as pool:
+        return np.concatenate(list(pool.map(functools.partial(_piece_probabilities, model, samples), starts)))
+
+
+def _piece_probabilities(model: Any, samples: np.ndarray, start: int) -> np.ndarray:
+    """The probabilities for the piece that begins at `start`.
 
     What `model.audio_forward` does, which cannot be given a lead without copying hours of samples.
     """
     from silero_vad.sequence_vad import frame_blocks
 
     context = 64  # samples of the frame before that each frame begins with
-    lead = frame_blocks(np.zeros(_LEAD, np.float32), _FRAME, context, _BLOCK_FRAMES)
-    rest = frame_blocks(samples, _FRAME, context, _BLOCK_FRAMES)
+    end = start + _PIECE
+    parts = (samples[start - _SETTLING : end],) if start else (np.zeros(_LEAD, np.float32), samples[:end])
+    blocks = (frame_blocks(part, _FRAME, context, _BLOCK_FRAMES) for part in parts)
     hidden = cell = np.zeros((1, 1, 128), np.float32)
     found = []
-    for block in itertools.chain(lead, rest):
+    for block in itertools.chain.from_iterable(blocks):
         values, hidden, cell = model.session.run(["speech_probs", "hn", "cn"], {"input": block, "h": hidden, "c": cell})
         found.append(values.reshape(-1))
-    return np.concatenate(found)[_LEAD // _FRAME :]
+    return np.concatenate(found)[(_SETTLING if start else _LEAD) // _FRAME :]
 
 
 def _pieces(samples: np.ndarray, spans: Sequence[Span], longest: int) -> Iterator[tuple[int, int]]:

@@ -101,6 +101,27 @@ def test_same_answer_as_silero_itself(sentence: np.ndarray) -> None:
     np.testing.assert_allclose(vad._probabilities(vad._silero(), samples), expected, atol=1e-6)
 
 
+def test_a_long_recording_is_judged_in_pieces_and_has_no_seams(sentence: np.ndarray) -> None:
+    """Of a minute each: led in by what was before it, a piece says what the whole says; and so do several at once."""
+    from silero_vad import load_silero_vad
+
+    from asr_app import vad
+
+    length = len(sentence) / SAMPLE_RATE
+    silent = np.zeros(int((60 - length / 2) * SAMPLE_RATE), np.float32)  # the sentence lies across the first seam
+    samples = np.concatenate([silent, sentence, *[_noise(1.3, 1e-3), sentence] * 40])
+    assert len(samples) > 130 * SAMPLE_RATE
+    lead = np.zeros(32 * 512, np.float32)
+    whole = load_silero_vad(sequence=True).audio_forward(np.concatenate([lead, samples]))[32:]
+    one, several = (vad._probabilities(vad._silero(), samples, threads) for threads in (1, 3))
+    np.testing.assert_array_equal(one, several)
+    np.testing.assert_allclose(one, whole, atol=0.05)
+    assert ((one > 0.5) == (whole > 0.5)).mean() > 0.999
+    first = speech_spans(_audio(samples), 2)[0]
+    assert first.start_s < 60 - 0.4 * length
+    assert first.end_s > 60 + 0.4 * length
+
+
 def test_threads_share_one_model(sentence: np.ndarray) -> None:
     audios = [_audio(_silence(pause), sentence) for pause in (0.5, 1.0, 1.5, 2.0)]
     alone = [speech_spans(a) for a in audios]
