@@ -14,8 +14,12 @@ from asr_app.errors import UserError
 from asr_app.precision import variants
 from asr_app.precision.recipes import Recipes
 
-# A family is a module of asr_app/families/ with cards; those without (base, _funasr) serve the families.
-_MODULES = [importlib.import_module(f"{families.__name__}.{m.name}") for m in pkgutil.iter_modules(families.__path__)]
+# A family is a module of asr_app/families/ with cards; base and those that begin with `_` serve the families.
+_MODULES = [
+    importlib.import_module(f"{families.__name__}.{m.name}")
+    for m in pkgutil.iter_modules(families.__path__)
+    if not m.name.startswith("_")
+]
 FAMILIES: dict[str, ModuleType] = {module.NAME: module for module in _MODULES if hasattr(module, "CARDS")}
 CARDS: dict[str, ModelCard] = {}
 for _family in FAMILIES.values():

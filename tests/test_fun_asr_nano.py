@@ -70,7 +70,11 @@ def test_it_runs_at_each_precision_and_holds_it_after_two_requests(folder, preci
     assert report(loaded.engine.parts, precision) == loaded.precision  # FunASR casts it at every request
     parts = {p.name: p for p in loaded.precision.parts}
     assert parts["llm"].label.startswith(precision.label)
-    assert set(parts["audio_encoder"].stored) == {"FP32"}
+    assert parts["audio_encoder"].label == ("INT8" if precision is Precision.INT8 else "FP32")
+    language_model = loaded.engine.parts["llm"]
+    assert language_model.lm_head.weight.data_ptr() == language_model.model.embed_tokens.weight.data_ptr()
+    kept = torch.int8 if precision is Precision.INT8 else torch.float32
+    assert language_model.lm_head.weight.dtype is kept
 
 
 @pytest.mark.parametrize("trained", [True, False])

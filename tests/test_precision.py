@@ -8,8 +8,9 @@ from torch import nn
 
 from asr_app.errors import UserError
 from asr_app.families.paraformer import RECIPES
-from asr_app.precision import Precision, apply, choose, refusal, report
-from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, Int8WeightLinear, cpu_multiplies
+from asr_app.precision import Precision, Recipe, apply, choose, refusal, report, variants
+from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, cpu_multiplies
+from asr_app.precision.tables import Int8Head
 
 ALL = tuple(Precision)
 
@@ -48,6 +49,45 @@ def test_int8_weights_are_scaled_by_channel(linear):
 
 
 @torch.no_grad()
+def test_a_head_in_int8_loses_only_what_its_weights_lose(linear):
+    """Tokens are compared by what comes out of it: what goes in keeps sixteen bits."""
+    x = tokens()
+    got = Int8Head(linear)(x)
+    scale = linear.weight.abs().amax(1, keepdim=True) / 127
+    rounded = nn.functional.linear(x, torch.round(linear.weight / scale) * scale, linear.bias)
+    assert relative(got, rounded) < 3e-4
+    assert relative(got, linear(x)) < 0.02 < relative(Int8Linear(linear)(x), linear(x))
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(300, 64), nn.Linear(64, 300, bias=False)
+        self.head.weight = self.table.weight
+
+
+@torch.no_grad()
+def test_a_table_that_is_the_head_too_stays_one(tmp_path):
+    part, ids = Tied(), torch.tensor([[3, 299]])
+    want = part.table(ids)
+    recipe = Recipe(("model",), Int8Linear, tables=("table", "head"))
+    with variants.written(tmp_path / "variant", recipe) as folder:
+        assert apply({"model": part}, recipe, "cpu", folder) == 2
+        variants.save({"model": part}, folder)
+    with torch.device("meta"):
+        empty = Tied()
+    apply({"model": empty}, recipe, "cpu", tmp_path / "variant")
+    variants.fill({"model": empty}, tmp_path / "variant", "cpu")
+    for found in (part, empty):
+        assert found.head.weight.data_ptr() == found.table.weight.data_ptr()
+        (counted,) = report({"model": found}, Precision.INT8).parts
+        assert counted.stored == {"INT8": 300 * 64, "FP32": 4 * 300}
+        assert counted.multiplied == {"INT8": 300 * 64}
+        assert relative(found.table(ids), want) < 0.02
+        assert torch.equal(found.head(want), part.head(want))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize(("storage", "bound"), [(torch.bfloat16, 1e-2), (torch.float16, 1.5e-3)])
 def test_half_stays_close_and_says_how_it_multiplies(linear, storage, bound):
     half = HalfLinear(linear, storage)
@@ -56,15 +96,6 @@ def test_half_stays_close_and_says_how_it_multiplies(linear, storage, bound):
     assert half(x).dtype is torch.float32
     assert half.weight.dtype is storage
     assert half.arithmetic is (storage if cpu_multiplies(storage) else torch.float32)
-
-
-@torch.no_grad()
-def test_weight_only_int8_has_the_dtypes_of_its_cuda_recipe(linear):
-    layer = Int8WeightLinear(linear)
-    assert layer.weight.dtype is torch.int8
-    assert layer.arithmetic is torch.bfloat16
-    x = tokens()
-    assert relative(layer(x), linear(x)) < 0.03
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -104,6 +105,29 @@ def test_half_a_variant_is_made_anew(cache, caplog):
     (place(folder) / "weights.safetensors").unlink()
     assert loaded(folder).check.text == text
     assert "damaged" in caplog.text
+
+
+def test_what_nobody_has_used_for_a_month_makes_room(tmp_path):
+    recipe = catalog.recipes(catalog.find(CARD))[Precision.INT8, "cpu"]
+
+    def written(name):
+        with variants.written(tmp_path / name, recipe) as folder:
+            (folder / "weights").write_text(name)
+        return tmp_path / name
+
+    def used_days_ago(place, days):
+        os.utime(place, (time.time() - days * 86400,) * 2)
+        return place
+
+    used_days_ago(written("forgotten"), 31)
+    used_days_ago(written("rare"), 29)
+    assert variants.whole(used_days_ago(written("in-use"), 31))  # and now it is used
+    killed, busy = tmp_path / ".making-killed", tmp_path / ".making-busy"
+    killed.mkdir()
+    busy.mkdir()
+    used_days_ago(killed, 2)
+    written("new")
+    assert {path.name for path in tmp_path.iterdir()} == {"rare", "in-use", "new", ".making-busy"}
 
 
 def test_other_weights_are_another_variant(tmp_path):

@@ -14,7 +14,9 @@ from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits, decode
 from asr_app.datatypes import Options
 from asr_app.errors import UserError
+from asr_app.families import _whisper_decoder
 from asr_app.families import whisper as family
+from asr_app.families._whisper_decoder import decode as decode_windows
 from asr_app.loading import load
 from asr_app.precision import Precision, report
 
@@ -65,8 +67,9 @@ def test_it_runs_at_each_precision_and_holds_it(checkpoint, precision):
     encoder, decoder = loaded.precision.parts
     assert encoder.label.startswith(precision.label)
     table = loaded.engine.parts["decoder"].token_embedding.weight
-    assert table.dtype is torch.float32
-    assert decoder.stored["FP32"] >= table.numel() * 4
+    kept = "INT8" if precision is Precision.INT8 else "FP32"  # it is the vocabulary head too
+    assert table.dtype is (torch.int8 if precision is Precision.INT8 else torch.float32)
+    assert decoder.stored[kept] >= table.numel() * table.element_size()
 
 
 def test_what_is_decoded_becomes_segments_with_words():
@@ -86,9 +89,10 @@ def test_what_is_decoded_becomes_segments_with_words():
     assert [w.text for w in only.words] == ["Hello", "world"]
 
 
-def test_chunks_in_one_batch_say_what_they_say_alone():
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8], ids=lambda p: p.value)
+def test_chunks_in_one_batch_say_what_they_say_alone(precision, cache):
     """And the encoder hears each of them once: the library would have it listen up to three times."""
-    loaded = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0])
+    loaded = load(catalog.find("demo-whisper"), precision, "cpu", 2, hub.HUBS[0], cache=cache)
     clips = [
         decode(EXAMPLE / name).samples for name in ("english-home.flac", "mandarin-phone.mp3", "mandarin-home.wav")
     ]
@@ -104,6 +108,44 @@ def test_chunks_in_one_batch_say_what_they_say_alone():
     assert {s.language for s in together[2]} == {"zh"}
     assert all(s.words for found in together for s in found)
     assert heard == [3]
+
+
+@pytest.fixture(scope="module")
+def windows():
+    """Windows of clips that differ in language and in how much is said, and one of silence."""
+    import whisper
+
+    names = ("english-home.flac", "mandarin-phone.mp3", "mandarin-home.wav", "english-numbers.ogg")
+    samples = [np.zeros(16_000, np.float32), *(decode(EXAMPLE / name).samples for name in names)]
+    return torch.stack([whisper.log_mel_spectrogram(whisper.pad_or_trim(clip)) for clip in samples])
+
+
+@pytest.mark.parametrize("asked", [{}, {"language": "en"}, {"prompt": [500, 600, 700]}], ids=["", "en", "prompt"])
+def test_decoding_gives_what_the_library_gives(windows, asked):
+    """Keys and values in their places, and without the rows that have ended: token by token the same."""
+    import whisper
+
+    model = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0]).engine._model
+    options = whisper.DecodingOptions(fp16=False, **asked)
+    ours = decode_windows(model, windows, options)
+    model.decoder.__class__ = whisper.model.TextDecoder
+    for found, theirs in zip(ours, whisper.decode(model, windows, options), strict=True):
+        assert (found.tokens, found.language) == (theirs.tokens, theirs.language)
+        assert found.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-3)
+        assert found.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-3)
+
+
+def test_several_samplings_of_one_window_differ(windows):
+    import whisper
+
+    model = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0]).engine._model
+    steps = []
+    hook = model.decoder.ln.register_forward_hook(lambda _m, inputs, _o: steps.append(len(inputs[0])))
+    options = whisper.DecodingOptions(fp16=False, language="en", temperature=1.0, best_of=4)
+    (found,) = decode_windows(model, windows[1:2], options)
+    hook.remove()
+    assert found.text
+    assert steps[0] == 4
 
 
 def test_a_window_is_encoded_once_for_all_temperatures(monkeypatch):
@@ -126,14 +168,9 @@ def test_a_window_is_encoded_once_for_all_temperatures(monkeypatch):
 
 
 def test_prompt_and_task_reach_the_decoder(checkpoint, monkeypatch):
-    import whisper
-
     engine = load(catalog.find(str(checkpoint)), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
     asked = []
-    whole = whisper.decode
-    monkeypatch.setattr(
-        whisper, "decode", lambda model, mel, options: asked.append(options) or whole(model, mel, options)
-    )
+    monkeypatch.setattr(_whisper_decoder, "decode", lambda *given: asked.append(given[2]) or decode_windows(*given))
     sound = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
     engine.transcribe([sound], Options(prompt="Ada Lovelace", translate=True))
     assert asked[0].task == "translate"

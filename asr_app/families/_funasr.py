@@ -23,6 +23,7 @@ from torch import nn
 
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Source
 from asr_app.errors import UserError
+from asr_app.families._empty import without_weights
 from asr_app.families._funasr_import import auto_model, import_all
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 # Layers take the sequence and its mask; the decoder's the encoder's output and its mask as well.
 SANM_ENCODER = Stack(("encoders0", "encoders"), lambda encoder: (encoder.encoders0[0].in_size,), (None,))
+SANM_SECOND = Stack(("tp_encoders",), lambda encoder: (encoder.output_size(),), (None,))  # of SenseVoice's encoder
 SANM_DECODER = Stack(
     ("decoders", "decoders2", "decoders3"), lambda decoder: (decoder.decoders[0].size,) * 2, (None, "memory", None)
 )
@@ -129,7 +131,7 @@ def load_auto_model(folder: Path, classes: tuple[str, ...], device: str, threads
 
 def _built(folder: Path, device: str, threads: int, empty: bool) -> Any:
     make = auto_model()
-    with _quiet(), torch.device("meta") if empty else contextlib.nullcontext():
+    with _quiet(), without_weights() if empty else contextlib.nullcontext():
         return make(
             **_resolved(folder) if empty else {"model": str(folder)}, device="meta" if empty else device,
             ncpu=threads, disable_update=True, disable_pbar=True, disable_log=True, trust_remote_code=False,

@@ -17,6 +17,7 @@ from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, 
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_ENCODER,
+    SANM_SECOND,
     Copies,
     load_auto_model,
     local_card,
@@ -27,15 +28,13 @@ from asr_app.families._funasr import (
 from asr_app.families._sentences import has_words, rising, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
-from asr_app.precision.graph import Stack
 from asr_app.precision.recipes import rows
 
 log = logging.getLogger(__name__)
 NAME = "sensevoice"
 ROLES = ("model", "vad")
 # The CTC head is a part of its own and the embedding of the four query tokens too small to list: both stay high.
-_SECOND = Stack(("tp_encoders",), lambda encoder: (encoder.output_size(),), (None,))
-RECIPES = rows(("encoder",), keep_high=(), stacks={"encoder": (SANM_ENCODER, _SECOND)})
+RECIPES = rows(("encoder",), stacks={"encoder": (SANM_ENCODER, SANM_SECOND)})
 _CLASSES = ("SenseVoiceSmall",)
 _ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
 _CAPABILITIES = frozenset({"language", "itn", "emotion", "events", "word_timestamps", "punctuation"})

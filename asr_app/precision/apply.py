@@ -10,6 +10,7 @@ from torch import nn
 
 from asr_app.precision import graph
 from asr_app.precision.recipes import Recipe
+from asr_app.precision.tables import Int8Rows
 
 # Called with steps so far and steps in all; may raise to stop.
 OnStep = Callable[[int, int], None]
@@ -59,6 +60,7 @@ def apply(
         replaced += int("INT8" in counts.multiplied)
     if on_step:
         on_step(steps - 1, steps)
+    tables: dict[int, tuple[nn.Module, Int8Rows]] = {}
     for part in recipe.parts:
         if part not in parts:
             continue
@@ -66,6 +68,9 @@ def apply(
             for child_name, child in list(module.named_children()):
                 swap = recipe.replacement(part, f"{name}.{child_name}" if name else child_name, child)
                 if swap is not None:
+                    if isinstance(swap, Int8Rows):  # a table that is the head too is one tensor, and stays one
+                        _, first = tables.setdefault(id(child.weight), (child, swap))
+                        swap.tie(first)
                     setattr(module, child_name, swap.to(child.weight.device) if device != "cpu" else swap)
                     replaced += 1
     if replaced == 0:

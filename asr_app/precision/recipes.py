@@ -4,7 +4,7 @@ A family says which of its parts are re-stored and which layers of them stay hig
 
 Published INT8 results lose about 0.02 points of error; what keeps them there is what stays high: norms and biases
 (never touched: only Linear and Embedding are swapped), FSMN memories and the CIF predictor (convolutions and a part
-that is never listed), the vocabulary head, and layers too small to matter.
+that is never listed), the vocabulary head of models that read it once a chunk, and layers too small to matter.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from torch import nn
 
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
-from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, Int8WeightLinear, Restored
+from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8CudaLinear, Int8Linear, Restored
+from asr_app.precision.tables import Int8Embedding, Int8Head
 
 
 @dataclass(frozen=True)
 class Recipe:
     """`parts` are names in an engine's `parts`; `keep_high` are patterns of module names inside them.
 
-    A pattern may begin with the part: `encoder.*.w_1`. `stacks`, by part, are layers that ONNX Runtime computes as one
+    A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of a table of tokens and of the head that is
+    the same table, whose rows go to 8 bits. `stacks`, by part, are layers that ONNX Runtime computes as one
     graph instead, where there is a folder for graphs. What is multiplied in them is scaled anew at each call, or, where
     there are `ranges`, by what calibration found: a file for each stack.
     """
@@ -37,6 +39,7 @@ class Recipe:
     linear: Callable[[nn.Linear], Restored]
     embedding: Callable[[nn.Embedding], Restored] | None = None
     keep_high: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     smallest: int = 4096  # elements; smaller weights save nothing
     stacks: Mapping[str, tuple[Stack, ...]] = field(default_factory=dict)
     ranges: Mapping[str, Path] = field(default_factory=dict)
@@ -45,46 +48,64 @@ class Recipe:
         """What tells it from another recipe of its precision and device."""
         stacks = [[part, [s.children for s in found]] for part, found in sorted(self.stacks.items())]
         ranges = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(self.ranges.items())}
-        return [self.parts, self.keep_high, self.smallest, stacks, ranges]
+        return [self.parts, self.keep_high, self.tables, self.smallest, stacks, ranges]
 
     def stays_high(self, part: str, name: str) -> bool:
         """Whether the layer `name` of `part` keeps its FP32."""
-        names = (name, f"{part}.{name}")
-        return any(fnmatch.fnmatch(name, pattern) for pattern in self.keep_high for name in names)
+        return _matches(part, name, self.keep_high)
 
     def replacement(self, part: str, name: str, module: nn.Module) -> Restored | None:
         """What takes the place of `module`, called `name` in `part`; None leaves it as it is."""
         if not self.replaces(part, name, module):
             return None
+        if _matches(part, name, self.tables):
+            return Int8Head(module) if isinstance(module, nn.Linear) else Int8Embedding(module)  # type: ignore[arg-type]
         return self.linear(module) if isinstance(module, nn.Linear) else self.embedding(module)  # type: ignore[misc, arg-type]
 
     def replaces(self, part: str, name: str, module: nn.Module) -> bool:
         """Whether something takes the place of `module`."""
+        tables = self.embedding is not None or _matches(part, name, self.tables)
         return (
-            isinstance(module, nn.Linear if self.embedding is None else nn.Linear | nn.Embedding)
+            isinstance(module, nn.Linear | nn.Embedding if tables else nn.Linear)
             and module.weight.numel() >= self.smallest
             and not self.stays_high(part, name)
         )
+
+
+def _matches(part: str, name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatch(n, pattern) for pattern in patterns for n in (name, f"{part}.{name}"))
 
 
 def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ...]) -> Recipe:
     return Recipe(parts, lambda m: HalfLinear(m, storage), lambda m: HalfEmbedding(m, storage), keep_high)
 
 
+def _int8_on_cuda(linear: nn.Linear) -> Restored:
+    """What the kernel cannot multiply with goes to BF16."""
+    return Int8CudaLinear(linear) if Int8CudaLinear.takes(linear) else HalfLinear(linear, torch.bfloat16)
+
+
 Recipes = Mapping[tuple[Precision, str], Recipe]  # by precision and kind of device
 
 
 def rows(
-    parts: tuple[str, ...], keep_high: tuple[str, ...], stacks: Mapping[str, tuple[Stack, ...]] | None = None
+    parts: tuple[str, ...],
+    keep_high: tuple[str, ...] = (),
+    stacks: Mapping[str, tuple[Stack, ...]] | None = None,
+    tables: tuple[str, ...] = (),
+    int8_parts: tuple[str, ...] = (),
 ) -> Recipes:
     """The usual recipes: what `keep_high` matches stays FP32 in every one of them, and so do parts not in `parts`.
 
-    `stacks` are for INT8 on CPU.
+    `stacks`, `tables` and `int8_parts`, beside `parts`, are for INT8 on CPU; elsewhere the tables stay FP32 too.
     """
+    high = (*keep_high, *tables)
     found: dict[tuple[Precision, str], Recipe] = {}
     for device in ("cpu", "cuda"):
-        found[Precision.BF16, device] = _half(parts, torch.bfloat16, keep_high)
-        found[Precision.FP16, device] = _half(parts, torch.float16, keep_high)
-    found[Precision.INT8, "cpu"] = Recipe(parts, Int8Linear, keep_high=keep_high, stacks=stacks or {})
-    found[Precision.INT8, "cuda"] = Recipe(parts, Int8WeightLinear, keep_high=keep_high)
+        found[Precision.BF16, device] = _half(parts, torch.bfloat16, high)
+        found[Precision.FP16, device] = _half(parts, torch.float16, high)
+    found[Precision.INT8, "cpu"] = Recipe(
+        (*parts, *int8_parts), Int8Linear, keep_high=keep_high, tables=tables, stacks=stacks or {}
+    )
+    found[Precision.INT8, "cuda"] = Recipe(parts, _int8_on_cuda, keep_high=high)
     return found

@@ -12,7 +12,7 @@ from torch import nn
 
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import GraphLayers
-from asr_app.precision.linears import Restored
+from asr_app.precision.linears import Restored, own_tensors
 
 _NAMES = {
     torch.float32: "FP32",
@@ -90,32 +90,31 @@ class PrecisionReport:
 
 def report(parts: Mapping[str, nn.Module], requested: Precision) -> PrecisionReport:
     """Reads every tensor of `parts` once; a tensor two parts share is counted in the first."""
-    seen: set[int] = set()
+    seen: set[tuple[int, torch.Size]] = set()
     return PrecisionReport(requested, tuple(_part(name, module, seen) for name, module in parts.items()))
 
 
-def _part(name: str, part: nn.Module, seen: set[int]) -> PartReport:
+def _part(name: str, part: nn.Module, seen: set[tuple[int, torch.Size]]) -> PartReport:
     stored: Counter[str] = Counter()
     multiplied: Counter[str] = Counter()
     for module in part.modules():
-        if isinstance(module, Restored):
-            for tensor in module.stored().values():
-                stored[dtype_name(tensor.dtype)] += tensor.numel() * tensor.element_size()
-            if module.weight_count:
-                storage, arithmetic = dtype_name(module.storage), dtype_name(module.arithmetic)
-                multiplied[arithmetic if storage == arithmetic else f"{storage}→{arithmetic}"] += module.weight_count
-            continue
         if isinstance(module, GraphLayers):
             stored.update(module.counts.stored)
             multiplied.update(module.counts.multiplied)
             continue
-        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        for tensor in own:
-            if id(tensor) in seen:
-                continue
-            seen.add(id(tensor))
+        own = own_tensors(module)
+        counted = module.stored() if isinstance(module, Restored) else own
+        for key, tensor in counted.items():
+            if key in own:  # others are made to be counted, and go
+                place = tensor.data_ptr(), tensor.shape
+                if place in seen:
+                    continue
+                seen.add(place)
             stored[dtype_name(tensor.dtype)] += tensor.numel() * tensor.element_size()
             # Biases, norms and tables are added or looked up; only matrices and kernels are multiplied.
-            if tensor.dim() >= 2 and not isinstance(module, nn.Embedding):
+            if tensor.dim() >= 2 and not isinstance(module, nn.Embedding | Restored):
                 multiplied[dtype_name(tensor.dtype)] += tensor.numel()
+        if isinstance(module, Restored) and module.weight_count:
+            storage, arithmetic = dtype_name(module.storage), dtype_name(module.arithmetic)
+            multiplied[arithmetic if storage == arithmetic else f"{storage}→{arithmetic}"] += module.weight_count
     return PartReport(name, dict(stored), dict(multiplied))

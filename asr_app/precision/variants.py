@@ -32,9 +32,10 @@ from asr_app.precision.linears import Restored, cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
 
 log = logging.getLogger(__name__)
-_FORMAT = 3  # of the folder; another one is another variant
+_FORMAT = 4  # of the folder; another one is another variant
 _WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
 _MAKING, _GIVEN_UP_S = ".making-", 24 * 3600
+_UNUSED_S = 30 * 24 * 3600  # after which a variant, of other weights or versions as a rule, makes room
 
 
 def sha256(path: Path, notes: Path) -> str:
@@ -92,10 +93,12 @@ def key(family: str, weights: Mapping[str, str], precision: Precision, recipe: R
 
 
 def whole(place: Path) -> bool:
-    """Whether a whole variant is at `place`. One that is damaged is removed, with a line in the log."""
+    """Whether a whole variant is at `place`, to be used. One that is damaged is removed, with a line in the log."""
     if not place.is_dir():
         return False
     if intact(place):
+        with contextlib.suppress(OSError):
+            os.utime(place)  # by which it is known to be in use
         return True
     log.warning("the cached variant %s is damaged; it is made anew", place.name)
     shutil.rmtree(place, ignore_errors=True)
@@ -143,9 +146,7 @@ def _manifest(place: Path) -> dict[str, Any]:
 def written(place: Path, recipe: Recipe) -> Iterator[Path]:
     """A folder to write a variant to, which becomes `place` when the block ends. Raises OSError where it cannot be."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    for left in place.parent.glob(f"{_MAKING}*"):  # by a process that was killed
-        if time.time() - left.stat().st_mtime > _GIVEN_UP_S:
-            shutil.rmtree(left, ignore_errors=True)
+    _make_room(place.parent)
     folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=place.parent))
     try:
         yield folder
@@ -156,6 +157,16 @@ def written(place: Path, recipe: Recipe) -> Iterator[Path]:
             os.replace(folder, place)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_room(home: Path) -> None:
+    for other in home.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process was first
+            age = time.time() - other.stat().st_mtime
+            # What has that name was being written by a process, which was killed.
+            if age > (_GIVEN_UP_S if other.name.startswith(_MAKING) else _UNUSED_S):
+                log.info("removing the variant %s, unused for %.0f days", other.name, age / 86400)
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def save(parts: Mapping[str, nn.Module], folder: Path) -> None:
@@ -186,7 +197,8 @@ def fill(parts: Mapping[str, nn.Module], folder: Path, device: str) -> None:
 
     with safe_open(folder / _WEIGHTS, "pt", device=device) as file:
         same = json.loads(file.metadata()["same"])
-        got = {full: nn.Parameter(file.get_tensor(full), requires_grad=False) for full in file.keys()}  # noqa: SIM118
+        # A tensor as it comes is a piece of the mapped file, and would keep all of the file in memory.
+        got = {full: nn.Parameter(file.get_tensor(full).clone(), requires_grad=False) for full in file.keys()}  # noqa: SIM118
     got |= {full: got[other] for full, other in same.items()}
     by_module: defaultdict[str, dict[str, nn.Parameter]] = defaultdict(dict)
     for full, tensor in got.items():

@@ -1,0 +1,197 @@
+"""Whisper's decoder, token by token: what does not change from one token to the next is computed once.
+
+openai-whisper's own decoding does the rest (which tokens may follow, what is sampled, when it ends); it asks an
+`Inference` for logits, which here keeps the keys and values of a batch where they were written, goes on without the
+rows that have ended, and multiplies with a table of any precision.
+
+Source: https://github.com/openai/whisper (whisper/decoding.py, whisper/model.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+from whisper.decoding import DecodingOptions, DecodingResult, DecodingTask, Inference, detect_language
+from whisper.model import TextDecoder
+
+from asr_app.precision.linears import Restored, cpu_multiplies
+from asr_app.precision.tables import Int8Rows
+
+_BLOCK = 64  # tokens by which the room for keys and values grows
+
+
+class Decoder(TextDecoder):
+    """The library's decoder, only that its table may be one of fewer bits."""
+
+    def forward(self, x: torch.Tensor, xa: torch.Tensor) -> torch.Tensor:
+        """Logits `(b, n, vocabulary)` of tokens `(b, n)` heard in `xa` `(b, t, d)`."""
+        y = self.token_embedding(x) + self.positional_embedding[: x.shape[-1]]
+        for block in self.blocks:
+            y = block(y, xa, mask=self.mask)
+        return self.head(y)
+
+    def looked(self, x: torch.Tensor, xa: torch.Tensor) -> Iterator[torch.Tensor]:
+        """How much each layer's heads look where, as they say `x` `(1, n)`: `(1, heads, n, t)` before the softmax."""
+        y = self.token_embedding(x) + self.positional_embedding[: x.shape[-1]]
+        for block in self.blocks:
+            y = y + block.attn(block.attn_ln(y), mask=self.mask)[0]
+            other = block.cross_attn
+            q, k, v = (
+                _by_head(part(given), other.n_head)
+                for part, given in ((other.query, block.cross_attn_ln(y)), (other.key, xa), (other.value, xa))
+            )
+            weights = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+            yield weights
+            y = y + other.out(_joined(weights.softmax(-1) @ v))
+            y = y + block.mlp(block.mlp_ln(y))
+
+    def head(self, y: torch.Tensor) -> torch.Tensor:
+        """Logits of what the blocks gave."""
+        table: nn.Module = self.token_embedding
+        y = self.ln(y)
+        return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
+
+
+def decode(model: Any, mel: torch.Tensor, options: DecodingOptions) -> list[DecodingResult]:
+    """As `whisper.decode`, of windows `(b, mels, 3000)` or of what was heard in them `(b, 1500, d)`."""
+    return _Task(model, options).run(mel)
+
+
+class _Task(DecodingTask):
+    """The library's, with another inference, which tells the language as well."""
+
+    def __init__(self, model: Any, options: DecodingOptions) -> None:
+        super().__init__(model, options)
+        self.inference = Steps(model.decoder, self.sample_begin, self.tokenizer.eot)
+
+    def _detect_language(self, audio_features: torch.Tensor, tokens: torch.Tensor) -> tuple[list[str], None]:
+        """As the library's, from the keys and values that decoding goes on with."""
+        if self.options.language is not None:
+            return [self.options.language] * len(tokens), None
+        asked = SimpleNamespace(dims=self.model.dims, logits=self.inference.logits)
+        found, probabilities = detect_language(asked, audio_features, self.tokenizer)
+        tokens[:, self.sot_index + 1] = found
+        return [max(p, key=lambda code: p[code]) for p in probabilities], None
+
+
+@dataclass
+class _Kept:
+    """What one layer keeps, `(b, heads, n, d)` each: of what was heard, and of what was said so far."""
+
+    heard_keys: torch.Tensor
+    heard_values: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def grow(self) -> None:
+        self.keys, self.values = (
+            torch.cat([t, t.new_empty(*t.shape[:2], _BLOCK, t.shape[3])], 2) for t in (self.keys, self.values)
+        )
+
+    def select(self, rows: torch.Tensor) -> None:
+        self.keys, self.values = self.keys[rows], self.values[rows]
+        if len(self.heard_keys) > 1:  # several samplings of one window have one
+            self.heard_keys, self.heard_values = self.heard_keys[rows], self.heard_values[rows]
+
+
+class Steps(Inference):
+    """Logits of the next token for the rows of a batch. A call with no more than `initial` tokens begins anew."""
+
+    def __init__(self, decoder: Decoder, initial: int, end: int) -> None:
+        self._decoder, self._initial, self._end = decoder, initial, end
+        self._layers: list[_Kept] = []
+        self._rows = torch.empty(0, dtype=torch.long)  # that are still kept
+
+    def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
+        """`(b, n, vocabulary)` for the first tokens, then `(b, 1, vocabulary)` for the last one.
+
+        A row that has ended gets zeros: what follows its end is not asked for.
+        """
+        offset = 0
+        if not self._layers:
+            self._layers = [self._hear(block, audio_features) for block in self._decoder.blocks]
+        if tokens.shape[-1] <= self._initial:
+            self._rows = torch.arange(len(tokens), device=tokens.device)
+        else:
+            offset = tokens.shape[-1] - 1
+            going = tokens[self._rows, -1] != self._end
+            # Those that are kept are copied, so not for every row that ends.
+            if int(going.sum()) <= len(going) // 2:
+                for layer in self._layers:
+                    layer.select(going.nonzero()[:, 0])
+                self._rows = self._rows[going]
+        x = tokens[self._rows, offset:]
+        y = self._decoder.token_embedding(x) + self._decoder.positional_embedding[offset : offset + x.shape[-1]]
+        for block, layer in zip(self._decoder.blocks, self._layers, strict=True):
+            y = self._step(block, layer, y, offset)
+        found = self._decoder.head(y)
+        if len(self._rows) == len(tokens):
+            return found
+        every = found.new_zeros(len(tokens), *found.shape[1:])
+        every[self._rows] = found
+        return every
+
+    def rearrange_kv_cache(self, source_indices: list[int]) -> None:
+        """For beams, which are not used here."""
+        raise NotImplementedError
+
+    def cleanup_caching(self) -> None:
+        self._layers = []
+
+    @staticmethod
+    def _hear(block: Any, heard: torch.Tensor) -> _Kept:
+        attention = block.cross_attn
+        heads, length = attention.n_head, heard.shape[1]
+        found = []
+        for part in (attention.key, attention.value):
+            # Row by row what is between stays in the cache, and in memory that the process has already.
+            rows = (_by_head(part(row[None]), heads) for row in heard)
+            kept = heard.new_empty(len(heard), heads, length, heard.shape[2] // heads, dtype=_kept_in(part, heard))
+            for place, row in zip(kept, rows, strict=True):
+                place.copy_(row[0])
+            found.append(kept)
+        nothing = heard.new_empty(0)
+        return _Kept(found[0], found[1], nothing, nothing)
+
+    @staticmethod
+    def _step(block: Any, layer: _Kept, x: torch.Tensor, offset: int) -> torch.Tensor:
+        attend = nn.functional.scaled_dot_product_attention
+        own, length = block.attn, offset + x.shape[1]
+        y = block.attn_ln(x)
+        q, k, v = (_by_head(part(y), own.n_head) for part in (own.query, own.key, own.value))
+        if offset == 0:
+            layer.keys, layer.values = k, v
+        while layer.keys.shape[2] < length:
+            layer.grow()
+        layer.keys[:, :, offset:length], layer.values[:, :, offset:length] = k, v
+        y = attend(q, layer.keys[:, :, :length], layer.values[:, :, :length], is_causal=x.shape[1] > 1)
+        x = x + own.out(_joined(y))
+        other = block.cross_attn
+        q = _by_head(other.query(block.cross_attn_ln(x)), other.n_head)
+        # One query a row: there the two products are faster one by one than in the kernel for many.
+        kept = layer.heard_keys.dtype
+        looked = (q * q.shape[-1] ** -0.5).to(kept) @ layer.heard_keys.transpose(2, 3)
+        x = x + other.out(_joined((looked.float().softmax(-1).to(kept) @ layer.heard_values).float()))
+        return x + block.mlp(block.mlp_ln(x))
+
+
+def _kept_in(part: nn.Module, heard: torch.Tensor) -> torch.dtype:
+    """The dtype for what `part` gives, to be read again for every token: no finer than what it was made with."""
+    coarse = isinstance(part, Restored) and part.storage in (torch.int8, torch.bfloat16)
+    here = heard.is_cuda or cpu_multiplies(torch.bfloat16)
+    return torch.bfloat16 if coarse and here else torch.float32
+
+
+def _by_head(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """`(b, n, d)` -> `(b, heads, n, d / heads)`."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _joined(x: torch.Tensor) -> torch.Tensor:
+    """`(b, heads, n, d)` -> `(b, n, heads * d)`."""
+    return x.transpose(1, 2).flatten(2)

@@ -1,0 +1,83 @@
+"""A table of tokens in 8 bits that is the vocabulary head as well: looked up row by row, and multiplied as it lies.
+
+A decoder reads all of its head for every token, so there bits pay most; and what comes out of it is compared, so there
+they cost most. The weights are scaled row by row, and what they are multiplied with is kept as a sum of two 8-bit
+numbers, a coarse and a fine one: sixteen bits, for a second row in a product whose time goes into reading the table.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from asr_app.precision.linears import Restored, cpu_has_vnni
+
+_FINE = 254  # steps of the fine number in one of the coarse
+
+
+class Int8Rows(Restored):
+    """A table `(rows, dim)` in INT8 with a scale a row."""
+
+    storage = torch.int8
+    weight: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        table, scale = torch.empty_like(weight, dtype=torch.int8), weight.new_empty(len(weight), dtype=torch.float32)
+        if not weight.is_meta:
+            weight = weight.detach().float()
+            # Without VNNI two products of 8 bits overflow the 16 in which they are summed: 7 bits do not.
+            scale = (weight.abs().amax(1) / (127 if cpu_has_vnni() else 63)).clamp(min=1e-12)
+            table = torch.round(weight / scale[:, None]).to(torch.int8)
+        self.register_buffer("weight", table)
+        self.register_buffer("scale", scale)
+
+    def tie(self, other: Int8Rows) -> None:
+        """Takes the tensors of `other`, made of the same table, in the place of its own."""
+        self.weight, self.scale = other.weight, other.scale
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """The rows `(..., dim)` of `ids` `(...)` in FP32."""
+        return nn.functional.embedding(ids, self.weight).float() * self.scale[ids][..., None]
+
+    def products(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` `(..., dim)` with every row of the table: `(..., rows)` in FP32."""
+        flat = x.reshape(-1, x.shape[-1])
+        step = (flat.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-12)
+        exact = flat / step
+        coarse = exact.round()
+        fine = ((exact - coarse) * _FINE).round()
+        both = torch.cat([coarse, fine]).to(torch.int8)
+        summed = torch._int_mm(both, self.weight.t()).float()
+        y = (summed[: len(flat)] + summed[len(flat) :] / _FINE) * step * self.scale
+        return y.reshape(*x.shape[:-1], -1)
+
+
+class Int8Embedding(Int8Rows):
+    """Takes the place of an embedding; `products` are for a decoder that multiplies with its table."""
+
+    arithmetic = torch.float32
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__(embedding.weight)
+        self.padding_idx = embedding.padding_idx
+        self.weight_count = 0
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.rows(ids)
+
+
+class Int8Head(Int8Rows):
+    """Takes the place of a linear layer whose weight is the table. CPU only."""
+
+    arithmetic = torch.int8
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.weight)
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
+        self.weight_count = linear.weight.numel()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.products(x)
+        return y if self.bias is None else y + self.bias
