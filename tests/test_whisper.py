@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import EXAMPLE
 
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits, decode
+from asr_app.checks import FiniteWatch
 from asr_app.datatypes import Options
 from asr_app.errors import UserError
 from asr_app.families import _whisper_decoder
@@ -146,6 +148,15 @@ def test_several_samplings_of_one_window_differ(windows):
     hook.remove()
     assert found.temperature == 1.0
     assert steps[0] == 4
+
+
+def test_numbers_of_the_decoder_that_are_not_finite_are_seen():
+    loaded = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 1, hub.HUBS[0])
+    loaded.engine.parts["decoder"].ln.weight.data[3] = torch.nan
+    with FiniteWatch(loaded.engine.parts) as watch:
+        with contextlib.suppress(RuntimeError, ValueError):  # there may be nothing to sample from
+            loaded.engine.transcribe([decode(EXAMPLE / "english-home.flac").samples], Options(language="en"))
+        assert watch.taken() == ["decoder"]
 
 
 def test_a_window_is_encoded_once_for_all_temperatures(monkeypatch):

@@ -9,7 +9,7 @@ Source: https://github.com/openai/whisper (whisper/decoding.py, whisper/model.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -28,12 +28,19 @@ _BLOCK = 64  # tokens by which the room for keys and values grows
 class Decoder(TextDecoder):
     """The library's decoder, only that its table may be one of fewer bits."""
 
-    def forward(self, x: torch.Tensor, xa: torch.Tensor) -> torch.Tensor:
-        """Logits `(b, n, vocabulary)` of tokens `(b, n)` heard in `xa` `(b, t, d)`."""
-        y = self.token_embedding(x) + self.positional_embedding[: x.shape[-1]]
-        for block in self.blocks:
-            y = block(y, xa, mask=self.mask)
-        return self.head(y)
+    def forward(
+        self, x: torch.Tensor, xa: torch.Tensor, kept: Sequence[_Kept] | None = None, offset: int = 0
+    ) -> torch.Tensor:
+        """Logits `(b, n, vocabulary)` of tokens `(b, n)` heard in `xa` `(b, t, d)`.
+
+        With what its layers `kept`, the tokens are those from `offset` on.
+        """
+        y = self.token_embedding(x) + self.positional_embedding[offset : offset + x.shape[-1]]
+        for i, block in enumerate(self.blocks):
+            y = block(y, xa, mask=self.mask) if kept is None else _step(block, kept[i], y, offset)
+        table: nn.Module = self.token_embedding
+        y = self.ln(y)
+        return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
 
     def looked(self, x: torch.Tensor, xa: torch.Tensor) -> Iterator[torch.Tensor]:
         """How much each layer's heads look where, as they say `x` `(1, n)`: `(1, heads, n, t)` before the softmax."""
@@ -49,12 +56,6 @@ class Decoder(TextDecoder):
             yield weights
             y = y + other.out(_joined(weights.softmax(-1) @ v))
             y = y + block.mlp(block.mlp_ln(y))
-
-    def head(self, y: torch.Tensor) -> torch.Tensor:
-        """Logits of what the blocks gave."""
-        table: nn.Module = self.token_embedding
-        y = self.ln(y)
-        return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
 
 
 def decode(model: Any, mel: torch.Tensor, options: DecodingOptions) -> list[DecodingResult]:
@@ -114,7 +115,7 @@ class Steps(Inference):
         """
         offset = 0
         if not self._layers:
-            self._layers = [self._hear(block, audio_features) for block in self._decoder.blocks]
+            self._layers = [_hear(block, audio_features) for block in self._decoder.blocks]
         if tokens.shape[-1] <= self._initial:
             self._rows = torch.arange(len(tokens), device=tokens.device)
         else:
@@ -125,11 +126,7 @@ class Steps(Inference):
                 for layer in self._layers:
                     layer.select(going.nonzero()[:, 0])
                 self._rows = self._rows[going]
-        x = tokens[self._rows, offset:]
-        y = self._decoder.token_embedding(x) + self._decoder.positional_embedding[offset : offset + x.shape[-1]]
-        for block, layer in zip(self._decoder.blocks, self._layers, strict=True):
-            y = self._step(block, layer, y, offset)
-        found = self._decoder.head(y)
+        found = self._decoder(tokens[self._rows, offset:], audio_features, self._layers, offset)
         if len(self._rows) == len(tokens):
             return found
         every = found.new_zeros(len(tokens), *found.shape[1:])
@@ -143,41 +140,41 @@ class Steps(Inference):
     def cleanup_caching(self) -> None:
         self._layers = []
 
-    @staticmethod
-    def _hear(block: Any, heard: torch.Tensor) -> _Kept:
-        attention = block.cross_attn
-        heads, length = attention.n_head, heard.shape[1]
-        found = []
-        for part in (attention.key, attention.value):
-            # Row by row what is between stays in the cache, and in memory that the process has already.
-            rows = (_by_head(part(row[None]), heads) for row in heard)
-            kept = heard.new_empty(len(heard), heads, length, heard.shape[2] // heads, dtype=_kept_in(part, heard))
-            for place, row in zip(kept, rows, strict=True):
-                place.copy_(row[0])
-            found.append(kept)
-        nothing = heard.new_empty(0)
-        return _Kept(found[0], found[1], nothing, nothing)
 
-    @staticmethod
-    def _step(block: Any, layer: _Kept, x: torch.Tensor, offset: int) -> torch.Tensor:
-        attend = nn.functional.scaled_dot_product_attention
-        own, length = block.attn, offset + x.shape[1]
-        y = block.attn_ln(x)
-        q, k, v = (_by_head(part(y), own.n_head) for part in (own.query, own.key, own.value))
-        if offset == 0:
-            layer.keys, layer.values = k, v
-        while layer.keys.shape[2] < length:
-            layer.grow()
-        layer.keys[:, :, offset:length], layer.values[:, :, offset:length] = k, v
-        y = attend(q, layer.keys[:, :, :length], layer.values[:, :, :length], is_causal=x.shape[1] > 1)
-        x = x + own.out(_joined(y))
-        other = block.cross_attn
-        q = _by_head(other.query(block.cross_attn_ln(x)), other.n_head)
-        # One query a row: there the two products are faster one by one than in the kernel for many.
-        kept = layer.heard_keys.dtype
-        looked = (q * q.shape[-1] ** -0.5).to(kept) @ layer.heard_keys.transpose(2, 3)
-        x = x + other.out(_joined((looked.float().softmax(-1).to(kept) @ layer.heard_values).float()))
-        return x + block.mlp(block.mlp_ln(x))
+def _hear(block: Any, heard: torch.Tensor) -> _Kept:
+    attention = block.cross_attn
+    heads, length = attention.n_head, heard.shape[1]
+    found = []
+    for part in (attention.key, attention.value):
+        # Row by row what is between stays in the cache, and in memory that the process has already.
+        rows = (_by_head(part(row[None]), heads) for row in heard)
+        kept = heard.new_empty(len(heard), heads, length, heard.shape[2] // heads, dtype=_kept_in(part, heard))
+        for place, row in zip(kept, rows, strict=True):
+            place.copy_(row[0])
+        found.append(kept)
+    nothing = heard.new_empty(0)
+    return _Kept(found[0], found[1], nothing, nothing)
+
+
+def _step(block: Any, layer: _Kept, x: torch.Tensor, offset: int) -> torch.Tensor:
+    attend = nn.functional.scaled_dot_product_attention
+    own, length = block.attn, offset + x.shape[1]
+    y = block.attn_ln(x)
+    q, k, v = (_by_head(part(y), own.n_head) for part in (own.query, own.key, own.value))
+    if offset == 0:
+        layer.keys, layer.values = k, v
+    while layer.keys.shape[2] < length:
+        layer.grow()
+    layer.keys[:, :, offset:length], layer.values[:, :, offset:length] = k, v
+    y = attend(q, layer.keys[:, :, :length], layer.values[:, :, :length], is_causal=x.shape[1] > 1)
+    x = x + own.out(_joined(y))
+    other = block.cross_attn
+    q = _by_head(other.query(block.cross_attn_ln(x)), other.n_head)
+    # One query a row: there the two products are faster one by one than in the kernel for many.
+    kept = layer.heard_keys.dtype
+    looked = (q * q.shape[-1] ** -0.5).to(kept) @ layer.heard_keys.transpose(2, 3)
+    x = x + other.out(_joined((looked.float().softmax(-1).to(kept) @ layer.heard_values).float()))
+    return x + block.mlp(block.mlp_ln(x))
 
 
 def _kept_in(part: nn.Module, heard: torch.Tensor) -> torch.dtype:
