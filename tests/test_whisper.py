@@ -137,7 +137,7 @@ def test_decoding_gives_what_the_library_gives(windows, asked):
         assert found.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-3)
 
 
-def test_several_samplings_of_one_window_differ(windows):
+def test_several_samplings_of_one_window_go_together(windows):
     import whisper
 
     model = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0]).engine._model

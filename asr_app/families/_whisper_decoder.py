@@ -146,11 +146,10 @@ def _hear(block: Any, heard: torch.Tensor) -> _Kept:
     heads, length = attention.n_head, heard.shape[1]
     found = []
     for part in (attention.key, attention.value):
-        # Row by row what is between stays in the cache, and in memory that the process has already.
-        rows = (_by_head(part(row[None]), heads) for row in heard)
         kept = heard.new_empty(len(heard), heads, length, heard.shape[2] // heads, dtype=_kept_in(part, heard))
-        for place, row in zip(kept, rows, strict=True):
-            place.copy_(row[0])
+        # Row by row what is between stays in the cache, and in memory that the process has already.
+        for place, row in zip(kept, heard, strict=True):
+            place.copy_(_by_head(part(row[None]), heads)[0])
         found.append(kept)
     nothing = heard.new_empty(0)
     return _Kept(found[0], found[1], nothing, nothing)

@@ -43,6 +43,13 @@ def give(module: nn.Module, stored: Mapping[str, nn.Parameter]) -> None:
             module._parameters[name] = tensor
 
 
+def int8_rows(weight: torch.Tensor, largest: int = 127) -> tuple[torch.Tensor, torch.Tensor]:
+    """`weight` `(rows, n)` in INT8 up to `largest`, and the scale of each row, `(rows,)`."""
+    weight = weight.detach().float()
+    scale = (weight.abs().amax(1) / largest).clamp(min=1e-12)
+    return torch.round(weight / scale[:, None]).to(torch.int8), scale
+
+
 class Restored(nn.Module):
     """A layer that took the place of another: the dtype its weight is kept in, and the one its products are made in."""
 
@@ -109,7 +116,7 @@ class Int8Linear(Restored):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight = linear.weight.detach().float()
+        weight = linear.weight
         self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
         self.out_features, self.in_features = weight.shape
         self.weight_count = weight.numel()
@@ -119,8 +126,7 @@ class Int8Linear(Restored):
         self._reduce_range = not cpu_has_vnni()
         self._packed: Any = None
         if not weight.is_meta:
-            scale = (weight.abs().amax(1) / 127).clamp(min=1e-12)
-            self._pack(torch.round(weight / scale[:, None]).to(torch.int8), scale)
+            self._pack(*int8_rows(weight))
 
     def _pack(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
         with warnings.catch_warnings():
@@ -173,9 +179,8 @@ class Int8CudaLinear(Restored):
         super().__init__()
         if not self.takes(linear):
             raise ValueError(f"sides must be multiples of 8: {tuple(linear.weight.shape)}")
-        weight = linear.weight.detach().float()
-        scale = (weight.abs().amax(1) / 127).clamp(min=1e-12)
-        self.register_buffer("weight", torch.round(weight / scale[:, None]).to(torch.int8))
+        weight, scale = int8_rows(linear.weight)
+        self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
         self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
         self.weight_count = weight.numel()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from asr_app.precision.linears import Restored, cpu_has_vnni
+from asr_app.precision.linears import Restored, cpu_has_vnni, int8_rows
 
 _FINE = 254  # steps of the fine number in one of the coarse
 
@@ -26,10 +26,8 @@ class Int8Rows(Restored):
         super().__init__()
         table, scale = torch.empty_like(weight, dtype=torch.int8), weight.new_empty(len(weight), dtype=torch.float32)
         if not weight.is_meta:
-            weight = weight.detach().float()
             # Without VNNI two products of 8 bits overflow the 16 in which they are summed: 7 bits do not.
-            scale = (weight.abs().amax(1) / (127 if cpu_has_vnni() else 63)).clamp(min=1e-12)
-            table = torch.round(weight / scale[:, None]).to(torch.int8)
+            table, scale = int8_rows(weight, 127 if cpu_has_vnni() else 63)
         self.register_buffer("weight", table)
         self.register_buffer("scale", scale)
 
