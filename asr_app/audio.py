@@ -1,13 +1,17 @@
 """Any file or microphone buffer -> Audio (16 kHz mono float32), once, with limits. Knows nothing of speech.
 
-Sound is mixed, resampled and checked block by block, so that memory grows only with the 16 kHz samples.
+Sound is mixed, resampled and checked block by block, and its 16 kHz samples are kept in a temporary file: an hour of
+them is 230 MB, of which memory needs to hold no more than is looked at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import mmap
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,7 +29,6 @@ MIN_SECONDS = 0.1  # below this no model finds anything, and some raise
 _log = logging.getLogger(__name__)
 
 _RATES = range(1_000, 768_001)  # Hz; a header outside of it is damaged, and would make the resampler's blocks explode
-_GROWTH = 300 * SAMPLE_RATE  # samples; large, because off Linux each growth may copy everything before it
 _BLOCK_VALUES = (
     1 << 20
 )  # values (frames x channels) in a block: 4 MiB of float32, however many channels a header claims
@@ -83,7 +86,7 @@ def from_buffer(rate: int, samples: np.ndarray, name: str, limits: Limits = Limi
 
 
 class _Recording:
-    """Takes frames at `rate` Hz, any number of channels, and grows the 16 kHz mono samples."""
+    """Takes frames at `rate` Hz, any number of channels, and writes 16 kHz mono samples to a file without a name."""
 
     def __init__(self, rate: int, name: str, limits: Limits) -> None:
         if rate not in _RATES:
@@ -95,7 +98,7 @@ class _Recording:
         self._name = name
         self._max_seconds = limits.max_seconds
         self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-        self._buffer = np.empty(0, np.float32)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as what maps it
         self.count = 0
 
     def block_frames(self, channels: int) -> int:
@@ -103,13 +106,16 @@ class _Recording:
         return max(1, min(self._rate, _BLOCK_VALUES // max(1, channels)))
 
     def add(self, frames: np.ndarray) -> None:
-        """Appends float32 frames `(n, channels)`. Raises UserError over the limit, and for NaN or infinity."""
+        """Appends float32 frames `(n, channels)`.
+
+        Raises UserError over the limit, for NaN or infinity, and where the disk is full.
+        """
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows here is refused by _append
             mono = frames.mean(axis=1)
         self._append(mono if self._resampler is None else self._resampler.resample_chunk(mono))
 
     def finish(self) -> Audio:
-        """Raises UserError if there was hardly any sound."""
+        """What was written, mapped. Raises UserError if there was hardly any sound."""
         if self._resampler is not None:
             self._append(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
         if self.count < MIN_SECONDS * SAMPLE_RATE:
@@ -117,8 +123,12 @@ class _Recording:
                 f"{self._name} is too short: it holds less than {MIN_SECONDS} seconds of sound. Record for longer.",
                 f"{self._name} 太短：声音不足 {MIN_SECONDS} 秒。请录得长一些。",
             )
-        self._buffer.resize(self.count, refcheck=False)
-        return Audio(self._buffer, self._name)
+        with _room(self._name):
+            self._file.flush()
+        with self._file:
+            # Who changes a sample changes a copy of its page.
+            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+        return Audio(np.frombuffer(mapped, np.float32), self._name, mapped)
 
     def _append(self, samples: np.ndarray) -> None:
         if not np.isfinite(samples).all():
@@ -133,12 +143,20 @@ class _Recording:
                 f"{self._name} is longer than the limit of {minutes} minutes. Cut it into shorter parts.",
                 f"{self._name} 超过 {minutes} 分钟的时长上限。请切分成较短的几段。",
             )
-        if end > len(self._buffer):
-            # Linux moves the pages of a large array instead of copying it, so the peak stays near the final size; no
-            # view of the buffer exists before finish().
-            self._buffer.resize(max(end, len(self._buffer) + _GROWTH), refcheck=False)
-        np.clip(samples, -1.0, 1.0, out=self._buffer[self.count : end])
+        with _room(self._name):
+            self._file.write(np.clip(samples, -1.0, 1.0).tobytes())
         self.count = end
+
+
+@contextlib.contextmanager
+def _room(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{name}: its samples could not be stored ({error.strerror}). Free some space for temporary files and retry.",
+            f"{name}：无法存放解码后的声音（{error.strerror}）。请清理临时文件所在的磁盘后重试。",
+        ) from error
 
 
 def _decode_soundfile(sound: soundfile.SoundFile, name: str, limits: Limits) -> Audio:

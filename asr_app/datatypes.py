@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,14 +19,23 @@ SAMPLE_RATE = 16_000  # Hz; every array of samples in the app has this rate
 
 @dataclass(frozen=True)
 class Audio:
-    """A decoded recording: float32 samples `(n,)` in [-1, 1] at 16 kHz, and a name to show."""
+    """A decoded recording: float32 samples `(n,)` in [-1, 1] at 16 kHz, and a name to show.
+
+    `mapped` is the file the samples lie in, where they do.
+    """
 
     samples: np.ndarray
     name: str
+    mapped: mmap.mmap | None = None
 
     @property
     def seconds(self) -> float:
         return len(self.samples) / SAMPLE_RATE
+
+    def leave_memory(self) -> None:
+        """Lets go of what was read of the samples; who looks at them again has them read again. Any thread may ask."""
+        if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)

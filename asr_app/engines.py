@@ -22,7 +22,8 @@ from asr_app import catalog
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.hub import OnProgress
-from asr_app.loading import Loaded, give_back_memory, load_from, locate, resident_bytes
+from asr_app.loading import Loaded, load_from, locate
+from asr_app.memory import give_back_memory, resident_bytes
 from asr_app.precision import Evidence, OnStep, Precision, choose, refusal
 from asr_app.precision.evidence import Table
 

@@ -22,6 +22,7 @@ from asr_app.engines import Engines
 from asr_app.errors import Cancelled, UserError
 from asr_app.families.base import require
 from asr_app.journal import Journal, Task, View
+from asr_app.memory import PeakMemory
 from asr_app.precision import Precision
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class Jobs:
                 raise Cancelled
             self.journal.stage(task.id, "quantising", done, total)
 
-        with pipeline.PeakMemory(self._engines.device) as memory:
+        with PeakMemory(self._engines.device) as memory:
             audio, decode_s = pipeline.read(task.recording, task.name, self._limits)
             self.journal.stage(task.id, "loading")
             with self._engines.use(card, task.precision, downloading, making) as loaded:
@@ -172,6 +173,7 @@ class Jobs:
                     at=functools.partial(self._engines.use, card),
                 ):  # fmt: skip
                     times = step.times
+                    audio.leave_memory()
                     pace = (time.perf_counter() - began) / max(step.done_s - before_s, 1e-6)
                     eta = (step.speech_s - step.done_s) * pace
                     self.journal.write_chunk(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import logging
-import sys
 import tempfile
 import threading
 import time
@@ -14,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import torch
 
 from asr_app import catalog, hub
@@ -24,6 +20,7 @@ from asr_app.errors import UserError
 from asr_app.families._funasr import load_auto_model
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
+from asr_app.memory import give_back_at_once, give_back_memory
 from asr_app.precision import OnStep, Precision, PrecisionReport, Recipe, apply, report, tuned, variants
 
 log = logging.getLogger(__name__)
@@ -78,6 +75,7 @@ def load_from(
     A variant that `cache` has is loaded without the weights it was made of; one that it lacks is written to it, which
     `on_step` is told of.
     """
+    give_back_at_once()
     began = time.perf_counter()
     engine = _at(precision, folders, card, device, threads, cache, on_step)
     vad = None
@@ -92,6 +90,7 @@ def load_from(
         self_check(card, engine)
         torch.cuda.synchronize(device)
     warmup_s = time.perf_counter() - began
+    give_back_memory()  # what the check took in this thread; recordings are recognised in others
     counted = report(engine.parts, precision)
     log.info("%s: %s, %.0f MB, loaded in %.1f s", card.id, counted.effective, counted.weight_bytes / 1e6, load_s)
     if not check.passed:
@@ -189,18 +188,3 @@ def locate(card: ModelCard, hub_name: str, on_progress: OnProgress | None = None
             f"{card.id}：缺少模型文件。请检查目录或选择其他模型。",
         )
     return folders
-
-
-def resident_bytes() -> int:
-    """This process's resident memory."""
-    return int(psutil.Process().memory_info().rss)
-
-
-def give_back_memory() -> None:
-    """Makes freed weights leave the process, not only its heap."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)

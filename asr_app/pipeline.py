@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,8 @@ from asr_app.checks import FiniteWatch, doubt
 from asr_app.datatypes import Audio, Chunk, Doubt, Options, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
 from asr_app.families.base import PunctuatingEngine
-from asr_app.loading import Loaded, resident_bytes
+from asr_app.loading import Loaded
+from asr_app.memory import PeakMemory
 from asr_app.precision import Precision, one_up
 
 # Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut
@@ -50,36 +50,6 @@ class Progress:
     doubts: tuple[Doubt, ...] = ()
 
 
-class PeakMemory:
-    """Samples resident memory in the background: the peak while the work runs, not since the process began."""
-
-    def __init__(self, device: str, every_s: float = 0.05) -> None:
-        self._device, self._every_s = torch.device(device), every_s
-        self._stop = threading.Event()
-        self.peak = resident_bytes()
-        self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(self._every_s):
-            self.peak = max(self.peak, resident_bytes())
-
-    def __enter__(self) -> PeakMemory:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def as_dict(self, weights: int) -> dict[str, int]:
-        found = {"weights": weights, "peak_rss": max(self.peak, resident_bytes())}
-        if self._device.type == "cuda":
-            found["peak_device"] = int(torch.cuda.max_memory_allocated(self._device))
-        return found
-
-
 def read(path: Path, name: str, limits: audio_module.Limits) -> tuple[Audio, float]:
     """The decoded file and the seconds decoding took."""
     began = time.perf_counter()
@@ -92,6 +62,7 @@ def cut(audio: Audio, loaded: Loaded) -> tuple[list[Chunk], float]:
     began = time.perf_counter()
     spans = vad.fsmn_spans(audio, loaded.vad) if loaded.vad is not None else vad.speech_spans(audio, loaded.threads)
     chunks = vad.pack(audio, spans, loaded.card.max_chunk_s, loaded.card.max_gap_s)
+    audio.leave_memory()
     return chunks, time.perf_counter() - began
 
 
@@ -249,6 +220,7 @@ def transcribe(
             segments.extend(progress.segments)
             doubts.extend(progress.doubts)
             times = progress.times
+            audio.leave_memory()
     return finish(segments, doubts, loaded, options, audio.seconds, times, memory)
 
 

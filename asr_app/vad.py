@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk
 
 _FRAME = 512  # samples that silero judges at a time: 32 ms
-_BLOCK_FRAMES = 512  # frames in one call of the network, 16 s: memory stays flat however long the recording is
+_BLOCK_FRAMES = 128  # frames in one call of the network, 4 s: longer ones take more memory and no less time
 # The network starts cold: of 400 clips that begin with a spoken digit it missed 6, and none with a lead before them.
 # Whole frames of it, as a frame that is half lead, half speech made it miss 33.
 _LEAD = 32 * _FRAME
@@ -49,7 +49,7 @@ def speech_spans(audio: Audio, threads: int = 1) -> list[Span]:
     from silero_vad import get_speech_timestamps_from_probs  # not before _silero, which undoes what importing it does
 
     found = get_speech_timestamps_from_probs(
-        _probabilities(model, audio.samples, threads),
+        _probabilities(model, audio.samples, threads, audio.leave_memory),
         sampling_rate=SAMPLE_RATE,
         threshold=_THRESHOLD,
         min_speech_duration_ms=_MIN_SPEECH_MS,
@@ -109,11 +109,19 @@ def _load_silero() -> Any:
     return load_silero_vad(sequence=True)
 
 
-def _probabilities(model: Any, samples: np.ndarray, threads: int = 1) -> np.ndarray:
-    """The probability of speech in each frame, shape `(ceil(n / 512),)`."""
+def _probabilities(
+    model: Any, samples: np.ndarray, threads: int = 1, done: Callable[[], None] = lambda: None
+) -> np.ndarray:
+    """The probability of speech in each frame, shape `(ceil(n / 512),)`; `done` is called after each piece."""
+
+    def judged(start: int) -> np.ndarray:
+        found = _piece_probabilities(model, samples, start)
+        done()
+        return found
+
     starts = range(0, max(len(samples), 1), _PIECE)
     with ThreadPoolExecutor(min(threads, len(starts)), "vad") as pool:
-        return np.concatenate(list(pool.map(functools.partial(_piece_probabilities, model, samples), starts)))
+        return np.concatenate(list(pool.map(judged, starts)))
 
 
 def _piece_probabilities(model: Any, samples: np.ndarray, start: int) -> np.ndarray:

@@ -18,7 +18,8 @@ from asr_app.datatypes import ModelCard, Options
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES, expected
 from asr_app.hub import OnProgress
-from asr_app.loading import give_back_memory, load
+from asr_app.loading import load
+from asr_app.memory import give_back_memory
 from asr_app.precision import Precision, refusal
 from asr_app.scoring import score
 

@@ -155,7 +155,7 @@ from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.engines import Engines, usable_cores
-from asr_app.loading import resident_bytes
+from asr_app.memory import resident_bytes
 from asr_app.precision import Precision
 engines = Engines("cpu", usable_cores(), "modelscope", budget=int(sys.argv[3]))
 cards = [c for c in catalog.CARDS.values() if any(s.bundled for s in c.sources.values())]
@@ -191,7 +191,7 @@ from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.engines import Engines, usable_cores
-from asr_app.loading import resident_bytes
+from asr_app.memory import resident_bytes
 from asr_app.precision import Precision, report
 with Engines("cpu", usable_cores(), "modelscope").use(catalog.find("demo-paraformer"), Precision(sys.argv[3])) as loaded:
     pipeline.transcribe(pathlib.Path(sys.argv[4]), loaded, Options(), Limits())

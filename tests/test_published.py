@@ -20,7 +20,8 @@ from asr_app.audio import Limits
 from asr_app.datatypes import SAMPLE_RATE, Options
 from asr_app.demo import published
 from asr_app.demo.voices import Voice, speak
-from asr_app.loading import give_back_memory, load, resident_bytes
+from asr_app.loading import load
+from asr_app.memory import give_back_memory, resident_bytes
 from asr_app.precision import Precision, report
 
 pytestmark = pytest.mark.models

@@ -150,7 +150,7 @@ def test_a_static_graph_multiplies_in_integers_what_it_was_calibrated_for(tmp_pa
     graph.export(encoder, stack, tmp_path / "x.full")
     graph.calibrate(tmp_path / "x.full", tmp_path / "ranges.json", heard)
     graph.quantise(tmp_path / "x.full", tmp_path / "x.onnx", lambda _: False, tmp_path / "ranges.json")
-    counts = graph.count(tmp_path / "x.onnx")
+    counts = graph.counts_of(tmp_path / "x.onnx")
     assert counts.multiplied["INT8"] > 0.95 * sum(counts.multiplied.values())
     full, small = (
         graph.GraphLayers(tmp_path / name, stack, counts)(torch.from_numpy(heard[0]["x"]), None)[0]

@@ -18,8 +18,7 @@ from typing import Any
 from asr_app import catalog
 from asr_app.bench.arms import APP, Task
 from asr_app.bench.peers import PEERS
-from asr_app.loading import resident_bytes
-from asr_app.pipeline import PeakMemory
+from asr_app.memory import PeakMemory, resident_bytes
 
 
 def _import_all(name: str, family: str) -> float:

@@ -87,6 +87,9 @@ def card_of(folder: Path) -> ModelCard:
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the recogniser. Raises UserError if the folder does not fit."""
     auto = load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty)
+    from asr_app.families._ctc_scores import Scores
+
+    auto.model.ctc.__class__ = Scores
     return SenseVoiceEngine(card, Copies(auto, device, threads))
 
 

@@ -55,7 +55,7 @@ def apply(
             _quantise(part, parts[part], stack, recipe, high, path)
             if full is None:
                 high.unlink()
-        counts = graph.count(path)
+        counts = graph.counts_of(path)
         graph.put(parts[part], stack, graph.GraphLayers(path, stack, counts))
         replaced += int("INT8" in counts.multiplied)
     if on_step:

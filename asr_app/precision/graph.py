@@ -9,6 +9,8 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import warnings
 from collections import Counter
@@ -124,6 +126,8 @@ def calibrate(full: Path, ranges: Path, heard: Iterable[Mapping[str, np.ndarray]
 def quantise(full: Path, target: Path, stays_high: Callable[[str], bool], ranges: Path | None = None) -> None:
     """The graph with the weights of its layers in INT8 by output channel, what they are multiplied with by tensor.
 
+    What is counted in it is written beside it.
+
     `stays_high` is asked of each node's layer: `3.feed_forward.w_1` in the layer 3 of the stack. The scale of what is
     multiplied is found anew at each call or, with the file `ranges`, is what was calibrated.
     """
@@ -151,6 +155,7 @@ def quantise(full: Path, target: Path, stays_high: Callable[[str], bool], ranges
                 extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]}, **alike,
             )  # fmt: skip
         _optimise(raw, target)
+        _note(target).write_text(json.dumps(dataclasses.asdict(count(target))), encoding="utf-8")
     finally:
         root.setLevel(level)
         raw.unlink(missing_ok=True)
@@ -178,6 +183,8 @@ def _session_options() -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Layer by layer. Else what each layer of a decoder makes of the encoder's output is made first, and all of it held.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.enable_mem_pattern = False  # plans for lengths that do not come again: memory, and no time won
     return options
 
@@ -193,6 +200,15 @@ class Counts:
 
     stored: dict[str, int]
     multiplied: dict[str, int]
+
+
+def counts_of(path: Path) -> Counts:
+    """What the weights of a graph are, as it was counted when the graph was written: reading one takes a library more."""
+    return Counts(**json.loads(_note(path).read_text(encoding="utf-8")))
+
+
+def _note(path: Path) -> Path:
+    return path.with_suffix(".counts.json")
 
 
 def count(path: Path) -> Counts:

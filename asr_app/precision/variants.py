@@ -1,9 +1,9 @@
 """Variants on disk: what a precision made of a model, written once, so that later starts read it and not the weights.
 
-A variant is a folder: `weights.safetensors` with every tensor as it is kept, the graphs of its stacks, and
-`variant.json` with the checksum of each file. It is called by a hash of all that it depends on: the weights, the
-recipe, the versions of the libraries and what the processor can do. It is written beside its place and then renamed,
-so that a reader finds the whole of it or nothing; what does not fit its checksums is made anew.
+A variant is a folder: `weights.safetensors` with every tensor as it is kept, the graphs of its stacks with what was
+counted in them, and `variant.json` with the checksum of each file. It is called by a hash of all that it depends on:
+the weights, the recipe, the versions of the libraries and what the processor can do. It is written beside its place
+and then renamed, so that a reader finds the whole of it or nothing; what does not fit its checksums is made anew.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from asr_app.precision.linears import Restored, cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
 
 log = logging.getLogger(__name__)
-_FORMAT = 4  # of the folder; another one is another variant
+_FORMAT = 5  # of the folder; another one is another variant
 _WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
 _MAKING, _GIVEN_UP_S = ".making-", 24 * 3600
 _UNUSED_S = 30 * 24 * 3600  # after which a variant, of other weights or versions as a rule, makes room

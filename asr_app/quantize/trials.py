@@ -15,7 +15,8 @@ from asr_app import catalog, pipeline
 from asr_app.checks import Check
 from asr_app.datatypes import Chunk, ModelCard, StageTimes
 from asr_app.families.base import Engine
-from asr_app.loading import Loaded, give_back_memory
+from asr_app.loading import Loaded
+from asr_app.memory import give_back_memory
 from asr_app.precision import Precision, Recipe, apply, graph, report, tuned
 from asr_app.quantize.calibration import Recording
 from asr_app.quantize.search import Candidate, Trial

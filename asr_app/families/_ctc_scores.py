@@ -1,0 +1,39 @@
+"""SenseVoice's CTC scores, which are the largest thing a chunk makes: 33 MB for 20 s, with a vocabulary of 25,055.
+
+FunASR asks for them once for the text and once more to time its words, each time as logits and as their logarithmic
+softmax. Here they are made once, a few frames at a time, with no logits beside them.
+
+Source: https://github.com/modelscope/FunASR (funasr/models/ctc/ctc.py, funasr/models/sense_voice/model.py).
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import torch
+from funasr.models.ctc.ctc import CTC
+
+_FRAMES = 64  # whose logits stay in the processor's cache
+_made = threading.local()  # `last`: of which tensor scores were made last in this thread, and the scores
+
+
+class Scores(CTC):
+    """The library's CTC with the same scores. Several threads may ask it at once."""
+
+    def log_softmax(self, hs_pad: torch.Tensor) -> torch.Tensor:
+        """`(b, t, d)` -> `(b, t, vocabulary)`; while they are held, the ones that were made of the same tensor."""
+        heard, scores = getattr(_made, "last", (_gone, _gone))
+        if heard() is hs_pad and (found := scores()) is not None:
+            return found
+        found = hs_pad.new_empty(*hs_pad.shape[:2], self.ctc_lo.out_features)
+        step = _FRAMES if hs_pad.device.type == "cpu" else hs_pad.shape[1]
+        for start in range(0, hs_pad.shape[1], step):
+            logits = self.ctc_lo(hs_pad[:, start : start + step])
+            found[:, start : start + step] = torch.log_softmax(logits, 2)
+        _made.last = weakref.ref(hs_pad), weakref.ref(found)
+        return found
+
+
+def _gone() -> None:
+    """A reference to nothing."""
