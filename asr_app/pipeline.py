@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -176,11 +175,11 @@ def _heard_by(
 ) -> Iterator[tuple[int, Sequence[Chunk], _Heard, float]]:
     """The batches from chunk `first` on, in order: where each begins, what was heard, and the seconds waited for it.
 
-    As many at once as the engine takes, and one more is ready for whoever is free first.
+    As many at once as the engine takes.
     """
     engine, size = loaded.engine, loaded.card.chunks_a_batch
     starts = [first, *range(first + 1, len(chunks), size)] if first < len(chunks) else []
-    batches = deque((start, chunks[start : start + (1 if start == first else size)]) for start in starts)
+    batches = [(start, chunks[start : start + (1 if start == first else size)]) for start in starts]
     workers = min(engine.workers, len(batches))
     if workers <= 1:
         torch.set_num_threads(loaded.threads)
@@ -189,21 +188,26 @@ def _heard_by(
             results = transcribe(batch, options)
             yield start, batch, results, time.perf_counter() - asked
         return
-    pending: deque[tuple[int, Sequence[Chunk], Future[_Heard]]] = deque()
     # Two chunks on a core each are done sooner than one on both and then the other.
     threads = max(1, loaded.threads // workers)
     with ThreadPoolExecutor(workers, "chunk", torch.set_num_threads, (threads,)) as pool:
         try:
-            while batches or pending:
-                while batches and len(pending) <= workers:
-                    start, batch = batches.popleft()
-                    pending.append((start, batch, pool.submit(transcribe, batch, options)))
+            asked_for = {start: pool.submit(transcribe, batch, options) for start, batch in _begun(batches, workers)}
+            for start, batch in batches:
                 asked = time.perf_counter()
-                start, batch, future = pending.popleft()
-                results = future.result()
+                results = asked_for.pop(start).result()
                 yield start, batch, results, time.perf_counter() - asked
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begun(batches: list[tuple[int, Sequence[Chunk]]], workers: int) -> list[tuple[int, Sequence[Chunk]]]:
+    """The order in which batches are begun: of the last ones the longest first.
+
+    A long one begun last would leave the other workers with nothing to do: of a minute, an eighth of the time.
+    """
+    last = max(0, len(batches) - 2 * workers)
+    return batches[:last] + sorted(batches[last:], key=lambda b: -sum(len(c.samples) for c in b[1]))
 
 
 def transcribe(
