@@ -7,11 +7,11 @@ them is 230 MB, of which memory needs to hold no more than is looked at.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import mmap
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -98,7 +98,8 @@ class _Recording:
         self._name = name
         self._max_seconds = limits.max_seconds
         self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as what maps it
+        # It lives as long as what maps it. Without a buffer, what did not fit is known at once.
+        self._file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self.count = 0
 
     def block_frames(self, channels: int) -> int:
@@ -106,10 +107,7 @@ class _Recording:
         return max(1, min(self._rate, _BLOCK_VALUES // max(1, channels)))
 
     def add(self, frames: np.ndarray) -> None:
-        """Appends float32 frames `(n, channels)`.
-
-        Raises UserError over the limit, for NaN or infinity, and where the disk is full.
-        """
+        """Appends float32 frames `(n, channels)`. Raises UserError over the limit, and for NaN or infinity."""
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows here is refused by _append
             mono = frames.mean(axis=1)
         self._append(mono if self._resampler is None else self._resampler.resample_chunk(mono))
@@ -123,8 +121,8 @@ class _Recording:
                 f"{self._name} is too short: it holds less than {MIN_SECONDS} seconds of sound. Record for longer.",
                 f"{self._name} 太短：声音不足 {MIN_SECONDS} 秒。请录得长一些。",
             )
-        with _room(self._name):
-            self._file.flush()
+        if isinstance(self._file, io.BytesIO):
+            return Audio(np.frombuffer(self._file.getbuffer(), np.float32), self._name)
         with self._file:
             # Who changes a sample changes a copy of its page.
             mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -143,20 +141,18 @@ class _Recording:
                 f"{self._name} is longer than the limit of {minutes} minutes. Cut it into shorter parts.",
                 f"{self._name} 超过 {minutes} 分钟的时长上限。请切分成较短的几段。",
             )
-        with _room(self._name):
-            self._file.write(np.clip(samples, -1.0, 1.0).tobytes())
+        self._write(np.clip(samples, -1.0, 1.0).tobytes())
         self.count = end
 
-
-@contextlib.contextmanager
-def _room(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{name}: its samples could not be stored ({error.strerror}). Free some space for temporary files and retry.",
-            f"{name}：无法存放解码后的声音（{error.strerror}）。请清理临时文件所在的磁盘后重试。",
-        ) from error
+    def _write(self, block: bytes) -> None:
+        """Where the disk is full, memory takes what is there and what comes."""
+        with contextlib.suppress(OSError):
+            if self._file.write(block) == len(block):
+                return
+        _log.warning("%s: no room for temporary files; its samples are kept in memory", self._name)
+        self._file.seek(0)
+        self._file = io.BytesIO(self._file.read(4 * self.count) + block)
+        self._file.seek(0, io.SEEK_END)
 
 
 def _decode_soundfile(sound: soundfile.SoundFile, name: str, limits: Limits) -> Audio:

@@ -21,7 +21,7 @@ from asr_app.families._funasr import load_auto_model
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
 from asr_app.memory import give_back_at_once, give_back_memory
-from asr_app.precision import OnStep, Precision, PrecisionReport, Recipe, apply, report, tuned, variants
+from asr_app.precision import OnStep, Precision, PrecisionReport, Recipe, apply, graph, report, tuned, variants
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def load_from(
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
         vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)
-    give_back_memory()  # of the checkpoint, and of the weights that lower ones took the place of
+    give_back_memory(collect=False)  # of the checkpoint
     load_s = time.perf_counter() - began
     began = time.perf_counter()
     check = self_check(card, engine)
@@ -90,7 +90,7 @@ def load_from(
         self_check(card, engine)
         torch.cuda.synchronize(device)
     warmup_s = time.perf_counter() - began
-    give_back_memory()  # what the check took in this thread; recordings are recognised in others
+    give_back_memory(collect=False)  # what the check took in this thread; recordings are recognised in others
     counted = report(engine.parts, precision)
     log.info("%s: %s, %.0f MB, loaded in %.1f s", card.id, counted.effective, counted.weight_bytes / 1e6, load_s)
     if not check.passed:
@@ -130,6 +130,7 @@ def _at(
             log.warning("no variant of %s could be written (%s): it is made in memory, at each start", card.id, error)
             engine = family.load(card, folders, device, threads)
             apply(engine.parts, recipe, device)
+            give_back_memory()
             return engine
         return _filled(place, card, folders, recipe, device, threads)
 
@@ -148,9 +149,10 @@ def variant_of(
 def _filled(
     place: Path, card: ModelCard, folders: Mapping[str, Path], recipe: Recipe, device: str, threads: int
 ) -> Engine:
-    """The engine of a variant on disk."""
-    engine: Engine = catalog.FAMILIES[card.family].load(card, folders, device, threads, empty=True)
-    apply(engine.parts, recipe, device, place)
+    """The engine of a variant on disk, whose graphs are made ready while its modules are built."""
+    with graph.sessions(place) as session:
+        engine: Engine = catalog.FAMILIES[card.family].load(card, folders, device, threads, empty=True)
+        apply(engine.parts, recipe, device, place, session=session)
     variants.fill(engine.parts, place, device)
     return engine
 

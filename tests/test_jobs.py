@@ -369,7 +369,7 @@ def test_stopping_waits_for_what_is_under_way_and_begins_no_more(at_once):
     assert next(steps).next_chunk == 1
     steps.close()
     assert engine.under_way == 0
-    assert engine.begun <= 5  # three, one for whoever was free, and one more for the chunk that was told
+    assert engine.begun <= 6  # three, and one for each worker that was free when the first chunk was told
 
 
 def test_what_one_chunk_dies_of_is_told_after_the_chunks_before_it(at_once):

@@ -184,9 +184,13 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
         # A checkpoint of other layers or heads under that name keeps the default ones.
         with contextlib.suppress(RuntimeError, ValueError):
             model.set_alignment_heads(heads)
+    from whisper import timing
+
     from asr_app.families._whisper_decoder import Decoder
 
     model.decoder.__class__ = Decoder
+    for compiled in (timing.dtw_cpu, timing.backtrace):  # each process would compile them anew, for two seconds
+        compiled.enable_caching()
     return WhisperEngine(card, model.eval(), min(threads, _WORKERS) if torch.device(device).type == "cpu" else 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,12 +25,13 @@ def apply(
     graphs: Path | None = None,
     full: Path | None = None,
     on_step: OnStep | None = None,
+    session: Callable[[Path], Any] = graph.session,
 ) -> int:
     """Swaps the layers the recipe names and returns how many.
 
     `graphs` is the folder in which the graphs of the recipe's stacks lie or are to be written; without it they stay
-    layers of torch. In `full` their FP32 graphs are kept, for another recipe of the same parts. Raises OSError where a
-    graph cannot be written, and RuntimeError if the recipe replaced nothing: an INT8 that is really FP32 is the one
+    layers of torch. In `full` their FP32 graphs are kept, for another recipe of the same parts. `session` makes a graph
+    ready. Raises OSError where a graph cannot be written, and RuntimeError if the recipe replaced nothing: an INT8 that is really FP32 is the one
     thing this app must never show.
     """
     stacks = [
@@ -56,7 +58,7 @@ def apply(
             if full is None:
                 high.unlink()
         counts = graph.counts_of(path)
-        graph.put(parts[part], stack, graph.GraphLayers(path, stack, counts))
+        graph.put(parts[part], stack, graph.GraphLayers(session(path), stack, counts))
         replaced += int("INT8" in counts.multiplied)
     if on_step:
         on_step(steps - 1, steps)

@@ -9,12 +9,13 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +203,22 @@ class Counts:
     multiplied: dict[str, int]
 
 
+def session(path: Path) -> Any:
+    """The graph at `path`, made ready, which for weights in INT8 means laid out anew."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), _session_options(), providers=["CPUExecutionProvider"])
+
+
+@contextlib.contextmanager
+def sessions(folder: Path) -> Iterator[Callable[[Path], Any]]:
+    """As `session`, for the graphs in `folder`, which are made ready in other threads from now on."""
+    paths = sorted(folder.glob("*.onnx"))
+    with ThreadPoolExecutor(max(1, len(paths)), "session") as pool:
+        begun = {path: pool.submit(session, path) for path in paths}
+        yield lambda path: begun[path].result()
+
+
 def counts_of(path: Path) -> Counts:
     """What the weights of a graph are, as it was counted when the graph was written: reading one takes a library more."""
     return Counts(**json.loads(_note(path).read_text(encoding="utf-8")))
@@ -243,19 +260,16 @@ def count(path: Path) -> Counts:
 
 
 class GraphLayers(nn.Module):
-    """A stack computed by ONNX Runtime from the graph at `path`: a single row in the thread that calls it, several on as
-    many threads as torch may use.
+    """A stack computed by ONNX Runtime: a single row in the thread that calls it, several on as many threads as torch may
+    use.
 
     Several threads may call it at once. More threads a call gained next to nothing where it was measured (two cores:
     RTF 0.057 with two threads a call, 0.035 with two calls of one).
     """
 
-    def __init__(self, path: Path, stack: Stack, counts: Counts) -> None:
+    def __init__(self, session: Any, stack: Stack, counts: Counts) -> None:
         super().__init__()
-        import onnxruntime
-
-        self._session = onnxruntime.InferenceSession(str(path), _session_options(), providers=["CPUExecutionProvider"])
-        self._stack, self.counts = stack, counts
+        self._session, self._stack, self.counts = session, stack, counts
 
     def forward(self, x: torch.Tensor, *rest: Any) -> Any:
         """As the last layer of the stack: `x` `(b, t, d)` and what is beside it, which comes back unchanged."""

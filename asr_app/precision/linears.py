@@ -15,6 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
+# They are deprecated, but still the only door to fbgemm's packed format in the pinned torch.
+warnings.filterwarnings("ignore", ".*quantized tensor creation functions", UserWarning)
+
 
 def cpu_has_vnni() -> bool:
     """Whether this CPU sums products of 8-bit numbers in 32 bits. Without it, pairs overflow 16 bits."""
@@ -129,37 +132,31 @@ class Int8Linear(Restored):
             self._pack(*int8_rows(weight))
 
     def _pack(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
-        with warnings.catch_warnings():
-            # Quantised tensors are deprecated but still the only door to fbgemm's packed format in the pinned torch.
-            warnings.simplefilter("ignore", UserWarning)
-            zeros = torch.zeros(len(scale), dtype=torch.long)
-            quantised = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
-            self._packed = torch.ops.quantized.linear_prepack(quantised, None)
+        zeros = torch.zeros(len(scale), dtype=torch.long)
+        quantised = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
+        self._packed = torch.ops.quantized.linear_prepack(quantised, None)
 
     def stored(self) -> dict[str, torch.Tensor]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            weight, _ = torch.ops.quantized.linear_unpack(self._packed)
-            return {
-                "weight": weight.int_repr(),
-                "scale": weight.q_per_channel_scales().float(),
-                **super().stored(),
-            }
+        weight, _ = torch.ops.quantized.linear_unpack(self._packed)
+        return {"weight": weight.int_repr(), "scale": weight.q_per_channel_scales().float(), **super().stored()}
 
     def fill(self, stored: Mapping[str, nn.Parameter]) -> None:
         self._pack(stored["weight"].data, stored["scale"].data)
         super().fill({name: tensor for name, tensor in stored.items() if name not in ("weight", "scale")})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        largest = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12)
+        # A single token has a tensor, and so a scale, of its own.
+        largest = None if x.numel() == self.in_features else x.abs().amax(-1, keepdim=True).clamp_(min=1e-12)
         try:
-            y = torch.ops.quantized.linear_dynamic((x / largest).contiguous(), self._packed, self._reduce_range)
+            given = (x if largest is None else x / largest).contiguous()
+            y = torch.ops.quantized.linear_dynamic(given, self._packed, self._reduce_range)
         except RuntimeError:
             if bool(x.isfinite().all()):
                 raise
             # The kernel raises where a product of floats would go on with NaN, which is looked for further out.
             return x.new_full((*x.shape[:-1], self.out_features), torch.nan)
-        y.mul_(largest)
+        if largest is not None:
+            y.mul_(largest)
         return y if self.bias is None else y.add_(self.bias)
 
 

@@ -24,7 +24,11 @@ class Int8Rows(Restored):
 
     def __init__(self, weight: torch.Tensor) -> None:
         super().__init__()
-        table, scale = torch.empty_like(weight, dtype=torch.int8), weight.new_empty(len(weight), dtype=torch.float32)
+        # Not empty_like: for the meta device torch has that in Python only, and imports its compiler for it.
+        table, scale = (
+            torch.empty(shape, dtype=dtype, device=weight.device)
+            for shape, dtype in ((weight.shape, torch.int8), (len(weight), torch.float32))
+        )
         if not weight.is_meta:
             # Without VNNI two products of 8 bits overflow the 16 in which they are summed: 7 bits do not.
             table, scale = int8_rows(weight, 127 if cpu_has_vnni() else 63)

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -204,11 +205,16 @@ def fill(parts: Mapping[str, nn.Module], folder: Path, device: str) -> None:
     for full, tensor in got.items():
         name, _, own = full.rpartition(".")
         by_module[name][own] = tensor
-    for name, module in _modules(parts):
+
+    def filled(named: tuple[str, nn.Module]) -> None:
+        name, module = named
         if isinstance(module, Restored):
             module.fill(by_module[name])
         else:
             give(module, by_module[name])
+
+    with ThreadPoolExecutor(torch.get_num_threads(), "fill") as pool:  # weights in INT8 are laid out anew
+        list(pool.map(filled, _modules(parts)))
 
 
 def _modules(parts: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
