@@ -21,7 +21,18 @@ from asr_app.families._funasr import load_auto_model
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
 from asr_app.memory import give_back_at_once, give_back_memory
-from asr_app.precision import OnStep, Precision, PrecisionReport, Recipe, apply, graph, report, tuned, variants
+from asr_app.precision import (
+    OnStep,
+    Precision,
+    PrecisionReport,
+    Recipe,
+    apply,
+    captured,
+    graph,
+    report,
+    tuned,
+    variants,
+)
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +89,8 @@ def load_from(
     give_back_at_once()
     began = time.perf_counter()
     engine = _at(precision, folders, card, device, threads, cache, on_step)
+    if torch.device(device).type == "cuda":
+        captured.capture(engine.parts, catalog.recipes(card)[Precision.INT8, "cpu"].stacks)
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
         vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)

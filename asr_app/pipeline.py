@@ -126,7 +126,8 @@ def _again(
     redone_at: Precision | None = None
     precision: Precision | None = loaded.precision.requested
     while reason and precision is not None and at is not None:
-        precision = one_up(precision, catalog.recipes(loaded.card), loaded.card.precisions, loaded.device)
+        allowed = catalog.precisions(loaded.card, loaded.device)
+        precision = one_up(precision, catalog.recipes(loaded.card), allowed, loaded.device)
         if precision is None:
             break
         try:

@@ -101,8 +101,9 @@ def verify(
 ) -> Iterator[Row]:
     """A row for each of `cards` at each of `precisions` that it has (None: all); each is given back before the next."""
     for card in cards:
-        for precision in card.precisions if precisions is None else precisions:
-            problem = refusal(precision, catalog.recipes(card), card.precisions, device)
+        allowed = catalog.precisions(card, device)
+        for precision in allowed if precisions is None else precisions:
+            problem = refusal(precision, catalog.recipes(card), allowed, device)
             if problem is None:
                 yield _row(card, precision, clips, device, threads, hub, on_progress, cache)
                 give_back_memory()

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "examples"],
+    ["errors", "text", "examples", "memory"],
     ["precision"],
     ["datatypes"],
     ["audio", "vad", "formats", "scoring", "hub", "download"],

@@ -19,6 +19,7 @@ from torch import nn
 from whisper.decoding import DecodingOptions, DecodingResult, DecodingTask, Inference, detect_language
 from whisper.model import TextDecoder
 
+from asr_app.precision.captured import Captured
 from asr_app.precision.linears import Restored, cpu_multiplies
 from asr_app.precision.tables import Int8Rows
 
@@ -26,7 +27,12 @@ _BLOCK = 64  # tokens by which the room for keys and values grows
 
 
 class Decoder(TextDecoder):
-    """The library's decoder, only that its table may be one of fewer bits."""
+    """The library's decoder, only that its table may be one of fewer bits.
+
+    `repeated` are its captured steps, by the number of rows.
+    """
+
+    repeated: dict[int, _Repeated]
 
     def forward(
         self, x: torch.Tensor, xa: torch.Tensor, kept: Sequence[_Kept] | None = None, offset: int = 0
@@ -38,6 +44,22 @@ class Decoder(TextDecoder):
         y = self.token_embedding(x) + self.positional_embedding[offset : offset + x.shape[-1]]
         for i, block in enumerate(self.blocks):
             y = block(y, xa, mask=self.mask) if kept is None else _step(block, kept[i], y, offset)
+        return self._head(y)
+
+    def step(
+        self, x: torch.Tensor, position: torch.Tensor, room: torch.Tensor, layers: Sequence[_Kept]
+    ) -> torch.Tensor:
+        """Logits `(b, 1, vocabulary)` of tokens `(b, 1)` at `position` `(1,)`, in shapes that do not change.
+
+        Keys and values of what was said lie in `room` `(n,)` places of each layer's, 0 to n - 1.
+        """
+        y = self.token_embedding(x) + self.positional_embedding[position]
+        seen = (room <= position)[None]
+        for block, layer in zip(self.blocks, layers, strict=True):
+            y = _attend(block, layer, y, position, seen)
+        return self._head(y)
+
+    def _head(self, y: torch.Tensor) -> torch.Tensor:
         table: nn.Module = self.token_embedding
         y = self.ln(y)
         return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
@@ -68,7 +90,7 @@ class _Task(DecodingTask):
 
     def __init__(self, model: Any, options: DecodingOptions) -> None:
         super().__init__(model, options)
-        self.inference = Steps(model.decoder, self.sample_begin, self.tokenizer.eot)
+        self.inference = steps_on(model.device)(model.decoder, self.sample_begin, self.tokenizer.eot)
 
     def _detect_language(self, audio_features: torch.Tensor, tokens: torch.Tensor) -> tuple[list[str], None]:
         """As the library's, from the keys and values that decoding goes on with."""
@@ -141,6 +163,75 @@ class Steps(Inference):
         self._layers = []
 
 
+class RepeatedSteps(Inference):
+    """The same on a GPU: every row goes on to the end, and what is kept stays where it is, so that a step can be
+    captured once and repeated."""
+
+    def __init__(self, decoder: Decoder, initial: int, _end: int) -> None:
+        self._decoder, self._initial = decoder, initial
+        self._layers: list[_Kept] = []
+        self._repeated: _Repeated | None = None
+
+    def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
+        """As the other's; the logits of a step are overwritten by the next."""
+        if not self._layers:
+            self._layers = [_hear(block, audio_features) for block in self._decoder.blocks]
+        rows, length = tokens.shape
+        if length <= self._initial:
+            self._repeated = None
+            return self._decoder(tokens, audio_features, self._layers, 0)
+        if self._repeated is None:
+            known = self._decoder.repeated
+            if rows not in known:
+                known[rows] = _Repeated(self._decoder, self._layers, rows)
+            self._repeated = known[rows]
+            self._repeated.begin(self._layers)
+        return self._repeated.step(tokens[:, -1:], length - 1)
+
+    def rearrange_kv_cache(self, source_indices: list[int]) -> None:
+        """For beams, which are not used here."""
+        raise NotImplementedError
+
+    def cleanup_caching(self) -> None:
+        self._layers = []
+
+
+class _Repeated:
+    """The step of a decoder for so many rows, with the places where its layers keep what they do."""
+
+    def __init__(self, decoder: Decoder, like: Sequence[_Kept], rows: int) -> None:
+        self._decoder, places = decoder, len(decoder.positional_embedding)
+        self._layers = [
+            _Kept(
+                *(t.new_zeros(rows, *t.shape[1:]) for t in (kept.heard_keys, kept.heard_values)),
+                *(t.new_zeros(rows, t.shape[1], places, t.shape[3]) for t in (kept.keys, kept.values)),
+            )
+            for kept in like
+        ]
+        self._room = torch.arange(places, device=decoder.positional_embedding.device)
+        self._captured: Captured | None = None
+
+    def begin(self, layers: Sequence[_Kept]) -> None:
+        """Takes what was heard, and what was said to begin with."""
+        for place, kept in zip(self._layers, layers, strict=True):
+            place.heard_keys.copy_(kept.heard_keys)
+            place.heard_values.copy_(kept.heard_values)
+            place.keys[:, :, : kept.keys.shape[2]] = kept.keys
+            place.values[:, :, : kept.values.shape[2]] = kept.values
+
+    def step(self, tokens: torch.Tensor, offset: int) -> torch.Tensor:
+        """Logits `(b, 1, vocabulary)` of what follows `tokens` `(b, 1)`, which stand at `offset`."""
+        given = tokens, self._room[offset : offset + 1]
+        if self._captured is None:
+            self._captured = Captured(lambda x, at: self._decoder.step(x, at, self._room, self._layers), *given)
+        return self._captured(*given)
+
+
+def steps_on(device: torch.device) -> type[Steps | RepeatedSteps]:
+    """What decodes on `device`."""
+    return RepeatedSteps if device.type == "cuda" else Steps
+
+
 def _hear(block: Any, heard: torch.Tensor) -> _Kept:
     attention = block.cross_attn
     heads, length = attention.n_head, heard.shape[1]
@@ -155,18 +246,36 @@ def _hear(block: Any, heard: torch.Tensor) -> _Kept:
     return _Kept(found[0], found[1], nothing, nothing)
 
 
+def _attend(block: Any, layer: _Kept, x: torch.Tensor, position: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """One token, what its layer keeps being written and read at a `position` that is a tensor."""
+    q, k, v = _asked(block, x)
+    layer.keys.index_copy_(2, position, k)
+    layer.values.index_copy_(2, position, v)
+    y = nn.functional.scaled_dot_product_attention(q, layer.keys, layer.values, attn_mask=seen)
+    return _rest(block, layer, x + block.attn.out(_joined(y)))
+
+
 def _step(block: Any, layer: _Kept, x: torch.Tensor, offset: int) -> torch.Tensor:
     attend = nn.functional.scaled_dot_product_attention
-    own, length = block.attn, offset + x.shape[1]
-    y = block.attn_ln(x)
-    q, k, v = (_by_head(part(y), own.n_head) for part in (own.query, own.key, own.value))
+    length = offset + x.shape[1]
+    q, k, v = _asked(block, x)
     if offset == 0:
         layer.keys, layer.values = k, v
     while layer.keys.shape[2] < length:
         layer.grow()
     layer.keys[:, :, offset:length], layer.values[:, :, offset:length] = k, v
     y = attend(q, layer.keys[:, :, :length], layer.values[:, :, :length], is_causal=x.shape[1] > 1)
-    x = x + own.out(_joined(y))
+    return _rest(block, layer, x + block.attn.out(_joined(y)))
+
+
+def _asked(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
+    """Query, key and value of each head for what the block is given."""
+    own, y = block.attn, block.attn_ln(x)
+    return [_by_head(part(y), own.n_head) for part in (own.query, own.key, own.value)]
+
+
+def _rest(block: Any, layer: _Kept, x: torch.Tensor) -> torch.Tensor:
+    """What the block does after attending to what was said: attends to what was heard, and thinks."""
     other = block.cross_attn
     q = _by_head(other.query(block.cross_attn_ln(x)), other.n_head)
     # One query a row: there the two products are faster one by one than in the kernel for many.

@@ -33,7 +33,7 @@ ROLES = ("model",)
 RECIPES = rows(
     ("encoder", "decoder"),
     tables=("token_embedding",),
-    stacks={"encoder": (Stack(("blocks",), lambda encoder: (encoder.ln_post.weight.numel(),)),)},
+    stacks={"encoder": (Stack(("blocks",), lambda encoder: (encoder.ln_post.weight.numel(),), by_token=True),)},
 )
 _ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
 _CAPABILITIES = frozenset({"language", "translate", "prompt", "word_timestamps", "punctuation"})
@@ -188,7 +188,7 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
 
     from asr_app.families._whisper_decoder import Decoder
 
-    model.decoder.__class__ = Decoder
+    model.decoder.__class__, model.decoder.repeated = Decoder, {}
     for compiled in (timing.dtw_cpu, timing.backtrace):  # each process would compile them anew, for two seconds
         compiled.enable_caching()
     return WhisperEngine(card, model.eval(), min(threads, _WORKERS) if torch.device(device).type == "cpu" else 1)

@@ -21,6 +21,7 @@ _HIGHER = {
     Precision.INT8: (Precision.BF16, Precision.FP32),
     Precision.BF16: (Precision.FP32,),
     Precision.FP16: (Precision.FP32,),
+    Precision.FP8: (Precision.BF16, Precision.FP32),
     Precision.FP32: (),
 }
 

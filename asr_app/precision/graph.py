@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import warnings
@@ -39,12 +40,14 @@ class Stack:
     """`children` of a part, in the order they run, whose layers become one graph.
 
     A layer takes a sequence `(b, t, d)`, then what `beside` says: a name is another sequence, None the mask of the
-    sequence before it. `widths` tells the `d` of each sequence, given the part.
+    sequence before it. `widths` tells the `d` of each sequence, given the part. With `by_token` what a linear layer is
+    given is scaled token by token, not as a whole: finer where tokens differ much in size, and a few passes more.
     """
 
     children: tuple[str, ...]
     widths: Callable[[Any], tuple[int, ...]]
     beside: tuple[str | None, ...] = ()
+    by_token: bool = False
 
     @property
     def name(self) -> str:
@@ -86,12 +89,32 @@ class _Layers(nn.Module):
         return x
 
 
+@contextlib.contextmanager
+def _scaled(within: Iterable[nn.Module]) -> Iterator[None]:
+    """Inside the block, linear layers divide each token by its largest number, and multiply with it what they make."""
+    linears = [module for layer in within for module in layer.modules() if isinstance(module, nn.Linear)]
+    for linear in linears:
+        linear.forward = functools.partial(_token_by_token, linear)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for linear in linears:
+            del linear.forward
+
+
+def _token_by_token(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    largest = x.abs().amax(-1, keepdim=True).clamp(min=1e-12)
+    y = nn.functional.linear(x / largest, linear.weight) * largest
+    return y if linear.bias is None else y + linear.bias
+
+
 def export(part: nn.Module, stack: Stack, path: Path) -> None:
     """Writes the layers as an FP32 graph to `path`, for sequences of any length."""
     lengths = (23, 31)  # of what it is traced with
     given = tuple(torch.randn(1, t, d) for t, d in zip(lengths, stack.widths(part), strict=False))
     names = list(stack.sequences)
-    with torch.no_grad(), warnings.catch_warnings():
+    scaled = _scaled(layers(part, stack).values()) if stack.by_token else contextlib.nullcontext()
+    with torch.no_grad(), scaled, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what tracing cannot follow: there is nothing of it in these layers
         torch.onnx.export(
             _Layers(part, stack).eval(), given, str(path), dynamo=False, opset_version=_OPSET,
@@ -304,11 +327,11 @@ class _Passed(nn.Module):
         return (*given, None) if len(given) > 1 else given[0]
 
 
-def put(part: nn.Module, stack: Stack, graph: GraphLayers) -> None:
-    """Puts the graph where the layers of its stack were."""
+def put(part: nn.Module, stack: Stack, instead: nn.Module) -> None:
+    """Puts `instead`, which does the work of all of them, where the layers of a stack were."""
     for name in stack.children:
         child = getattr(part, name)
         if child is not None:
-            layer = graph if name == stack.name else _Passed()
+            layer = instead if name == stack.name else _Passed()
             kind = type(child)
             setattr(part, name, kind([layer]) if issubclass(kind, nn.ModuleList) else kind(layer))

@@ -32,6 +32,11 @@ def cpu_multiplies(dtype: torch.dtype) -> bool:
     return bool(found.get("amx_fp16", False)) if dtype is torch.float16 else dtype is torch.float32
 
 
+def gpu_multiplies_fp8(device: str) -> bool:
+    """Whether `device` is a GPU that multiplies numbers of 8 bits with a point: Ada, Hopper and later."""
+    return torch.device(device).type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+
+
 def own_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters and buffers of the module itself, by their names."""
     return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
@@ -195,4 +200,46 @@ class Int8CudaLinear(Restored):
             narrow = nn.functional.pad(narrow, (0, 0, 0, missing))
         summed = torch._int_mm(narrow, self.get_buffer("weight").t())[: len(flat)]
         y = (summed * step * self.get_buffer("scale")).to(x.dtype).reshape(*x.shape[:-1], -1)
+        return y if self.bias is None else y + self.bias
+
+
+class Fp8Linear(Restored):
+    """Weight `(out, in)` in FP8 (e4m3) with a scale a row, activations in FP8 with a scale a token, sums in FP32.
+
+    By `torch._scaled_mm`, which torchao's `float8_dynamic_activation_float8_weight` calls too
+    (https://github.com/pytorch/ao); Micikevicius et al., "FP8 Formats for Deep Learning", 2022. Raises ValueError where
+    a side of the weight is no multiple of 16, which the kernel needs.
+    """
+
+    storage = torch.float8_e4m3fn
+    arithmetic = torch.float8_e4m3fn
+    _largest = 448.0  # of e4m3
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        if not self.takes(linear):
+            raise ValueError(f"sides must be multiples of 16: {tuple(linear.weight.shape)}")
+        weight, scale = self._narrow(linear.weight.detach().float())
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale.t().contiguous())
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
+        self.weight_count = weight.numel()
+
+    @staticmethod
+    def takes(linear: nn.Linear) -> bool:
+        """Whether the kernel can multiply with the weight of `linear`."""
+        return linear.in_features % 16 == 0 and linear.out_features % 16 == 0
+
+    def _narrow(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`rows` `(n, d)` in FP8, and what to multiply each with to have it back, `(n, 1)`."""
+        scale = (rows.abs().amax(1, keepdim=True) / self._largest).clamp(min=1e-12)
+        return (rows / scale).to(self.storage), scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        narrow, step = self._narrow(x.reshape(-1, x.shape[-1]).float())
+        y = torch._scaled_mm(
+            narrow, self.get_buffer("weight").t(), scale_a=step, scale_b=self.get_buffer("scale"),
+            out_dtype=torch.bfloat16,  # the only one that the kernel has for scales of rows
+        )  # fmt: skip
+        y = y.to(x.dtype).reshape(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias

@@ -21,7 +21,7 @@ from torch import nn
 
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
-from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8CudaLinear, Int8Linear, Restored
+from asr_app.precision.linears import Fp8Linear, HalfEmbedding, HalfLinear, Int8CudaLinear, Int8Linear, Restored
 from asr_app.precision.tables import Int8Embedding, Int8Head
 
 
@@ -46,7 +46,7 @@ class Recipe:
 
     def about(self) -> list[Any]:
         """What tells it from another recipe of its precision and device."""
-        stacks = [[part, [s.children for s in found]] for part, found in sorted(self.stacks.items())]
+        stacks = [[part, [[s.children, s.by_token] for s in found]] for part, found in sorted(self.stacks.items())]
         ranges = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(self.ranges.items())}
         return [self.parts, self.keep_high, self.tables, self.smallest, stacks, ranges]
 
@@ -80,9 +80,9 @@ def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ..
     return Recipe(parts, lambda m: HalfLinear(m, storage), lambda m: HalfEmbedding(m, storage), keep_high)
 
 
-def _int8_on_cuda(linear: nn.Linear) -> Restored:
-    """What the kernel cannot multiply with goes to BF16."""
-    return Int8CudaLinear(linear) if Int8CudaLinear.takes(linear) else HalfLinear(linear, torch.bfloat16)
+def _on_cuda(layer: type[Int8CudaLinear | Fp8Linear]) -> Callable[[nn.Linear], Restored]:
+    """What the layer's kernel cannot multiply with goes to BF16."""
+    return lambda linear: layer(linear) if layer.takes(linear) else HalfLinear(linear, torch.bfloat16)
 
 
 Recipes = Mapping[tuple[Precision, str], Recipe]  # by precision and kind of device
@@ -107,5 +107,6 @@ def rows(
     found[Precision.INT8, "cpu"] = Recipe(
         (*parts, *int8_parts), Int8Linear, keep_high=keep_high, tables=tables, stacks=stacks or {}
     )
-    found[Precision.INT8, "cuda"] = Recipe(parts, _int8_on_cuda, keep_high=high)
+    found[Precision.INT8, "cuda"] = Recipe(parts, _on_cuda(Int8CudaLinear), keep_high=high)
+    found[Precision.FP8, "cuda"] = Recipe(parts, _on_cuda(Fp8Linear), keep_high=high)
     return found

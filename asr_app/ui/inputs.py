@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from asr_app import hub
+from asr_app import catalog, hub
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
@@ -44,7 +44,7 @@ class Inputs:
     cancel: gr.Button
 
 
-def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> Inputs:
+def lay_out(cards: Mapping[str, ModelCard], config: Config, device: str, labels: Labels) -> Inputs:
     """Makes the components, inside the column that is open; the first card is the chosen one."""
     chosen, card = next(iter(cards.items()))
     clips = list(expected())
@@ -67,7 +67,7 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
     evidence = gr.HTML(elem_id="evidence")
     with labels(gr.Accordion(t("advanced", "en"), open=config.precision is not None), label="advanced"):
         precision = gr.Radio(
-            precision_choices("en", card), value=config.precision.value if config.precision else _AS_SWITCHED,
+            precision_choices("en", card, device), value=config.precision.value if config.precision else _AS_SWITCHED,
             label=t("precision", "en"), info=t("precision_info", "en"), elem_id="precision",
         )  # fmt: skip
         asked = options.lay_out(card, labels)
@@ -110,7 +110,7 @@ def connect(
         return submit(uploaded if active == "upload" else recorded, *rest)
 
     def describe(key: str, label: str) -> list[Any]:
-        choices = precision_choices(LANGUAGES[label], cards[key])
+        choices = precision_choices(LANGUAGES[label], cards[key], engines.device)
         return [
             gr.update(choices=choices, value=_AS_SWITCHED),
             render.facts(cards[key], hub.on_disk(cards[key], engines.hub_name), LANGUAGES[label]),
@@ -129,6 +129,6 @@ def connect(
     )
 
 
-def precision_choices(language: str, card: ModelCard) -> list[tuple[str, str]]:
-    """The choices of the precision radio: by the switch, or one of the card's."""
-    return [(t("auto", language), _AS_SWITCHED), *((p.label, p.value) for p in card.precisions)]
+def precision_choices(language: str, card: ModelCard, device: str) -> list[tuple[str, str]]:
+    """The choices of the precision radio: by the switch, or one that the model has on the device."""
+    return [(t("auto", language), _AS_SWITCHED), *((p.label, p.value) for p in catalog.precisions(card, device))]

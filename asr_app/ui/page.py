@@ -51,7 +51,7 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
         notice = gr.HTML()
         with gr.Row():
             with gr.Column(scale=4, min_width=300):
-                inputs = left.lay_out(cards, config, labels)
+                inputs = left.lay_out(cards, config, engines.device, labels)
             with gr.Column(scale=6, min_width=320):
                 result = right.lay_out(labels)
         left.connect(inputs, cards, engines, jobs, job_id, language, _QUIET)
@@ -61,7 +61,7 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
             lang = LANGUAGES[label]
             title = f"<h1>{t('title', lang)}</h1><p>{t('tagline', lang)}</p>"
             precision = gr.update(
-                choices=left.precision_choices(lang, cards[key]), value=picked, label=t("precision", lang),
+                choices=left.precision_choices(lang, cards[key], engines.device), value=picked, label=t("precision", lang),
                 info=t("precision_info", lang),
             )  # fmt: skip
             facts = render.facts(cards[key], hub.on_disk(cards[key], engines.hub_name), lang)
