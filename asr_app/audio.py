@@ -1,7 +1,7 @@
 """Any file or microphone buffer -> Audio (16 kHz mono float32), once, with limits. Knows nothing of speech.
 
 Sound is mixed, resampled and checked block by block, and its 16 kHz samples are kept in a temporary file: an hour of
-them is 230 MB, of which memory needs to hold no more than is looked at.
+them is 230 MB, of which memory needs to hold no more than is looked at (where temporary files lie on a disk).
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ class _Recording:
         self._max_seconds = limits.max_seconds
         self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         # It lives as long as what maps it. Without a buffer, what did not fit is known at once.
-        self._file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        self._file: BinaryIO = io.BytesIO()
+        with contextlib.suppress(OSError):
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self.count = 0
 
     def block_frames(self, channels: int) -> int:
@@ -124,7 +126,7 @@ class _Recording:
         if isinstance(self._file, io.BytesIO):
             return Audio(np.frombuffer(self._file.getbuffer(), np.float32), self._name)
         with self._file:
-            # Who changes a sample changes a copy of its page.
+            # Who wrote to it would change a copy, until memory is left; a mapping to read alone makes torch warn.
             mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
         return Audio(np.frombuffer(mapped, np.float32), self._name, mapped)
 

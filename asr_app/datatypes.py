@@ -21,7 +21,7 @@ SAMPLE_RATE = 16_000  # Hz; every array of samples in the app has this rate
 class Audio:
     """A decoded recording: float32 samples `(n,)` in [-1, 1] at 16 kHz, and a name to show.
 
-    `mapped` is the file the samples lie in, where they do.
+    `mapped` is the file the samples lie in, where they do. They are never written to.
     """
 
     samples: np.ndarray

@@ -99,7 +99,7 @@ def load_from(
     began = time.perf_counter()
     check = self_check(card, engine)
     if torch.device(device).type == "cuda":
-        # The first pass compiled and allocated; a second one, waited for, is what every later chunk is like.
+        # The first pass compiled, captured and allocated; a second one is what later chunks of that length are like.
         self_check(card, engine)
         torch.cuda.synchronize(device)
     warmup_s = time.perf_counter() - began

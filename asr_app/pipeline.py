@@ -203,11 +203,11 @@ def _heard_by(
 
 
 def _begun(batches: list[tuple[int, Sequence[Chunk]]], workers: int) -> list[tuple[int, Sequence[Chunk]]]:
-    """The order in which batches are begun: of the last ones the longest first.
+    """The order in which batches are begun: the first one first, since somebody waits for it, of the last the longest.
 
     A long one begun last would leave the other workers with nothing to do: of a minute, an eighth of the time.
     """
-    last = max(0, len(batches) - 2 * workers)
+    last = max(1, len(batches) - 2 * workers)
     return batches[:last] + sorted(batches[last:], key=lambda b: -sum(len(c.samples) for c in b[1]))
 
 

@@ -44,7 +44,10 @@ def test_the_last_line_is_the_whole_result(done):
         assert arm["rss_mb"] > 0
     assert found["arms"]["int8"]["weights_mb"] < 0.5 * found["arms"]["fp32"]["weights_mb"]
     assert found["versions"]["torch"]
-    assert "asr" in found["arms"]["fp32"]["stages_s"]
+    stages = found["arms"]["fp32"]["stages_s"]
+    parts = sum(seconds for name, seconds in stages.items() if name.startswith("asr."))
+    assert 0.3 * stages["asr"] < parts < 1.05 * stages["asr"]
+    assert stages["vad"] > 0
 
 
 @pytest.mark.models

@@ -35,6 +35,16 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @torch.no_grad()
+@torch.no_grad()
+@pytest.mark.parametrize("size", [1.0, 1e-5])
+def test_a_token_alone_is_multiplied_as_among_others(size):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(256, 256, bias=False), torch.randn(1, 256) * size
+    layer = Int8Linear(linear)
+    assert relative(layer(x), linear(x)) < 0.02
+    assert torch.equal(layer(x), layer(torch.cat([x, 3 * x]))[:1])
+
+
 def test_int8_keeps_every_token_close(linear):
     x = tokens()
     assert relative(Int8Linear(linear)(x), linear(x)) < 0.06

@@ -133,7 +133,11 @@ def test_decoding_gives_what_the_library_gives(windows, asked, steps, monkeypatc
     model = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0]).engine._model
     options = whisper.DecodingOptions(fp16=False, **asked)
     ours = decode_windows(model, windows, options)
-    again = decode_windows(model, windows, options)  # what was kept of the ones before does not show
+    for repeated in model.decoder.repeated.values():  # what was kept of the ones before does not show
+        for layer in repeated._layers:
+            layer.keys.fill_(torch.nan)
+            layer.values.fill_(torch.nan)
+    again = decode_windows(model, windows, options)
     assert [found.tokens for found in again] == [found.tokens for found in ours]
     model.decoder.__class__ = whisper.model.TextDecoder
     for found, theirs in zip(ours, whisper.decode(model, windows, options), strict=True):
@@ -155,9 +159,17 @@ def test_several_samplings_of_one_window_go_together(windows):
     assert steps[0] == 4
 
 
-def test_numbers_of_the_decoder_that_are_not_finite_are_seen():
+@pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
+def test_numbers_of_the_decoder_that_are_not_finite_are_seen(steps, monkeypatch):
+    """In its steps too, not only in what a window begins with."""
+    monkeypatch.setattr(_whisper_decoder, "steps_on", lambda _device: steps)
     loaded = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 1, hub.HUBS[0])
-    loaded.engine.parts["decoder"].ln.weight.data[3] = torch.nan
+    decoder = loaded.engine.parts["decoder"]
+
+    def breaks(*_given):
+        decoder.ln.weight.data[3] = torch.nan
+
+    decoder.register_forward_hook(breaks)
     with FiniteWatch(loaded.engine.parts) as watch:
         with contextlib.suppress(RuntimeError, ValueError):  # there may be nothing to sample from
             loaded.engine.transcribe([decode(EXAMPLE / "english-home.flac").samples], Options(language="en"))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import torch
+from torch import nn
 
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
@@ -53,9 +59,38 @@ class App:
         self.weights_mb: float | None = self._loaded.precision.weight_bytes / 1e6
 
     def run(self) -> dict[str, float]:
-        times = pipeline.transcribe(self._task.audio, self._loaded, Options(), Limits()).times
+        """Beside the stages, `asr.encoder` and so on: what each part of the model took, all threads together."""
+        with _Clock(self._loaded.engine.parts) as clock:
+            times = pipeline.transcribe(self._task.audio, self._loaded, Options(), Limits()).times
         stages = {"decode": times.decode_s, "vad": times.vad_s, "asr": times.asr_s, "punctuation": times.punctuation_s}
+        stages |= {f"asr.{name}": seconds for name, seconds in clock.seconds.items()}
         return {name: seconds for name, seconds in stages.items() if seconds}
+
+
+class _Clock:
+    """Inside its block, counts the seconds that each of `parts` is at work, those of several threads together."""
+
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        self.seconds = dict.fromkeys(parts, 0.0)
+        self._parts, self._adding, self._began = parts, threading.Lock(), threading.local()
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> _Clock:
+        for name, part in self._parts.items():
+            self._hooks.append(part.register_forward_pre_hook(functools.partial(self._begin, name)))
+            self._hooks.append(part.register_forward_hook(functools.partial(self._end, name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _begin(self, name: str, *_: object) -> None:
+        setattr(self._began, name, time.perf_counter())
+
+    def _end(self, name: str, *_: object) -> None:
+        with self._adding:
+            self.seconds[name] += time.perf_counter() - getattr(self._began, name)
 
 
 def _app(precision: Precision) -> Callable[[Task], Arm]:

@@ -72,9 +72,9 @@ def _exported(model: Path, cache: Path, module: str) -> Path | None:
 
 
 def _tell(arm: str, doing: str) -> None:
-    """Says on stderr what is going on, where somebody is looking."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{arm}: {doing}", end="", file=sys.stderr, flush=True)
+    """Says on stderr what is going on, on a terminal in one line."""
+    begin, end = ("\r\033[K", "") if sys.stderr.isatty() else ("", "\n")
+    print(f"{begin}{arm}: {doing}", end=end, file=sys.stderr, flush=True)
 
 
 def _model(found: argparse.Namespace, cache: Path) -> tuple[Path, str]:

@@ -24,6 +24,7 @@ from asr_app.precision.linears import Restored, cpu_multiplies
 from asr_app.precision.tables import Int8Rows
 
 _BLOCK = 64  # tokens by which the room for keys and values grows
+_REPEATED = 2  # numbers of rows whose step stays captured: a batch's, and one. A row of large-v3 takes 0.6 GB
 
 
 class Decoder(TextDecoder):
@@ -35,12 +36,19 @@ class Decoder(TextDecoder):
     repeated: dict[int, _Repeated]
 
     def forward(
-        self, x: torch.Tensor, xa: torch.Tensor, kept: Sequence[_Kept] | None = None, offset: int = 0
+        self,
+        x: torch.Tensor,
+        xa: torch.Tensor,
+        kept: Sequence[_Kept] | None = None,
+        offset: int = 0,
+        repeated: _Repeated | None = None,
     ) -> torch.Tensor:
         """Logits `(b, n, vocabulary)` of tokens `(b, n)` heard in `xa` `(b, t, d)`.
 
-        With what its layers `kept`, the tokens are those from `offset` on.
+        With what its layers `kept`, or as what is `repeated`, the tokens are those from `offset` on.
         """
+        if repeated is not None:
+            return repeated.step(x, offset)
         y = self.token_embedding(x) + self.positional_embedding[offset : offset + x.shape[-1]]
         for i, block in enumerate(self.blocks):
             y = block(y, xa, mask=self.mask) if kept is None else _step(block, kept[i], y, offset)
@@ -183,10 +191,13 @@ class RepeatedSteps(Inference):
         if self._repeated is None:
             known = self._decoder.repeated
             if rows not in known:
+                if len(known) == _REPEATED:
+                    del known[next(iter(known))]
                 known[rows] = _Repeated(self._decoder, self._layers, rows)
             self._repeated = known[rows]
             self._repeated.begin(self._layers)
-        return self._repeated.step(tokens[:, -1:], length - 1)
+        # Through the module, where a watch on its numbers sees each step.
+        return self._decoder(tokens[:, -1:], audio_features, offset=length - 1, repeated=self._repeated)
 
     def rearrange_kv_cache(self, source_indices: list[int]) -> None:
         """For beams, which are not used here."""
@@ -216,8 +227,9 @@ class _Repeated:
         for place, kept in zip(self._layers, layers, strict=True):
             place.heard_keys.copy_(kept.heard_keys)
             place.heard_values.copy_(kept.heard_values)
-            place.keys[:, :, : kept.keys.shape[2]] = kept.keys
-            place.values[:, :, : kept.values.shape[2]] = kept.values
+            for room, begun in ((place.keys, kept.keys), (place.values, kept.values)):
+                room[:, :, : begun.shape[2]] = begun
+                room[:, :, begun.shape[2] :] = 0  # not finite, what another window left would show through the mask
 
     def step(self, tokens: torch.Tensor, offset: int) -> torch.Tensor:
         """Logits `(b, 1, vocabulary)` of what follows `tokens` `(b, 1)`, which stand at `offset`."""
@@ -287,7 +299,7 @@ def _rest(block: Any, layer: _Kept, x: torch.Tensor) -> torch.Tensor:
 
 def _kept_in(part: nn.Module, heard: torch.Tensor) -> torch.dtype:
     """The dtype for what `part` gives, to be read again for every token: no finer than what it was made with."""
-    coarse = isinstance(part, Restored) and part.storage in (torch.int8, torch.bfloat16)
+    coarse = isinstance(part, Restored) and part.storage in (torch.int8, torch.float8_e4m3fn, torch.bfloat16)
     here = heard.is_cuda or cpu_multiplies(torch.bfloat16)
     return torch.bfloat16 if coarse and here else torch.float32
 

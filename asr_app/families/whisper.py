@@ -190,7 +190,8 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
 
     model.decoder.__class__, model.decoder.repeated = Decoder, {}
     for compiled in (timing.dtw_cpu, timing.backtrace):  # each process would compile them anew, for two seconds
-        compiled.enable_caching()
+        with contextlib.suppress(RuntimeError):  # where there is no folder to write to
+            compiled.enable_caching()
     return WhisperEngine(card, model.eval(), min(threads, _WORKERS) if torch.device(device).type == "cpu" else 1)
 
 

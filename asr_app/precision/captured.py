@@ -26,13 +26,15 @@ _WARM_UP = 3  # calls before the capture, in which libraries allocate and choose
 
 class Captured:
     """`run` of tensors that stay where they are. A call copies what it is given there; its result is overwritten by the
-    next."""
+    next. Those that never run at once may share a `pool` of memory."""
 
-    def __init__(self, run: Callable[..., torch.Tensor], *given: torch.Tensor) -> None:
+    def __init__(self, run: Callable[..., torch.Tensor], *given: torch.Tensor, pool: Any = None) -> None:
+        self._pool = pool
         self._run, self._given = run, [tensor.clone() for tensor in given]
         self._graph: torch.cuda.CUDAGraph | None = None
         if given[0].is_cuda:
-            self._capture()
+            with torch.cuda.device(given[0].device):
+                self._capture()
 
     def _capture(self) -> None:
         beside = torch.cuda.Stream()
@@ -43,7 +45,8 @@ class Captured:
         torch.cuda.current_stream().wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # What other threads do on the device meanwhile is none of the capture's.
+            with torch.cuda.graph(graph, pool=self._pool, stream=beside, capture_error_mode="thread_local"):
                 self._result = self._run(*self._given)
         except RuntimeError as error:  # the launches are slower, and as right
             log.warning("no CUDA graph could be captured: %s", error)
@@ -66,6 +69,7 @@ class CapturedLayers(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(inner)
         self._captured: dict[tuple[int, int], Captured] = {}
+        self._pool: Any = None
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor, *rest: Any) -> tuple[Any, ...]:
         """As the last layer: `x` `(b, t, d)` and `mask` `(b, 1, t)`, 0 where a row is filled up."""
@@ -76,7 +80,9 @@ class CapturedLayers(nn.Module):
         x, wide = nn.functional.pad(x, (0, 0, 0, filled)), nn.functional.pad(mask, (0, filled))
         key = len(x), length + filled
         if key not in self._captured:
-            self._captured[key] = Captured(self._all, x, wide)
+            if x.is_cuda and self._pool is None:
+                self._pool = torch.cuda.graph_pool_handle()
+            self._captured[key] = Captured(self._all, x, wide, pool=self._pool)
         return (self._captured[key](x, wide)[:, :length].clone(), mask, *rest, None)
 
     def _all(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

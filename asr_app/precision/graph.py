@@ -244,6 +244,8 @@ def sessions(folder: Path) -> Iterator[Callable[[Path], Any]]:
 
 def counts_of(path: Path) -> Counts:
     """What the weights of a graph are, as it was counted when the graph was written: reading one takes a library more."""
+    if not _note(path).exists():  # in a folder that was carried here, by an older version
+        return count(path)
     return Counts(**json.loads(_note(path).read_text(encoding="utf-8")))
 
 
