@@ -13,7 +13,7 @@ import torch
 
 # Of a larger block, freed, the C library keeps nothing. Left to itself it learns to keep those of up to 32 MB: for two
 # chunks of SenseVoice at once, whose scores are that large, 150 MB more, and no time is won.
-_LARGE_BYTES = 2 << 20
+_LARGE_BYTES = 4 << 20
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 
 

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from asr_app.errors import UserError
-from asr_app.families.paraformer import RECIPES
 from asr_app.precision import Precision, Recipe, apply, choose, refusal, report, variants
 from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, cpu_multiplies
+from asr_app.precision.recipes import rows
 from asr_app.precision.tables import Int8Head
 
 ALL = tuple(Precision)
+RECIPES = rows(("encoder",), keep_high=("output_layer",))
 
 
 @pytest.fixture

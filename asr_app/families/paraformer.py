@@ -38,7 +38,7 @@ NAME = "paraformer"
 ROLES = ("model", "punctuation", "vad")
 RECIPES = rows(
     ("encoder", "decoder", "seaco_decoder", "punctuation"),
-    keep_high=("output_layer", "*.output_layer"),
+    tables=("output_layer", "*.output_layer"),
     stacks={"encoder": (SANM_ENCODER,), "decoder": (SANM_DECODER,)},
 )
 _CLASSES = ("Paraformer", "BiCifParaformer", "SeacoParaformer")

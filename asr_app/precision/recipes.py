@@ -4,7 +4,7 @@ A family says which of its parts are re-stored and which layers of them stay hig
 
 Published INT8 results lose about 0.02 points of error; what keeps them there is what stays high: norms and biases
 (never touched: only Linear and Embedding are swapped), FSMN memories and the CIF predictor (convolutions and a part
-that is never listed), the vocabulary head of models that read it once a chunk, and layers too small to matter.
+that is never listed), what most vocabulary heads are multiplied with (16 bits), and layers too small to matter.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from asr_app.precision.tables import Int8Embedding, Int8Head
 class Recipe:
     """`parts` are names in an engine's `parts`; `keep_high` are patterns of module names inside them.
 
-    A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of a table of tokens and of the head that is
-    the same table, whose rows go to 8 bits. `stacks`, by part, are layers that ONNX Runtime computes as one
+    A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of vocabulary heads, and of the
+    table of tokens where that is the head too: their rows go to 8 bits, what they are multiplied with to 16. `stacks`, by part, are layers that ONNX Runtime computes as one
     graph instead, where there is a folder for graphs. What is multiplied in them is scaled anew at each call, or, where
     there are `ranges`, by what calibration found: a file for each stack.
     """

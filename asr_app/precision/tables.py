@@ -1,4 +1,4 @@
-"""A table of tokens in 8 bits that is the vocabulary head as well: looked up row by row, and multiplied as it lies.
+"""A vocabulary head in 8 bits, which may be the table of tokens as well: looked up by rows, multiplied as it lies.
 
 A decoder reads all of its head for every token, so there bits pay most; and what comes out of it is compared, so there
 they cost most. The weights are scaled row by row, and what they are multiplied with is kept as a sum of two 8-bit
