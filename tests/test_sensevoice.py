@@ -68,7 +68,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.mark.models
-@pytest.mark.parametrize("precision", list(Precision), ids=lambda p: p.value)
+@pytest.mark.parametrize("precision", catalog.find("demo-sensevoice").precisions, ids=lambda p: p.value)
 def test_it_runs_at_each_precision_and_holds_it(folder, precision):
     loaded = load(catalog.find(str(folder)), precision, "cpu", 1, hub.HUBS[0])
     for options in (Options(), Options(language="en", itn=False)):
