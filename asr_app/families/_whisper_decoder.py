@@ -171,14 +171,11 @@ class Steps(Inference):
         self._layers = []
 
 
-class RepeatedSteps(Inference):
+class RepeatedSteps(Steps):
     """The same on a GPU: every row goes on to the end, and what is kept stays where it is, so that a step can be
     captured once and repeated."""
 
-    def __init__(self, decoder: Decoder, initial: int, _end: int) -> None:
-        self._decoder, self._initial = decoder, initial
-        self._layers: list[_Kept] = []
-        self._repeated: _Repeated | None = None
+    _repeated: _Repeated | None = None
 
     def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
         """As the other's; the logits of a step are overwritten by the next."""
@@ -198,13 +195,6 @@ class RepeatedSteps(Inference):
             self._repeated.begin(self._layers)
         # Through the module, where a watch on its numbers sees each step.
         return self._decoder(tokens[:, -1:], audio_features, offset=length - 1, repeated=self._repeated)
-
-    def rearrange_kv_cache(self, source_indices: list[int]) -> None:
-        """For beams, which are not used here."""
-        raise NotImplementedError
-
-    def cleanup_caching(self) -> None:
-        self._layers = []
 
 
 class _Repeated:
@@ -239,7 +229,7 @@ class _Repeated:
         return self._captured(*given)
 
 
-def steps_on(device: torch.device) -> type[Steps | RepeatedSteps]:
+def steps_on(device: torch.device) -> type[Steps]:
     """What decodes on `device`."""
     return RepeatedSteps if device.type == "cuda" else Steps
 

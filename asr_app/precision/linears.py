@@ -58,6 +58,11 @@ def int8_rows(weight: torch.Tensor, largest: int = 127) -> tuple[torch.Tensor, t
     return torch.round(weight / scale[:, None]).to(torch.int8), scale
 
 
+def wide_bias(linear: nn.Linear) -> nn.Parameter | None:
+    """The bias of `linear` in FP32, whatever its weight becomes."""
+    return None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
+
+
 class Restored(nn.Module):
     """A layer that took the place of another: the dtype its weight is kept in, and the one its products are made in."""
 
@@ -80,8 +85,7 @@ class HalfLinear(Restored):
     def __init__(self, linear: nn.Linear, storage: torch.dtype) -> None:
         super().__init__()
         self.weight = nn.Parameter(linear.weight.detach().to(storage), requires_grad=False)
-        bias = linear.bias
-        self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
+        self.bias = wide_bias(linear)
         self.storage = storage
         self.weight_count = self.weight.numel()
 
@@ -125,7 +129,7 @@ class Int8Linear(Restored):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight
-        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
+        self.bias = wide_bias(linear)
         self.out_features, self.in_features = weight.shape
         self.weight_count = weight.numel()
         # Its alternative, onednn, keeps every weight twice, and takes twice as long for the few tokens of a decoder.
@@ -163,81 +167,83 @@ class Int8Linear(Restored):
         return y if self.bias is None else y.add_(self.bias)
 
 
-class Int8CudaLinear(Restored):
-    """The same for CUDA, where torch multiplies 8-bit matrices as they lie: `torch._int_mm`.
+class CudaLinear(Restored):
+    """What the layers for CUDA's kernels share: weight `(out, in)` and activations narrowed row by row.
+
+    Raises ValueError where a side of the weight is no multiple of `multiple`, which the kernel needs.
+    """
+
+    multiple: int
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        if not self.takes(linear):
+            raise ValueError(f"sides must be multiples of {self.multiple}: {tuple(linear.weight.shape)}")
+        weight, scale = self.narrow(linear.weight.detach().float())
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self.bias = wide_bias(linear)
+        self.weight_count = weight.numel()
+
+    @classmethod
+    def takes(cls, linear: nn.Linear) -> bool:
+        """Whether the kernel can multiply with the weight of `linear`."""
+        return linear.in_features % cls.multiple == 0 and linear.out_features % cls.multiple == 0
+
+    @staticmethod
+    def narrow(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`rows` `(n, d)` as they are stored, and what to multiply each with to have it back, `(n,)`."""
+        raise NotImplementedError
+
+    def products(self, narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """What `narrow` gave of the activations, with the weight: `(n, out)`."""
+        raise NotImplementedError
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.products(*self.narrow(x.reshape(-1, x.shape[-1]).float())).to(x.dtype).reshape(*x.shape[:-1], -1)
+        return y if self.bias is None else y + self.bias
+
+
+class Int8CudaLinear(CudaLinear):
+    """INT8 by `torch._int_mm`, which multiplies 8-bit matrices as they lie.
 
     As torchao's `int8_dynamic_activation_int8_weight` does it (https://github.com/pytorch/ao), without its tensor class,
-    of which neither what is stored nor what is multiplied could be counted here. Raises ValueError where a side of the
-    weight is no multiple of 8, which the kernel needs.
+    of which neither what is stored nor what is multiplied could be counted here.
     """
 
     storage = torch.int8
     arithmetic = torch.int8
+    multiple = 8
     _fewest = 17  # rows that the kernel takes; fewer are filled up
 
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        if not self.takes(linear):
-            raise ValueError(f"sides must be multiples of 8: {tuple(linear.weight.shape)}")
-        weight, scale = int8_rows(linear.weight)
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale)
-        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
-        self.weight_count = weight.numel()
-
     @staticmethod
-    def takes(linear: nn.Linear) -> bool:
-        """Whether the kernel can multiply with the weight of `linear`."""
-        return linear.in_features % 8 == 0 and linear.out_features % 8 == 0
+    def narrow(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return int8_rows(rows)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1]).float()
-        step = (flat.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-12)
-        narrow = torch.round(flat / step).to(torch.int8)
-        if missing := max(0, self._fewest - len(flat)):
-            narrow = nn.functional.pad(narrow, (0, 0, 0, missing))
-        summed = torch._int_mm(narrow, self.get_buffer("weight").t())[: len(flat)]
-        y = (summed * step * self.get_buffer("scale")).to(x.dtype).reshape(*x.shape[:-1], -1)
-        return y if self.bias is None else y + self.bias
+    def products(self, narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        filled = nn.functional.pad(narrow, (0, 0, 0, max(0, self._fewest - len(narrow))))
+        summed = torch._int_mm(filled, self.get_buffer("weight").t())[: len(narrow)]
+        return summed * scale[:, None] * self.get_buffer("scale")
 
 
-class Fp8Linear(Restored):
-    """Weight `(out, in)` in FP8 (e4m3) with a scale a row, activations in FP8 with a scale a token, sums in FP32.
+class Fp8Linear(CudaLinear):
+    """FP8 (e4m3) by `torch._scaled_mm`, which sums in FP32.
 
-    By `torch._scaled_mm`, which torchao's `float8_dynamic_activation_float8_weight` calls too
-    (https://github.com/pytorch/ao); Micikevicius et al., "FP8 Formats for Deep Learning", 2022. Raises ValueError where
-    a side of the weight is no multiple of 16, which the kernel needs.
+    torchao's `float8_dynamic_activation_float8_weight` calls it too (https://github.com/pytorch/ao); Micikevicius et
+    al., "FP8 Formats for Deep Learning", 2022.
     """
 
     storage = torch.float8_e4m3fn
     arithmetic = torch.float8_e4m3fn
-    _largest = 448.0  # of e4m3
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        if not self.takes(linear):
-            raise ValueError(f"sides must be multiples of 16: {tuple(linear.weight.shape)}")
-        weight, scale = self._narrow(linear.weight.detach().float())
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale.t().contiguous())
-        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
-        self.weight_count = weight.numel()
+    multiple = 16
 
     @staticmethod
-    def takes(linear: nn.Linear) -> bool:
-        """Whether the kernel can multiply with the weight of `linear`."""
-        return linear.in_features % 16 == 0 and linear.out_features % 16 == 0
+    def narrow(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scale = (rows.abs().amax(1) / torch.finfo(torch.float8_e4m3fn).max).clamp(min=1e-12)
+        return (rows / scale[:, None]).to(torch.float8_e4m3fn), scale
 
-    def _narrow(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`rows` `(n, d)` in FP8, and what to multiply each with to have it back, `(n, 1)`."""
-        scale = (rows.abs().amax(1, keepdim=True) / self._largest).clamp(min=1e-12)
-        return (rows / scale).to(self.storage), scale
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        narrow, step = self._narrow(x.reshape(-1, x.shape[-1]).float())
-        y = torch._scaled_mm(
-            narrow, self.get_buffer("weight").t(), scale_a=step, scale_b=self.get_buffer("scale"),
+    def products(self, narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return torch._scaled_mm(
+            narrow, self.get_buffer("weight").t(), scale_a=scale[:, None], scale_b=self.get_buffer("scale")[None],
             out_dtype=torch.bfloat16,  # the only one that the kernel has for scales of rows
         )  # fmt: skip
-        y = y.to(x.dtype).reshape(*x.shape[:-1], -1)
-        return y if self.bias is None else y + self.bias

@@ -21,7 +21,15 @@ from torch import nn
 
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
-from asr_app.precision.linears import Fp8Linear, HalfEmbedding, HalfLinear, Int8CudaLinear, Int8Linear, Restored
+from asr_app.precision.linears import (
+    CudaLinear,
+    Fp8Linear,
+    HalfEmbedding,
+    HalfLinear,
+    Int8CudaLinear,
+    Int8Linear,
+    Restored,
+)
 from asr_app.precision.tables import Int8Embedding, Int8Head
 
 
@@ -29,10 +37,10 @@ from asr_app.precision.tables import Int8Embedding, Int8Head
 class Recipe:
     """`parts` are names in an engine's `parts`; `keep_high` are patterns of module names inside them.
 
-    A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of vocabulary heads, and of the
-    table of tokens where that is the head too: their rows go to 8 bits, what they are multiplied with to 16. `stacks`, by part, are layers that ONNX Runtime computes as one
-    graph instead, where there is a folder for graphs. What is multiplied in them is scaled anew at each call, or, where
-    there are `ranges`, by what calibration found: a file for each stack.
+    A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of vocabulary heads, and of the table of
+    tokens where that is the head too: their rows go to 8 bits, what they are multiplied with to 16. `stacks`, by part,
+    are layers that ONNX Runtime computes as one graph instead, where there is a folder for graphs. What is multiplied
+    in them is scaled anew at each call, or, where there are `ranges`, by what calibration found: a file for each stack.
     """
 
     parts: tuple[str, ...]
@@ -80,7 +88,7 @@ def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ..
     return Recipe(parts, lambda m: HalfLinear(m, storage), lambda m: HalfEmbedding(m, storage), keep_high)
 
 
-def _on_cuda(layer: type[Int8CudaLinear | Fp8Linear]) -> Callable[[nn.Linear], Restored]:
+def _on_cuda(layer: type[CudaLinear]) -> Callable[[nn.Linear], Restored]:
     """What the layer's kernel cannot multiply with goes to BF16."""
     return lambda linear: layer(linear) if layer.takes(linear) else HalfLinear(linear, torch.bfloat16)
 

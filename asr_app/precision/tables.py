@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from asr_app.precision.linears import Restored, cpu_has_vnni, int8_rows
+from asr_app.precision.linears import Restored, cpu_has_vnni, int8_rows, wide_bias
 
 _FINE = 254  # steps of the fine number in one of the coarse
 
@@ -71,13 +71,13 @@ class Int8Embedding(Int8Rows):
 
 
 class Int8Head(Int8Rows):
-    """Takes the place of a linear layer whose weight is the table. CPU only."""
+    """Takes the place of a vocabulary head. CPU only."""
 
     arithmetic = torch.int8
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.weight)
-        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
+        self.bias = wide_bias(linear)
         self.weight_count = linear.weight.numel()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
