@@ -21,7 +21,7 @@ from asr_app.families import whisper as family
 from asr_app.families._whisper_decoder import RepeatedSteps, Steps
 from asr_app.families._whisper_decoder import decode as decode_windows
 from asr_app.loading import load
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision, apply, report
 
 pytestmark = pytest.mark.models
 
@@ -146,6 +146,18 @@ def test_decoding_gives_what_the_library_gives(windows, asked, steps, monkeypatc
         assert found.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-3)
 
 
+@pytest.mark.parametrize("high", ["*cross_attn.key", "*cross_attn.value"])
+def test_a_search_may_keep_either_of_keys_and_values_high(windows, high):
+    import whisper
+
+    card = catalog.find("demo-whisper")
+    model = load(card, Precision.FP32, "cpu", 2, hub.HUBS[0]).engine._model
+    recipe = dataclasses.replace(catalog.recipes(card)[Precision.INT8, "cpu"], parts=("decoder",), keep_high=(high,))
+    apply({"decoder": model.decoder}, recipe, "cpu")
+    (found,) = decode_windows(model, windows[1:2], whisper.DecodingOptions(fp16=False, language="en"))
+    assert "weather" in found.text
+
+
 def test_several_samplings_of_one_window_go_together(windows):
     import whisper
 
@@ -157,6 +169,24 @@ def test_several_samplings_of_one_window_go_together(windows):
     hook.remove()
     assert found.temperature == 1.0
     assert steps[0] == 4
+
+
+def test_what_is_sampled_is_the_same_again_whatever_was_drawn_elsewhere(windows):
+    import whisper
+
+    model = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0]).engine._model
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        options = whisper.DecodingOptions(fp16=False, language="en", temperature=1.0, best_of=4)
+        found.append(decode_windows(model, windows[1:2], options)[0])
+    assert found[0].tokens == found[1].tokens
+    assert found[0].avg_logprob == found[1].avg_logprob
+    cooler = whisper.DecodingOptions(fp16=False, language="en", temperature=1e-3)
+    greedy = whisper.DecodingOptions(fp16=False, language="en", temperature=0.0)
+    (cool,), (first,) = (decode_windows(model, windows[1:2], options) for options in (cooler, greedy))
+    assert cool.tokens == first.tokens
+    assert cool.avg_logprob == pytest.approx(first.avg_logprob, abs=1e-4)
 
 
 @pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])

@@ -16,7 +16,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from whisper.decoding import DecodingOptions, DecodingResult, DecodingTask, Inference, detect_language
+from whisper.decoding import (
+    DecodingOptions,
+    DecodingResult,
+    DecodingTask,
+    GreedyDecoder,
+    Inference,
+    detect_language,
+)
 from whisper.model import TextDecoder
 
 from asr_app.precision.captured import Captured
@@ -99,6 +106,8 @@ class _Task(DecodingTask):
     def __init__(self, model: Any, options: DecodingOptions) -> None:
         super().__init__(model, options)
         self.inference = steps_on(model.device)(model.decoder, self.sample_begin, self.tokenizer.eot)
+        if options.temperature > 0:
+            self.decoder = _Drawn(options.temperature, self.tokenizer.eot, model.device)
 
     def _detect_language(self, audio_features: torch.Tensor, tokens: torch.Tensor) -> tuple[list[str], None]:
         """As the library's, from the keys and values that decoding goes on with."""
@@ -108,6 +117,28 @@ class _Task(DecodingTask):
         found, probabilities = detect_language(asked, audio_features, self.tokenizer)
         tokens[:, self.sot_index + 1] = found
         return [max(p, key=lambda code: p[code]) for p in probabilities], None
+
+
+class _Drawn(GreedyDecoder):
+    """Samples with numbers of its own, the same ones each time: a recording gets the same words again, and a precision
+    those of another wherever their chances are alike. The library draws from what all threads share.
+    """
+
+    def __init__(self, temperature: float, end: int, device: torch.device) -> None:
+        super().__init__(temperature, end)
+        self._numbers = torch.Generator(device).manual_seed(0)
+
+    def update(
+        self, tokens: torch.Tensor, logits: torch.Tensor, sum_logprobs: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As the library's: `tokens` `(b, n)` with one more, and whether all rows have ended."""
+        chances = (logits.float() / self.temperature).softmax(-1)
+        # As torch.multinomial draws one, which on a GPU ends the process over a number that is not finite.
+        drawn = (chances / torch.empty_like(chances).exponential_(generator=self._numbers)).argmax(-1, keepdim=True)
+        ended = tokens[:, -1:] == self.eot
+        sum_logprobs += logits.float().log_softmax(-1).gather(1, drawn).masked_fill(ended, 0)[:, 0]
+        tokens = torch.cat([tokens, drawn.masked_fill(ended, self.eot)], -1)
+        return tokens, (tokens[:, -1] == self.eot).all()
 
 
 @dataclass
@@ -237,9 +268,10 @@ def steps_on(device: torch.device) -> type[Steps]:
 def _hear(block: Any, heard: torch.Tensor) -> _Kept:
     attention = block.cross_attn
     heads, length = attention.n_head, heard.shape[1]
+    dtype = _kept_in((attention.key, attention.value), heard)
     found = []
     for part in (attention.key, attention.value):
-        kept = heard.new_empty(len(heard), heads, length, heard.shape[2] // heads, dtype=_kept_in(part, heard))
+        kept = heard.new_empty(len(heard), heads, length, heard.shape[2] // heads, dtype=dtype)
         # Row by row what is between stays in the cache, and in memory that the process has already.
         for place, row in zip(kept, heard, strict=True):
             place.copy_(_by_head(part(row[None]), heads)[0])
@@ -287,9 +319,12 @@ def _rest(block: Any, layer: _Kept, x: torch.Tensor) -> torch.Tensor:
     return x + block.mlp(block.mlp_ln(x))
 
 
-def _kept_in(part: nn.Module, heard: torch.Tensor) -> torch.dtype:
-    """The dtype for what `part` gives, to be read again for every token: no finer than what it was made with."""
-    coarse = isinstance(part, Restored) and part.storage in (torch.int8, torch.float8_e4m3fn, torch.bfloat16)
+def _kept_in(parts: Sequence[nn.Module], heard: torch.Tensor) -> torch.dtype:
+    """The dtype for what `parts` give, to be read again for every token: no finer than what it was made with."""
+    coarse = all(
+        isinstance(part, Restored) and part.storage in (torch.int8, torch.float8_e4m3fn, torch.bfloat16)
+        for part in parts
+    )
     here = heard.is_cuda or cpu_multiplies(torch.bfloat16)
     return torch.bfloat16 if coarse and here else torch.float32
 
