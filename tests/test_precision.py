@@ -8,7 +8,7 @@ from torch import nn
 
 from asr_app.errors import UserError
 from asr_app.precision import Precision, Recipe, apply, choose, refusal, report, variants
-from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, cpu_multiplies
+from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, cpu_has_vnni, cpu_multiplies
 from asr_app.precision.recipes import rows
 from asr_app.precision.tables import Int8Head
 
@@ -36,7 +36,6 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-@torch.no_grad()
 @pytest.mark.parametrize("size", [1.0, 1e-5])
 def test_a_token_alone_is_multiplied_as_among_others(size):
     torch.manual_seed(0)
@@ -46,6 +45,21 @@ def test_a_token_alone_is_multiplied_as_among_others(size):
     assert torch.equal(layer(x), layer(torch.cat([x, 3 * x]))[:1])
 
 
+@torch.no_grad()
+def test_a_few_tokens_lose_only_what_the_weights_lose(linear):
+    """As a decoder has them, with outlier channels as in a language model: what goes in keeps sixteen bits."""
+    layer, x = Int8Linear(linear), tokens()
+    scale = linear.weight.abs().amax(1, keepdim=True) / 127
+    rounded = nn.functional.linear(x, torch.round(linear.weight / scale) * scale, linear.bias)
+    few = torch.stack([layer(token) for token in x[0]])
+    assert relative(few, rounded[0]) < (3e-4 if cpu_has_vnni() else 1e-3)
+    assert relative(layer(x)[0], rounded[0]) > 0.01
+    assert torch.equal(layer(torch.zeros(1, 256))[0], linear.bias)
+    for odd in (torch.nan, torch.inf):
+        assert not layer(torch.full((1, 256), odd)).isfinite().any()
+
+
+@torch.no_grad()
 def test_int8_keeps_every_token_close(linear):
     x = tokens()
     assert relative(Int8Linear(linear)(x), linear(x)) < 0.06

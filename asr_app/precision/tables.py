@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from asr_app.precision.linears import Restored, cpu_has_vnni, int8_rows, wide_bias
+from asr_app.precision.linears import Restored, coarse_and_fine, cpu_has_vnni, int8_rows, wide_bias
 
-_FINE = 254  # steps of the fine number in one of the coarse
+_STEPS = 127
 
 
 class Int8Rows(Restored):
@@ -46,13 +46,9 @@ class Int8Rows(Restored):
     def products(self, x: torch.Tensor) -> torch.Tensor:
         """`x` `(..., dim)` with every row of the table: `(..., rows)` in FP32."""
         flat = x.reshape(-1, x.shape[-1])
-        step = (flat.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-12)
-        exact = flat / step
-        coarse = exact.round()
-        fine = ((exact - coarse) * _FINE).round()
-        both = torch.cat([coarse, fine]).to(torch.int8)
-        summed = torch._int_mm(both, self.weight.t()).float()
-        y = (summed[: len(flat)] + summed[len(flat) :] / _FINE) * step * self.scale
+        both, step = coarse_and_fine(flat, _STEPS)
+        summed = torch._int_mm(both.to(torch.int8), self.weight.t()).float()
+        y = torch.add(summed[: len(flat)], summed[len(flat) :], alpha=0.5 / _STEPS).mul_(step).mul_(self.scale)
         return y.reshape(*x.shape[:-1], -1)
 
 
