@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +19,7 @@ from asr_app import audio, vad
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.examples import EXAMPLES, expected
 from asr_app.families.base import Engine
+from asr_app.precision.evidence import here
 from asr_app.scoring import normalise
 
 _LOOP = 6  # the same words this many times in a row are a decoder that has lost its way
@@ -21,7 +27,7 @@ _LOOP = 6  # the same words this many times in a row are a decoder that has lost
 
 @dataclass(frozen=True)
 class Check:
-    """What the self-check after loading found; `reason` is empty when all is well."""
+    """What the self-check of a model found; `reason` is empty when all is well."""
 
     text: str
     reason: str = ""
@@ -82,6 +88,42 @@ def self_check(card: ModelCard, engine: Engine) -> Check:
     if repeats(text):
         return Check(text, f"a loop in the text for {name}")
     return Check(text)
+
+
+class Passed:
+    """Self-checks that were passed, kept in the folder `home`, so that a later start of the same need not do them again.
+
+    What would be the same for ever is not: each holds for one processor, the versions of the libraries, this code, and
+    what it is `about`, which must tell the model's bytes from others.
+    """
+
+    def __init__(self, home: Path | None, *about: str) -> None:
+        told = json.dumps([about, here(), _code()])
+        name = f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+        self._file = None if home is None else home / "checked" / name
+
+    def found(self) -> Check | None:
+        """What was kept; None where nothing was."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if self._file:
+                return Check(str(json.loads(self._file.read_text(encoding="utf-8"))["text"]))
+        return None
+
+    def keep(self, check: Check) -> None:
+        """Keeps it if it was passed."""
+        if self._file and check.passed:
+            with contextlib.suppress(OSError):  # it is done again at the next start
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                part = self._file.with_suffix(".part")
+                part.write_text(json.dumps({"text": check.text}), encoding="utf-8")
+                part.replace(self._file)
+
+
+@functools.cache
+def _code() -> str:
+    """What is another where this code is."""
+    stats = [(str(path), path.stat()) for path in sorted(Path(__file__).parent.rglob("*.py"))]
+    return hashlib.sha256(json.dumps([(n, s.st_size, s.st_mtime_ns) for n, s in stats]).encode()).hexdigest()
 
 
 def doubt(samples: np.ndarray, heard: Sequence[Segment], finite: bool) -> str:

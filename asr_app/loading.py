@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from asr_app import catalog, hub
-from asr_app.checks import Check, self_check
+from asr_app.checks import Check, Passed, self_check
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.families._funasr import load_auto_model
@@ -84,12 +84,13 @@ def load_from(
     """Folders -> model -> precision -> warm-up -> self-check. Raises UserError where a folder or checkpoint is wrong.
 
     A variant that `cache` has is loaded without the weights it was made of; one that it lacks is written to it, which
-    `on_step` is told of.
+    `on_step` is told of. On a CPU, what passed its self-check is not checked again as long as nothing has changed.
     """
     give_back_at_once()
     began = time.perf_counter()
-    engine = _at(precision, folders, card, device, threads, cache, on_step)
-    if torch.device(device).type == "cuda":
+    engine, bytes_of = _at(precision, folders, card, device, threads, cache, on_step)
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu:
         captured.capture(engine.parts, catalog.recipes(card)[Precision.INT8, "cpu"].stacks)
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
@@ -97,8 +98,12 @@ def load_from(
     give_back_memory(collect=False)  # of the checkpoint
     load_s = time.perf_counter() - began
     began = time.perf_counter()
-    check = self_check(card, engine)
-    if torch.device(device).type == "cuda":
+    passed = Passed(cache if bytes_of and not on_gpu else None, card.id, precision.value, device, bytes_of)
+    check = passed.found()
+    if check is None:
+        check = self_check(card, engine)
+        passed.keep(check)
+    if on_gpu:
         # The first pass compiled, captured and allocated; a second one is what later chunks of that length are like.
         self_check(card, engine)
         torch.cuda.synchronize(device)
@@ -121,14 +126,17 @@ def _at(
     threads: int,
     cache: Path | None,
     on_step: OnStep | None,
-) -> Engine:
-    """The engine at `precision`: from the variant its folder brings, or from the cache's, which is made if it must be."""
+) -> tuple[Engine, str]:
+    """The engine at `precision`: from the variant its folder brings, or from the cache's, which is made if it must be.
+
+    With it comes what is another where the bytes that it was loaded from are; empty where it was made in memory.
+    """
     family = catalog.FAMILIES[card.family]
     if precision is Precision.FP32:
         engine: Engine = family.load(card, folders, device, threads)
-        return engine
+        return engine, variants.fingerprint(folders)
     if brought := variants.carried(folders["model"], precision):
-        return _brought(brought, card, folders, precision, device, threads)
+        return _brought(brought, card, folders, precision, device, threads), variants.checksum(brought)
     with tempfile.TemporaryDirectory(prefix="asr-variant-") if cache is None else contextlib.nullcontext(cache) as home:
         place, recipe = variant_of(folders, card, precision, device, Path(home))
         try:
@@ -144,8 +152,8 @@ def _at(
             engine = family.load(card, folders, device, threads)
             apply(engine.parts, recipe, device)
             give_back_memory()
-            return engine
-        return _filled(place, card, folders, recipe, device, threads)
+            return engine, ""
+        return _filled(place, card, folders, recipe, device, threads), place.name
 
 
 def variant_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -11,9 +12,9 @@ import pytest
 import torch
 from conftest import EXAMPLE
 
-from asr_app import audio, catalog, pipeline, vad
+from asr_app import audio, catalog, checks, hub, loading, pipeline, vad
 from asr_app.audio import Limits
-from asr_app.checks import Check
+from asr_app.checks import Check, Passed
 from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes
 from asr_app.engines import Engines
 from asr_app.errors import UserError
@@ -156,3 +157,47 @@ def test_a_real_model_that_breaks_after_its_self_check_costs_no_words(model, tmp
     assert found.text == right
     assert found.doubts
     assert {(d.reason, d.redone_at) for d in found.doubts} == {("not_finite", Precision.BF16)}
+
+
+def test_what_passed_is_kept_until_the_machine_or_the_code_is_another(tmp_path, monkeypatch):
+    Passed(tmp_path, "m", "int8", "w").keep(Check("some words"))
+    assert Passed(tmp_path, "m", "int8", "w").found() == Check("some words")
+    assert Passed(tmp_path, "m", "int8", "v").found() is None  # other weights
+    for part in ("here", "_code"):
+        with monkeypatch.context() as patched:
+            patched.setattr(checks, part, lambda: ["another"])
+            assert Passed(tmp_path, "m", "int8", "w").found() is None
+    (file,) = (tmp_path / "checked").iterdir()
+    file.write_text("[")
+    assert Passed(tmp_path, "m", "int8", "w").found() is None
+
+
+def test_what_failed_is_not_kept_nor_is_anything_where_there_is_no_room(tmp_path):
+    Passed(tmp_path, "m").keep(Check("", "no text"))
+    assert Passed(tmp_path, "m").found() is None
+    Passed(None, "m").keep(Check("words"))
+    assert Passed(None, "m").found() is None
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    Passed(nowhere, "m").keep(Check("words"))
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
+def test_a_later_start_does_not_check_again_what_has_passed_and_not_changed(precision, tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr(loading, "self_check", lambda *given: checked.append(given) or checks.self_check(*given))
+    own = tmp_path / "demo"
+    shutil.copytree(hub.BUNDLED / "demo-sensevoice", own)
+
+    def start():
+        return loading.load(catalog.find(str(own)), precision, "cpu", 2, "modelscope", cache=tmp_path / "cache")
+
+    first, second = start(), start()
+    assert len(checked) == 1
+    assert second.check == first.check
+    assert second.check.passed
+    with (own / "config.yaml").open("a") as file:
+        file.write("# another\n")
+    start()
+    assert len(checked) == 2

@@ -33,6 +33,10 @@ def _import_all(name: str, family: str) -> float:
     for library in own if name in APP else (PEERS[name].library,):
         with contextlib.suppress(ImportError):  # the arm says so
             importlib.import_module(library)
+    if name in APP and family == "whisper":  # numba imports most of itself when it is first asked for something
+        from numba.core.registry import cpu_target
+
+        cpu_target.target_context.refresh()
     return time.perf_counter() - began
 
 

@@ -184,15 +184,21 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
         # A checkpoint of other layers or heads under that name keeps the default ones.
         with contextlib.suppress(RuntimeError, ValueError):
             model.set_alignment_heads(heads)
-    from whisper import timing
-
     from asr_app.families._whisper_decoder import Decoder
 
     model.decoder.__class__, model.decoder.repeated = Decoder, {}
-    for compiled in (timing.dtw_cpu, timing.backtrace):  # each process would compile them anew, for two seconds
-        with contextlib.suppress(RuntimeError):  # where there is no folder to write to
-            compiled.enable_caching()
+    _ready_alignment()
     return WhisperEngine(card, model.eval(), min(threads, _WORKERS) if torch.device(device).type == "cpu" else 1)
+
+
+def _ready_alignment() -> None:
+    """Has what times words compiled, or read from where it was before: a part of loading, not of the first recording."""
+    from whisper import timing
+
+    for compiled, like in ((timing.dtw_cpu, np.zeros((2, 3))), (timing.backtrace, np.zeros((3, 4), np.float32))):
+        with contextlib.suppress(RuntimeError):  # where there is no folder to write to: two seconds in each process
+            compiled.enable_caching()
+        compiled(like)
 
 
 def _without_weights(dimensions: Mapping[str, Any]) -> Any:

@@ -66,7 +66,7 @@ class Table:
             self._write(model)
 
     def _file(self, model: str) -> Path | None:
-        about = json.dumps([_FORMAT, model, *self._about, processor(), *map(importlib.metadata.version, _VERSIONS)])
+        about = json.dumps([_FORMAT, model, *self._about, *here()])
         name = f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
         return None if self._home is None else self._home / "measured" / name
 
@@ -91,6 +91,11 @@ class Table:
                 part = file.with_suffix(".part")
                 part.write_text(json.dumps(told), encoding="utf-8")
                 part.replace(file)
+
+
+def here() -> list[str]:
+    """What a measurement holds for: the processor, and the versions of the libraries."""
+    return [processor(), *map(importlib.metadata.version, _VERSIONS)]
 
 
 @functools.cache

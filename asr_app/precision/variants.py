@@ -69,7 +69,12 @@ def _files(folders: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
 
 def fingerprint(folders: Mapping[str, Path]) -> str:
     """What is another where a model's files are, without reading them: a hash of their names, sizes and times."""
-    told = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in _files(folders)]
+    told = [
+        (f"{role}/{path.name}", path.stat().st_size, path.stat().st_mtime_ns)
+        for role, folder in folders.items()
+        for path in ([folder] if folder.is_file() else sorted(folder.iterdir()))
+        if path.is_file()
+    ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
@@ -104,6 +109,11 @@ def whole(place: Path) -> bool:
     log.warning("the cached variant %s is damaged; it is made anew", place.name)
     shutil.rmtree(place, ignore_errors=True)
     return False
+
+
+def checksum(place: Path) -> str:
+    """What is another where the variant at `place` is."""
+    return _digest(place / _MANIFEST)
 
 
 def intact(place: Path) -> bool:
