@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,9 @@ _FSMN_MIN_SAMPLES = SAMPLE_RATE // 10  # below 25 ms funasr divides by zero
 _FSMN_END_SILENCE_MS = 800
 
 _QUIET_WINDOW = SAMPLE_RATE * 30 // 1000  # 30 ms: longer than a pitch period, shorter than a syllable
+
+_State = tuple[np.ndarray, np.ndarray]  # of the network, `(1, 1, 128)` each
+_COLD: _State = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32))
 
 _silero_lock = threading.Lock()
 
@@ -129,18 +131,28 @@ def _piece_probabilities(model: Any, samples: np.ndarray, start: int) -> np.ndar
 
     What `model.audio_forward` does, which cannot be given a lead without copying hours of samples.
     """
+    end = start + _PIECE
+    if start:
+        return _judged(model, samples[start - _SETTLING : end], _COLD)[0][_SETTLING // _FRAME :]
+    return _judged(model, samples[:end], _after_lead(model))[0]
+
+
+@functools.cache
+def _after_lead(model: Any) -> _State:
+    return _judged(model, np.zeros(_LEAD, np.float32), _COLD)[1]
+
+
+def _judged(model: Any, samples: np.ndarray, state: _State) -> tuple[np.ndarray, _State]:
+    """The probability of speech in each frame of `samples`, as the network judges in `state`; and its state then."""
     from silero_vad.sequence_vad import frame_blocks
 
     context = 64  # samples of the frame before that each frame begins with
-    end = start + _PIECE
-    parts = (samples[start - _SETTLING : end],) if start else (np.zeros(_LEAD, np.float32), samples[:end])
-    blocks = (frame_blocks(part, _FRAME, context, _BLOCK_FRAMES) for part in parts)
-    hidden = cell = np.zeros((1, 1, 128), np.float32)
-    found = []
-    for block in itertools.chain.from_iterable(blocks):
+    hidden, cell = state
+    found = [np.zeros(0, np.float32)]
+    for block in frame_blocks(samples, _FRAME, context, _BLOCK_FRAMES):
         values, hidden, cell = model.session.run(["speech_probs", "hn", "cn"], {"input": block, "h": hidden, "c": cell})
         found.append(values.reshape(-1))
-    return np.concatenate(found)[(_SETTLING if start else _LEAD) // _FRAME :]
+    return np.concatenate(found), (hidden, cell)
 
 
 def _pieces(samples: np.ndarray, spans: Sequence[Span], longest: int) -> Iterator[tuple[int, int]]:
