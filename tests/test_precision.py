@@ -84,6 +84,12 @@ def test_a_head_in_int8_loses_only_what_its_weights_lose(linear):
     assert relative(got, linear(x)) < 0.02 < relative(Int8Linear(linear)(x), linear(x))
 
 
+def test_what_is_counted_is_what_is_stored(linear):
+    for layer in (Int8Linear(linear), HalfLinear(linear, torch.bfloat16), Int8Head(linear)):
+        kept, stored = layer.kept(), layer.stored()
+        assert {n: (t.dtype, t.shape) for n, t in kept.items()} == {n: (t.dtype, t.shape) for n, t in stored.items()}
+
+
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()

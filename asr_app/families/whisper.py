@@ -206,8 +206,12 @@ def _without_weights(dimensions: Mapping[str, Any]) -> Any:
     from whisper.model import AudioEncoder, ModelDimensions, TextDecoder, Whisper
 
     dims = ModelDimensions(**dimensions)
-    # The module itself cannot be made there, for its list of heads is sparse; a narrow one has the same heads.
-    model = Whisper(dataclasses.replace(dims, n_audio_state=2 * dims.n_audio_head, n_text_state=2 * dims.n_text_head))
+    # The module itself cannot be made there, for its list of heads is sparse; a small one has the same heads.
+    small = dataclasses.replace(
+        dims, n_vocab=1, n_audio_ctx=1, n_audio_layer=0, n_audio_state=2 * dims.n_audio_head,
+        n_text_state=2 * dims.n_text_head,
+    )  # fmt: skip
+    model = Whisper(small)
     model.dims = dims
     with without_weights():
         model.encoder = AudioEncoder(

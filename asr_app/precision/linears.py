@@ -88,6 +88,10 @@ class Restored(nn.Module):
         """Every tensor kept in memory, as it is kept, by its name."""
         return own_tensors(self)
 
+    def kept(self) -> Mapping[str, torch.Tensor]:
+        """As `stored`, for counting: a tensor that it would have to copy is told of by one like it, without values."""
+        return self.stored()
+
     def fill(self, stored: Mapping[str, nn.Parameter]) -> None:
         """Takes what `stored` of a layer alike gave; this one was made of a layer on the meta device."""
         give(self, stored)
@@ -160,6 +164,13 @@ class Int8Linear(Restored):
         zeros = torch.zeros(len(scale), dtype=torch.long)
         quantised = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
         self._packed = torch.ops.quantized.linear_prepack(quantised, None)
+        self._like = {
+            name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+            for name, tensor in (("weight", weight), ("scale", scale.float()))
+        }
+
+    def kept(self) -> Mapping[str, torch.Tensor]:
+        return self._like | own_tensors(self)
 
     def stored(self) -> dict[str, torch.Tensor]:
         weight, _ = torch.ops.quantized.linear_unpack(self._packed)

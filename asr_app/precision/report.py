@@ -104,7 +104,7 @@ def _part(name: str, part: nn.Module, seen: set[tuple[int, torch.Size]]) -> Part
             multiplied.update(module.counts.multiplied)
             continue
         own = own_tensors(module)
-        counted = module.stored() if isinstance(module, Restored) else own
+        counted = module.kept() if isinstance(module, Restored) else own
         for key, tensor in counted.items():
             if key in own:  # others are made to be counted, and go
                 place = tensor.data_ptr(), tensor.shape

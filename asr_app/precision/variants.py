@@ -119,7 +119,9 @@ def checksum(place: Path) -> str:
 def intact(place: Path) -> bool:
     """Whether every file of the variant at `place` is there and has its checksum."""
     try:
-        return all(_digest(place / name) == digest for name, digest in _manifest(place)["files"].items())
+        files = _manifest(place)["files"]
+        with ThreadPoolExecutor(torch.get_num_threads(), "checksum") as pool:
+            return list(pool.map(_digest, [place / name for name in files])) == list(files.values())
     except (OSError, ValueError, KeyError, AttributeError):
         return False
 
