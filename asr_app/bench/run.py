@@ -121,7 +121,7 @@ def measure(arms: Sequence[str], task: Task, rounds: int, tell: Callable[[str, s
         processes: dict[str, _Process] = {}
         for name in arms:
             if name in APP:
-                tell(name, "making the variant, unless it is cached, and its first start")
+                tell(name, "its first start, which makes the variant that is not cached")
                 _start_once(name, task)
             tell(name, "loading")
             _leave_cache(task)

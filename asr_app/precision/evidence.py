@@ -21,7 +21,7 @@ from pathlib import Path
 from asr_app.precision.enum import Precision
 
 _FORMAT = 1
-_VERSIONS = ("torch", "onnxruntime", "funasr", "openai-whisper")
+_LIBRARIES = ("torch", "onnxruntime", "funasr", "openai-whisper")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,13 @@ class Table:
 
 def here() -> list[str]:
     """What a measurement holds for: the processor, and the versions of the libraries."""
-    return [processor(), *map(importlib.metadata.version, _VERSIONS)]
+    return [processor(), *versions()]
+
+
+@functools.cache
+def versions() -> tuple[str, ...]:
+    """Those of the libraries that a result depends on."""
+    return tuple(map(importlib.metadata.version, _LIBRARIES))
 
 
 @functools.cache

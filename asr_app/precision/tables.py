@@ -12,7 +12,7 @@ from torch import nn
 
 from asr_app.precision.linears import Restored, coarse_and_fine, cpu_has_vnni, int8_rows, wide_bias
 
-_STEPS = 127
+_STEPS = 127  # of each of the two numbers
 
 
 class Int8Rows(Restored):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -28,6 +27,7 @@ import torch
 from torch import nn
 
 from asr_app.precision.enum import Precision
+from asr_app.precision.evidence import versions
 from asr_app.precision.graph import GraphLayers
 from asr_app.precision.linears import Restored, cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
@@ -93,7 +93,7 @@ def key(family: str, weights: Mapping[str, str], precision: Precision, recipe: R
         "device": torch.device(device).type,
         "vnni": cpu_has_vnni(),
         "recipe": recipe.about(),
-        "versions": [importlib.metadata.version(name) for name in ("torch", "onnxruntime", "funasr", "openai-whisper")],
+        "versions": versions(),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
