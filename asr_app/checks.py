@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -19,6 +18,7 @@ from asr_app import audio, vad
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.examples import EXAMPLES, expected
 from asr_app.families.base import Engine
+from asr_app.notes import Note
 from asr_app.precision.evidence import here
 from asr_app.scoring import normalise
 
@@ -98,25 +98,17 @@ class Passed:
     """
 
     def __init__(self, home: Path | None, *about: str) -> None:
-        told = json.dumps([about, here(), _code()])
-        name = f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
-        self._file = None if home is None else home / "checked" / name
+        self._note = Note(home and home / "checked", [about, here(), _code()])
 
     def found(self) -> Check | None:
         """What was kept; None where nothing was."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if self._file:
-                return Check(str(json.loads(self._file.read_text(encoding="utf-8"))["text"]))
-        return None
+        told = self._note.read()
+        return Check(told["text"]) if isinstance(told, dict) and isinstance(told.get("text"), str) else None
 
     def keep(self, check: Check) -> None:
         """Keeps it if it was passed."""
-        if self._file and check.passed:
-            with contextlib.suppress(OSError):  # it is done again at the next start
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                part = self._file.with_suffix(".part")
-                part.write_text(json.dumps({"text": check.text}), encoding="utf-8")
-                part.replace(self._file)
+        if check.passed:
+            self._note.write({"text": check.text})
 
 
 @functools.cache

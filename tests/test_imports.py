@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "examples", "memory"],
+    ["errors", "text", "examples", "memory", "notes"],
     ["precision"],
     ["datatypes"],
     ["audio", "vad", "formats", "scoring", "hub", "download"],

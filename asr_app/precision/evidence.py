@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib.metadata
-import json
 import platform
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_app.notes import Note
 from asr_app.precision.enum import Precision
 
 _FORMAT = 1
@@ -65,17 +64,14 @@ class Table:
             found[precision] = weights, evidence
             self._write(model)
 
-    def _file(self, model: str) -> Path | None:
-        about = json.dumps([_FORMAT, model, *self._about, *here()])
-        name = f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.json"
-        return None if self._home is None else self._home / "measured" / name
+    def _note(self, model: str) -> Note:
+        return Note(self._home and self._home / "measured", [_FORMAT, model, *self._about, *here()])
 
     def _read(self, model: str) -> dict[Precision, tuple[str, Evidence]]:
         if model not in self._known:
             self._known[model] = {}
-            file = self._file(model)
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-                told = json.loads(file.read_text(encoding="utf-8")) if file else {}
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                told = self._note(model).read() or {}
                 self._known[model] = {Precision(p): (e.pop("weights"), Evidence(**e)) for p, e in told.items()}
         return self._known[model]
 
@@ -85,12 +81,7 @@ class Table:
             for precision, (weights, evidence) in self._known[model].items()
             if not evidence.reason
         }
-        if file := self._file(model):
-            with contextlib.suppress(OSError):  # it is measured again at the next start
-                file.parent.mkdir(parents=True, exist_ok=True)
-                part = file.with_suffix(".part")
-                part.write_text(json.dumps(told), encoding="utf-8")
-                part.replace(file)
+        self._note(model).write(told)
 
 
 def here() -> list[str]:

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from asr_app.notes import Note
 from asr_app.precision.enum import Precision
 from asr_app.precision.evidence import versions
 from asr_app.precision.graph import GraphLayers
@@ -43,15 +44,12 @@ def sha256(path: Path, notes: Path) -> str:
     """The checksum of a file, read once: a note in the folder `notes` spares it while size and time stay the same."""
     stat = path.stat()
     now = [stat.st_size, stat.st_mtime_ns]
-    note = notes / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        found = json.loads(note.read_text(encoding="utf-8"))
-        if found["file"] == now:
-            return str(found["sha256"])
+    note = Note(notes, str(path.resolve()))
+    found = note.read()
+    if isinstance(found, dict) and found.get("file") == now and isinstance(found.get("sha256"), str):
+        return str(found["sha256"])
     digest = _digest(path)
-    with contextlib.suppress(OSError):  # it only spares time
-        notes.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"file": now, "sha256": digest}), encoding="utf-8")
+    note.write({"file": now, "sha256": digest})
     return digest
 
 
