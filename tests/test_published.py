@@ -68,18 +68,21 @@ def _elements(place):
 
 
 @pytest.mark.parametrize("precision", [_slow(p, p is not Precision.FP32) for p in Precision], ids=str)
-def test_it_loads_runs_and_goes(model, clip, precision):
+def test_it_loads_runs_and_goes(model, clip, precision, tmp_path):
     name, place = model
     card = catalog.find(str(place))
     if precision not in card.precisions:
         pytest.skip(f"{name} has no {precision.label}")
     before = resident_bytes()
     # Not through Engines.use: random weights say anything, and may fail the self-check.
-    loaded = load(card, precision, "cpu", 2, hub.HUBS[0])
+    loaded = load(card, precision, "cpu", 2, hub.HUBS[0], cache=tmp_path)
+    on_disk = sum(path.stat().st_size for path in tmp_path.glob("variants/**/*") if path.is_file())
+    shutil.rmtree(tmp_path)
     for _ in range(2):
         pipeline.transcribe(clip, loaded, Options(), Limits())
     counted = report(loaded.engine.parts, precision)
     assert counted == loaded.precision  # nothing was cast back on the way
+    assert on_disk <= 1.05 * counted.weight_bytes + 1e6  # none that only made it: of 2 GB, export writes many
     main = max(counted.parts, key=lambda part: sum(part.stored.values()))
     assert precision.label in main.stored
     if precision is Precision.INT8:

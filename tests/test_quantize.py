@@ -147,14 +147,14 @@ def test_a_static_graph_multiplies_in_integers_what_it_was_calibrated_for(tmp_pa
     stack = catalog.recipes(catalog.find("demo-paraformer"))[Precision.INT8, "cpu"].stacks["encoder"][0]
     torch.manual_seed(0)
     heard = [{"x": torch.randn(1, n, encoder.encoders0[0].in_size).numpy()} for n in (40, 60)]
-    graph.export(encoder, stack, tmp_path / "x.full")
-    graph.calibrate(tmp_path / "x.full", tmp_path / "ranges.json", heard)
-    graph.quantise(tmp_path / "x.full", tmp_path / "x.onnx", lambda _: False, tmp_path / "ranges.json")
+    graph.export(encoder, stack, tmp_path / "full")
+    graph.calibrate(tmp_path / "full", tmp_path / "ranges.json", heard)
+    graph.quantise(tmp_path / "full", tmp_path / "x.onnx", lambda _: False, tmp_path / "ranges.json")
     counts = graph.counts_of(tmp_path / "x.onnx")
     assert counts.multiplied["INT8"] > 0.95 * sum(counts.multiplied.values())
     full, small = (
-        graph.GraphLayers(graph.session(tmp_path / name), stack, counts)(torch.from_numpy(heard[0]["x"]), None)[0]
-        for name in ("x.full", "x.onnx")
+        graph.GraphLayers(graph.session(path), stack, counts)(torch.from_numpy(heard[0]["x"]), None)[0]
+        for path in (tmp_path / "full" / graph.FULL, tmp_path / "x.onnx")
     )
     assert float((full - small).norm() / full.norm()) < 0.2
 

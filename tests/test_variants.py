@@ -48,8 +48,8 @@ def test_a_graph_computes_what_its_layers_did(tmp_path, length):
     encoded = model.encoder(heard, lengths[0])[0]
     decoded = model.decoder(encoded, lengths[0], tokens, lengths[1])[0]
     for part, stack in ((model.encoder, SANM_ENCODER), (model.decoder, SANM_DECODER)):
-        path = tmp_path / f"{stack.name}.onnx"
-        graph.export(part, stack, path)
+        graph.export(part, stack, tmp_path / stack.name)
+        path = tmp_path / stack.name / graph.FULL
         graph.put(part, stack, graph.GraphLayers(graph.session(path), stack, graph.count(path)))
     assert torch.allclose(model.encoder(heard, lengths[0])[0], encoded, atol=1e-3, rtol=1e-3)
     assert torch.allclose(model.decoder(encoded, lengths[0], tokens, lengths[1])[0], decoded, atol=1e-3, rtol=1e-3)
@@ -62,8 +62,8 @@ def test_rows_of_a_padded_batch_come_out_as_alone(tmp_path):
     x[1, 25:] = 0
     lengths = torch.tensor([40, 25])
     want = encoder(x.clone(), lengths)[0]
-    path = tmp_path / "encoders.onnx"
-    graph.export(encoder, SANM_ENCODER, path)
+    graph.export(encoder, SANM_ENCODER, tmp_path / "full")
+    path = tmp_path / "full" / graph.FULL
     graph.put(encoder, SANM_ENCODER, graph.GraphLayers(graph.session(path), SANM_ENCODER, graph.count(path)))
     got = encoder(x.clone(), lengths)[0]
     for row, length in enumerate(lengths):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def apply(
     """Swaps the layers the recipe names and returns how many.
 
     `graphs` is the folder in which the graphs of the recipe's stacks lie or are to be written; without it they stay
-    layers of torch. In `full` their FP32 graphs are kept, for another recipe of the same parts. `session` makes a graph
+    layers of torch. In the folder `full` their FP32 graphs are kept, for another recipe of the same parts. `session` makes a graph
     ready. Raises OSError where a graph cannot be written, and RuntimeError if the recipe replaced nothing: an INT8 that
     is really FP32 is the one thing this app must never show.
     """
@@ -56,7 +57,7 @@ def apply(
                 on_step(2 * i + 1, steps)
             _quantise(part, parts[part], stack, recipe, high, path)
             if full is None:
-                high.unlink()
+                shutil.rmtree(high)
         counts = graph.counts_of(path)
         graph.put(parts[part], stack, graph.GraphLayers(session(path), stack, counts))
         replaced += int("INT8" in counts.multiplied)

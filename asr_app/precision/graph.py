@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import json
 import logging
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from torch import nn
 
 from asr_app.precision.linears import cpu_has_vnni
 
+FULL = "graph.onnx"  # in the folder of a graph that is not quantised
 _OPSET = 17
 _PRODUCTS = {
     "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "MatMulInteger", "MatMulIntegerToFloat",
@@ -108,8 +110,9 @@ def _token_by_token(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
     return y if linear.bias is None else y + linear.bias
 
 
-def export(part: nn.Module, stack: Stack, path: Path) -> None:
-    """Writes the layers as an FP32 graph to `path`, for sequences of any length."""
+def export(part: nn.Module, stack: Stack, folder: Path) -> None:
+    """Writes the layers as an FP32 graph for sequences of any length, to a new folder: one file cannot hold 2 GB."""
+    folder.mkdir()
     lengths = (23, 31)  # of what it is traced with
     given = tuple(torch.randn(1, t, d) for t, d in zip(lengths, stack.widths(part), strict=False))
     names = list(stack.sequences)
@@ -117,7 +120,7 @@ def export(part: nn.Module, stack: Stack, path: Path) -> None:
     with torch.no_grad(), scaled, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what tracing cannot follow: there is nothing of it in these layers
         torch.onnx.export(
-            _Layers(part, stack).eval(), given, str(path), dynamo=False, opset_version=_OPSET,
+            _Layers(part, stack).eval(), given, str(folder / FULL), dynamo=False, opset_version=_OPSET,
             input_names=names, output_names=["y"],
             dynamic_axes={name: {1: f"{name}_length"} for name in (*names, "y")},
         )  # fmt: skip
@@ -126,7 +129,7 @@ def export(part: nn.Module, stack: Stack, path: Path) -> None:
 def calibrate(full: Path, ranges: Path, heard: Iterable[Mapping[str, np.ndarray]]) -> None:
     """Writes to `ranges` between what values the inputs of the graph's products lie, for what was `heard`.
 
-    `heard` are inputs of the graph by their names.
+    `full` is a folder that the graph was exported to, `heard` are its inputs by their names.
     """
     from onnxruntime.quantization import CalibrationDataReader
     from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
@@ -138,19 +141,17 @@ def calibrate(full: Path, ranges: Path, heard: Iterable[Mapping[str, np.ndarray]
         def get_next(self) -> Mapping[str, np.ndarray] | None:
             return next(self._given, None)
 
-    augmented = full.with_suffix(".augmented")
-    try:
-        calibrator = create_calibrator(full, ["MatMul"], str(augmented))
+    with tempfile.TemporaryDirectory(prefix=".augmented-", dir=full) as work:
+        augmented = str(Path(work) / FULL)
+        calibrator = create_calibrator(full / FULL, ["MatMul"], augmented, use_external_data_format=True)
         calibrator.collect_data(Heard())
         save_tensors_data(calibrator.compute_data(), ranges)
-    finally:
-        augmented.unlink(missing_ok=True)
 
 
 def quantise(full: Path, target: Path, stays_high: Callable[[str], bool], ranges: Path | None = None) -> None:
     """The graph with the weights of its layers in INT8 by output channel, what they are multiplied with by tensor.
 
-    What is counted in it is written beside it.
+    `full` is a folder that it was exported to. What is counted in it is written beside `target`.
 
     `stays_high` is asked of each node's layer: `3.feed_forward.w_1` in the layer 3 of the stack. The scale of what is
     multiplied is found anew at each call or, with the file `ranges`, is what was calibrated.
@@ -158,31 +159,32 @@ def quantise(full: Path, target: Path, stays_high: Callable[[str], bool], ranges
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
-    nodes = onnx.load(full, load_external_data=False).graph.node
+    nodes = onnx.load(full / FULL, load_external_data=False).graph.node
     alike: dict[str, Any] = dict(
         op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, per_channel=True,
         # Without VNNI two products of 8 bits overflow the 16 in which they are summed: 7 bits do not.
         reduce_range=not cpu_has_vnni(),
         nodes_to_exclude=[node.name for node in nodes if stays_high(_layer_name(node.name))],
+        use_external_data_format=True,  # of many layers that stay high it may be 2 GB as well
     )  # fmt: skip
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises to preprocess through the root logger
-    raw = target.with_suffix(".raw")
     try:
-        if ranges is None:
-            quantize_dynamic(full, raw, **alike)
-        else:
-            quantize_static(
-                full, raw, activation_type=QuantType.QUInt8, calibration_cache_path=ranges,
-                # Products go on in FP32, and of those of two sequences, as in attention, none is narrowed.
-                extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]}, **alike,
-            )  # fmt: skip
-        _optimise(raw, target)
+        with tempfile.TemporaryDirectory(prefix=".raw-", dir=target.parent) as work:
+            raw = Path(work) / FULL
+            if ranges is None:
+                quantize_dynamic(full / FULL, raw, **alike)
+            else:
+                quantize_static(
+                    full / FULL, raw, activation_type=QuantType.QUInt8, calibration_cache_path=ranges,
+                    # Products go on in FP32, and of those of two sequences, as in attention, none is narrowed.
+                    extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]}, **alike,
+                )  # fmt: skip
+            _optimise(raw, target)
         _note(target).write_text(json.dumps(dataclasses.asdict(count(target))), encoding="utf-8")
     finally:
         root.setLevel(level)
-        raw.unlink(missing_ok=True)
 
 
 def _optimise(raw: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -79,9 +80,7 @@ class Trials:
             )  # fmt: skip
             texts, rtf, weights_mb = self._heard(engine, name)
         finally:
-            for path in graphs.iterdir():
-                path.unlink()
-            graphs.rmdir()
+            shutil.rmtree(graphs)
         del engine
         give_back_memory()
         return Trial(candidate, self._loss(texts), rtf, weights_mb)
