@@ -31,9 +31,9 @@ def apply(
     """Swaps the layers the recipe names and returns how many.
 
     `graphs` is the folder in which the graphs of the recipe's stacks lie or are to be written; without it they stay
-    layers of torch. In the folder `full` their FP32 graphs are kept, for another recipe of the same parts. `session` makes a graph
-    ready. Raises OSError where a graph cannot be written, and RuntimeError if the recipe replaced nothing: an INT8 that
-    is really FP32 is the one thing this app must never show.
+    layers of torch. In the folder `full` their FP32 graphs are kept, for another recipe of the same parts. `session`
+    makes a graph ready. Raises OSError where a graph cannot be written, and RuntimeError if the recipe replaced nothing:
+    an INT8 that is really FP32 is the one thing this app must never show.
     """
     stacks = [
         (part, stack)
