@@ -64,17 +64,19 @@ def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path, monkeypatc
     assert run.speech(audio, 0.05) == 3.0
     task = Task(ROOT / "assets" / "models" / "demo-paraformer", audio, 1, tmp_path, "modelscope")
     told = []
-    found = run.measure(["peer:openai-whisper", "fp32"], task, 1, lambda arm, doing: told.append((arm, doing)))
+    found = run.measure(["peer:openai-whisper", "fp32"], task, 2, lambda arm, doing: told.append((arm, doing)))
     assert found["peer:openai-whisper"].problem
-    assert found["fp32"].seconds
-    assert ("fp32", "round 1 of 1") in told
+    assert [doing for arm, doing in told if arm == "peer:openai-whisper"] == ["start 1 of 2"]
+    assert len(found["fp32"].loads) == len(found["fp32"].seconds) == 2
+    assert {("fp32", "start 2 of 2"), ("fp32", "round 2 of 2")} < set(told)
 
 
 @pytest.mark.parametrize(
     "arguments",
     [(), ("demo-paraformer", "--arch", "whisper-small"), ("--arch", "whisper-small"), ("--arch", "x", "--random-weights"),
-     ("demo-paraformer", "--audio", "gone.wav"), ("demo-paraformer", "--precision", "int3")],
-    ids=["nothing", "both", "no weights", "unknown", "no audio", "no precision"],
+     ("demo-paraformer", "--audio", "gone.wav"), ("demo-paraformer", "--precision", "int3"),
+     ("demo-paraformer", "--rounds", "0"), ("demo-paraformer", "--minutes", "-1")],
+    ids=["nothing", "both", "no weights", "unknown", "no audio", "no precision", "no rounds", "no minutes"],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_refused(arguments):
     done = bench(*arguments)

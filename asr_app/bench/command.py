@@ -26,6 +26,8 @@ from asr_app.precision import Precision, variants
 def bench(found: argparse.Namespace) -> int:
     """Prints the table, and one line of JSON last. Raises UserError where what is asked for is not there."""
     threads = config.number("--threads", found.threads) if found.threads else usable_cores()
+    if found.rounds < 1 or found.minutes <= 0:
+        raise UserError("--rounds and --minutes must be more than 0.", "--rounds 和 --minutes 需大于 0。")
     cache = config.cache()
     model, name = _model(found, cache)
     card = catalog.find(str(model))
