@@ -19,7 +19,7 @@ from asr_app.errors import UserError
 from asr_app.families import _whisper_decoder
 from asr_app.families import whisper as family
 from asr_app.families._whisper_decoder import RepeatedSteps, Steps
-from asr_app.families._whisper_decoder import decode as decode_windows
+from asr_app.families._whisper_decoder import decode as decoded
 from asr_app.loading import load
 from asr_app.precision import Precision, apply, report
 
@@ -113,6 +113,29 @@ def test_chunks_in_one_batch_say_what_they_say_alone(precision, cache):
     assert heard == [3]
 
 
+@pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
+def test_words_are_timed_as_the_library_times_them(steps, monkeypatch):
+    """From what was kept of each row of a batch, and of the rest of a chunk that is longer than a window."""
+    import whisper
+
+    monkeypatch.setattr(_whisper_decoder, "steps_on", lambda _device: steps)
+    engine = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0]).engine
+    first, second = (decode(EXAMPLE / name).samples for name in ("english-home.flac", "english-numbers.ogg"))
+    long = np.concatenate([first, np.zeros(31 * 16_000 - len(first), np.float32), second])
+    heard = []
+    hook = engine.parts["encoder"].register_forward_hook(lambda _m, inputs, _o: heard.append(len(inputs[0])))
+    ours = engine.transcribe([second, long], Options(language="en"))
+    hook.remove()
+    assert heard == [2, 1]
+    engine.parts["decoder"].__class__ = whisper.model.TextDecoder
+    for clip, found in zip((second, long), ours, strict=True):
+        asked = dict(language="en", fp16=False, condition_on_previous_text=False, word_timestamps=True)
+        theirs = whisper.transcribe(engine._model, clip, **asked)
+        assert found == family.segments_of(theirs, len(clip) / 16_000)
+        assert sum(len(s.words) for s in found) > 3
+    assert ours[1][-1].start_s > 30
+
+
 @pytest.fixture(scope="module")
 def windows():
     """Windows of clips that differ in language and in how much is said, and one of silence."""
@@ -121,6 +144,10 @@ def windows():
     names = ("english-home.flac", "mandarin-phone.mp3", "mandarin-home.wav", "english-numbers.ogg")
     samples = [np.zeros(16_000, np.float32), *(decode(EXAMPLE / name).samples for name in names)]
     return torch.stack([whisper.log_mel_spectrogram(whisper.pad_or_trim(clip)) for clip in samples])
+
+
+def results(*given):
+    return [window.result for window in decoded(*given)]
 
 
 @pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
@@ -132,12 +159,12 @@ def test_decoding_gives_what_the_library_gives(windows, asked, steps, monkeypatc
     monkeypatch.setattr(_whisper_decoder, "steps_on", lambda _device: steps)
     model = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0]).engine._model
     options = whisper.DecodingOptions(fp16=False, **asked)
-    ours = decode_windows(model, windows, options)
+    ours = results(model, windows, options)
     for repeated in model.decoder.repeated.values():  # what was kept of the ones before does not show
         for layer in repeated._layers:
             layer.keys.fill_(torch.nan)
             layer.values.fill_(torch.nan)
-    again = decode_windows(model, windows, options)
+    again = results(model, windows, options)
     assert [found.tokens for found in again] == [found.tokens for found in ours]
     model.decoder.__class__ = whisper.model.TextDecoder
     for found, theirs in zip(ours, whisper.decode(model, windows, options), strict=True):
@@ -154,7 +181,7 @@ def test_a_search_may_keep_either_of_keys_and_values_high(windows, high):
     model = load(card, Precision.FP32, "cpu", 2, hub.HUBS[0]).engine._model
     recipe = dataclasses.replace(catalog.recipes(card)[Precision.INT8, "cpu"], parts=("decoder",), keep_high=(high,))
     apply({"decoder": model.decoder}, recipe, "cpu")
-    (found,) = decode_windows(model, windows[1:2], whisper.DecodingOptions(fp16=False, language="en"))
+    (found,) = results(model, windows[1:2], whisper.DecodingOptions(fp16=False, language="en"))
     assert "weather" in found.text
 
 
@@ -165,7 +192,7 @@ def test_several_samplings_of_one_window_go_together(windows):
     steps = []
     hook = model.decoder.ln.register_forward_hook(lambda _m, inputs, _o: steps.append(len(inputs[0])))
     options = whisper.DecodingOptions(fp16=False, language="en", temperature=1.0, best_of=4)
-    (found,) = decode_windows(model, windows[1:2], options)
+    (found,) = results(model, windows[1:2], options)
     hook.remove()
     assert found.temperature == 1.0
     assert steps[0] == 4
@@ -179,12 +206,12 @@ def test_what_is_sampled_is_the_same_again_whatever_was_drawn_elsewhere(windows)
     for seed in (1, 2):
         torch.manual_seed(seed)
         options = whisper.DecodingOptions(fp16=False, language="en", temperature=1.0, best_of=4)
-        found.append(decode_windows(model, windows[1:2], options)[0])
+        found.extend(results(model, windows[1:2], options))
     assert found[0].tokens == found[1].tokens
     assert found[0].avg_logprob == found[1].avg_logprob
     cooler = whisper.DecodingOptions(fp16=False, language="en", temperature=1e-3)
     greedy = whisper.DecodingOptions(fp16=False, language="en", temperature=0.0)
-    (cool,), (first,) = (decode_windows(model, windows[1:2], options) for options in (cooler, greedy))
+    (cool,), (first,) = (results(model, windows[1:2], options) for options in (cooler, greedy))
     assert cool.tokens == first.tokens
     assert cool.avg_logprob == pytest.approx(first.avg_logprob, abs=1e-4)
 
@@ -229,7 +256,7 @@ def test_a_window_is_encoded_once_for_all_temperatures(monkeypatch):
 def test_prompt_and_task_reach_the_decoder(checkpoint, monkeypatch):
     engine = load(catalog.find(str(checkpoint)), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
     asked = []
-    monkeypatch.setattr(_whisper_decoder, "decode", lambda *given: asked.append(given[2]) or decode_windows(*given))
+    monkeypatch.setattr(_whisper_decoder, "decode", lambda *given: asked.append(given[2]) or decoded(*given))
     sound = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
     engine.transcribe([sound], Options(prompt="Ada Lovelace", translate=True))
     assert asked[0].task == "translate"

@@ -31,6 +31,7 @@ from asr_app.precision.linears import Restored, cpu_multiplies
 from asr_app.precision.tables import Int8Rows
 
 _BLOCK = 64  # tokens by which the room for keys and values grows
+Heard = tuple[torch.Tensor, torch.Tensor]  # a layer's keys and values of windows, `(b, heads, t, d)` each
 _REPEATED = 2  # numbers of rows whose step stays captured: a batch's, and one. A row of large-v3 takes 0.6 GB
 
 
@@ -79,25 +80,30 @@ class Decoder(TextDecoder):
         y = self.ln(y)
         return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
 
-    def looked(self, x: torch.Tensor, xa: torch.Tensor) -> Iterator[torch.Tensor]:
-        """How much each layer's heads look where, as they say `x` `(1, n)`: `(1, heads, n, t)` before the softmax."""
+    def looked(self, x: torch.Tensor, heard: Sequence[Heard]) -> Iterator[torch.Tensor]:
+        """How much each layer's heads look where, as they say `x` `(1, n)` of a window: `(1, heads, n, t)` before the
+        softmax."""
         y = self.token_embedding(x) + self.positional_embedding[: x.shape[-1]]
-        for block in self.blocks:
+        for block, (keys, values) in zip(self.blocks, heard, strict=True):
             y = y + block.attn(block.attn_ln(y), mask=self.mask)[0]
-            other = block.cross_attn
-            q, k, v = (
-                _by_head(part(given), other.n_head)
-                for part, given in ((other.query, block.cross_attn_ln(y)), (other.key, xa), (other.value, xa))
-            )
-            weights = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+            weights = _weights(_ask_heard(block, y), keys)
             yield weights
-            y = y + other.out(_joined(weights.softmax(-1) @ v))
+            y = y + block.cross_attn.out(_joined(_weighed(weights, values)))
             y = y + block.mlp(block.mlp_ln(y))
 
 
-def decode(model: Any, mel: torch.Tensor, options: DecodingOptions) -> list[DecodingResult]:
+@dataclass(frozen=True)
+class Window:
+    """What a window was decoded to, and what each layer keeps of what was heard in it, `b` being 1."""
+
+    result: DecodingResult
+    heard: list[Heard]
+
+
+def decode(model: Any, mel: torch.Tensor, options: DecodingOptions) -> list[Window]:
     """As `whisper.decode`, of windows `(b, mels, 3000)` or of what was heard in them `(b, 1500, d)`."""
-    return _Task(model, options).run(mel)
+    task = _Task(model, options)
+    return [Window(result, task.inference.heard(row)) for row, result in enumerate(task.run(mel))]
 
 
 class _Task(DecodingTask):
@@ -143,10 +149,10 @@ class _Drawn(GreedyDecoder):
 
 @dataclass
 class _Kept:
-    """What one layer keeps, `(b, heads, n, d)` each: of what was heard, and of what was said so far."""
+    """What one layer keeps: of what was heard, row by row or of all rows at once, and of what was said so far,
+    `(b, heads, n, d)` each. Several samplings of one window have heard one row."""
 
-    heard_keys: torch.Tensor
-    heard_values: torch.Tensor
+    heard: list[Heard]
     keys: torch.Tensor
     values: torch.Tensor
 
@@ -157,8 +163,8 @@ class _Kept:
 
     def select(self, rows: torch.Tensor) -> None:
         self.keys, self.values = self.keys[rows], self.values[rows]
-        if len(self.heard_keys) > 1:  # several samplings of one window have one
-            self.heard_keys, self.heard_values = self.heard_keys[rows], self.heard_values[rows]
+        if len(self.heard) > 1:
+            self.heard = [self.heard[row] for row in rows.tolist()]
 
 
 class Steps(Inference):
@@ -167,6 +173,7 @@ class Steps(Inference):
     def __init__(self, decoder: Decoder, initial: int, end: int) -> None:
         self._decoder, self._initial, self._end = decoder, initial, end
         self._layers: list[_Kept] = []
+        self._heard: list[list[Heard]] = []  # of each layer, of all rows
         self._rows = torch.empty(0, dtype=torch.long)  # that are still kept
 
     def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
@@ -176,14 +183,13 @@ class Steps(Inference):
         """
         offset = 0
         if not self._layers:
-            self._layers = [_hear(block, audio_features) for block in self._decoder.blocks]
+            self._hear(audio_features, 1)  # what is between stays in the cache, and rows that end need no copying
         if tokens.shape[-1] <= self._initial:
             self._rows = torch.arange(len(tokens), device=tokens.device)
         else:
             offset = tokens.shape[-1] - 1
             going = tokens[self._rows, -1] != self._end
-            # Those that are kept are copied, so not for every row that ends.
-            if int(going.sum()) <= len(going) // 2:
+            if not bool(going.all()):
                 for layer in self._layers:
                     layer.select(going.nonzero()[:, 0])
                 self._rows = self._rows[going]
@@ -193,6 +199,17 @@ class Steps(Inference):
         every = found.new_zeros(len(tokens), *found.shape[1:])
         every[self._rows] = found
         return every
+
+    def heard(self, row: int) -> list[Heard]:
+        """What each layer keeps of what was heard in that row, also after the end."""
+        at, within = divmod(row, len(self._heard[0][0][0]))
+        return [tuple(t[within : within + 1] for t in pieces[at]) for pieces in self._heard]  # type: ignore[misc]
+
+    def _hear(self, audio_features: torch.Tensor, rows: int) -> None:
+        """Begins anew with what was heard, so many rows at a time."""
+        self._heard = [_heard(block.cross_attn, audio_features, rows) for block in self._decoder.blocks]
+        nothing = audio_features.new_empty(0)
+        self._layers = [_Kept(pieces, nothing, nothing) for pieces in self._heard]
 
     def rearrange_kv_cache(self, source_indices: list[int]) -> None:
         """For beams, which are not used here."""
@@ -211,7 +228,7 @@ class RepeatedSteps(Steps):
     def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
         """As the other's; the logits of a step are overwritten by the next."""
         if not self._layers:
-            self._layers = [_hear(block, audio_features) for block in self._decoder.blocks]
+            self._hear(audio_features, len(audio_features))
         rows, length = tokens.shape
         if length <= self._initial:
             self._repeated = None
@@ -235,7 +252,7 @@ class _Repeated:
         self._decoder, places = decoder, len(decoder.positional_embedding)
         self._layers = [
             _Kept(
-                *(t.new_zeros(rows, *t.shape[1:]) for t in (kept.heard_keys, kept.heard_values)),
+                [tuple(t.new_zeros(rows, *t.shape[1:]) for t in kept.heard[0])],  # type: ignore[list-item]
                 *(t.new_zeros(rows, t.shape[1], places, t.shape[3]) for t in (kept.keys, kept.values)),
             )
             for kept in like
@@ -246,8 +263,8 @@ class _Repeated:
     def begin(self, layers: Sequence[_Kept]) -> None:
         """Takes what was heard, and what was said to begin with."""
         for place, kept in zip(self._layers, layers, strict=True):
-            place.heard_keys.copy_(kept.heard_keys)
-            place.heard_values.copy_(kept.heard_values)
+            for room, heard in zip(place.heard[0], kept.heard[0], strict=True):
+                room.copy_(heard)
             for room, begun in ((place.keys, kept.keys), (place.values, kept.values)):
                 room[:, :, : begun.shape[2]] = begun
                 room[:, :, begun.shape[2] :] = 0  # not finite, what another window left would show through the mask
@@ -265,19 +282,16 @@ def steps_on(device: torch.device) -> type[Steps]:
     return RepeatedSteps if device.type == "cuda" else Steps
 
 
-def _hear(block: Any, heard: torch.Tensor) -> _Kept:
-    attention = block.cross_attn
-    heads, length = attention.n_head, heard.shape[1]
-    dtype = _kept_in((attention.key, attention.value), heard)
-    found = []
-    for part in (attention.key, attention.value):
-        kept = heard.new_empty(len(heard), heads, length, heard.shape[2] // heads, dtype=dtype)
-        # Row by row what is between stays in the cache, and in memory that the process has already.
-        for place, row in zip(kept, heard, strict=True):
-            place.copy_(_by_head(part(row[None]), heads)[0])
-        found.append(kept)
-    nothing = heard.new_empty(0)
-    return _Kept(found[0], found[1], nothing, nothing)
+def _heard(attention: Any, features: torch.Tensor, rows: int) -> list[Heard]:
+    """The keys and values of a layer's `attention` for what was heard `(b, t, d)`, so many rows at a time."""
+    parts = attention.key, attention.value
+    dtype = _kept_in(parts, features)
+
+    def made(part: nn.Module, some: torch.Tensor) -> torch.Tensor:
+        y = _by_head(part(some), attention.n_head)
+        return torch.empty_like(y, dtype=dtype, memory_format=torch.contiguous_format).copy_(y)
+
+    return [(made(parts[0], some), made(parts[1], some)) for some in features.split(rows)]
 
 
 def _attend(block: Any, layer: _Kept, x: torch.Tensor, position: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
@@ -310,13 +324,27 @@ def _asked(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
 
 def _rest(block: Any, layer: _Kept, x: torch.Tensor) -> torch.Tensor:
     """What the block does after attending to what was said: attends to what was heard, and thinks."""
-    other = block.cross_attn
-    q = _by_head(other.query(block.cross_attn_ln(x)), other.n_head)
+    q = _ask_heard(block, x)
     # One query a row: there the two products are faster one by one than in the kernel for many.
-    kept = layer.heard_keys.dtype
-    looked = (q * q.shape[-1] ** -0.5).to(kept) @ layer.heard_keys.transpose(2, 3)
-    x = x + other.out(_joined((looked.float().softmax(-1).to(kept) @ layer.heard_values).float()))
+    asked = q.split(1) if len(layer.heard) > 1 else [q]
+    found = [_weighed(_weights(some, keys), values) for some, (keys, values) in zip(asked, layer.heard, strict=True)]
+    x = x + block.cross_attn.out(_joined(torch.cat(found)))
     return x + block.mlp(block.mlp_ln(x))
+
+
+def _ask_heard(block: Any, x: torch.Tensor) -> torch.Tensor:
+    """The query of each head to what was heard."""
+    return _by_head(block.cross_attn.query(block.cross_attn_ln(x)), block.cross_attn.n_head)
+
+
+def _weights(q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """How much queries `(b, heads, n, d)` look at each of `keys` `(b, heads, t, d)`: `(b, heads, n, t)`, in FP32."""
+    return ((q * q.shape[-1] ** -0.5).to(keys.dtype) @ keys.transpose(2, 3)).float()
+
+
+def _weighed(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """What is found of `values` `(b, heads, t, d)` by looking so: `(b, heads, n, d)`, in FP32."""
+    return (weights.softmax(-1).to(values.dtype) @ values).float()
 
 
 def _kept_in(parts: Sequence[nn.Module], heard: torch.Tensor) -> torch.dtype:

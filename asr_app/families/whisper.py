@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
 from asr_app.precision.recipes import rows
+
+if TYPE_CHECKING:
+    from asr_app.families._whisper_decoder import Window
 
 NAME = "whisper"
 ROLES = ("model",)
@@ -242,8 +245,8 @@ class WhisperEngine:
         found: list[list[Segment]] = [[] for _ in batch]
         if audible:
             heard = self._decoded([batch[i] for i in audible], options)
-            for i, first in zip(audible, heard, strict=True):
-                found[i] = self._chunk(batch[i], first, options)
+            for i in audible:
+                found[i] = self._chunk(batch[i], heard.pop(0), options)
         return found
 
     def _decoded(self, batch: Sequence[np.ndarray], options: Options) -> list[_Decoded]:
@@ -273,14 +276,14 @@ class WhisperEngine:
             prompt = get_tokenizer(self._model.is_multilingual).encode(" " + options.prompt.strip())
         language = options.language if self._model.is_multilingual else "en"
         asked = whisper.DecodingOptions(task=_task(options), language=language, prompt=prompt, fp16=False)
-        results = decode(self._model, torch.stack(windows), asked)
-        return [_Decoded(self._model, mel, result) for mel, result in zip(windows, results, strict=True)]
+        decoded = decode(self._model, torch.stack(windows), asked)
+        return [_Decoded(self._model, mel, window) for mel, window in zip(windows, decoded, strict=True)]
 
     def _chunk(self, samples: np.ndarray, first: _Decoded, options: Options) -> list[Segment]:
         from whisper.transcribe import transcribe
 
         found = transcribe(
-            first, np.ascontiguousarray(samples), language=first.result.language, fp16=False, verbose=None,
+            first, np.ascontiguousarray(samples), language=first.window.result.language, fp16=False, verbose=None,
             task=_task(options), initial_prompt=options.prompt or None,
             # A chunk begins after a pause: what was said before it helps little, and carries loops on.
             condition_on_previous_text=False, word_timestamps=not options.translate,
@@ -295,8 +298,8 @@ class _Decoded:
     `decoder`, which is this window's own.
     """
 
-    def __init__(self, model: Any, mel: torch.Tensor, result: Any) -> None:
-        self._model, self._mel, self.result = model, mel, result
+    def __init__(self, model: Any, mel: torch.Tensor, window: Window) -> None:
+        self._model, self._mel, self.window = model, mel, window
         self.decoder = SimpleNamespace(blocks=[SimpleNamespace(cross_attn=_Hooked()) for _ in model.decoder.blocks])
 
     def __getattr__(self, name: str) -> Any:
@@ -305,24 +308,22 @@ class _Decoded:
     def decode(self, mel: torch.Tensor, options: Any) -> Any:
         from asr_app.families._whisper_decoder import decode
 
-        if not torch.equal(mel, self._mel):
-            return decode(self._model, mel[None], options)[0]
-        # At another temperature what was heard is the same: the library would encode the window once more for each.
-        return (
-            self.result
-            if options.temperature == 0
-            else decode(self._model, self.result.audio_features[None], options)[0]
-        )
+        if not torch.equal(mel, self._mel):  # the rest of the chunk
+            self._mel, self.window = mel, decode(self._model, mel[None], options)[0]
+        elif options.temperature:
+            # What was heard is the same: the library would encode the window once more for each temperature.
+            return decode(self._model, self.window.result.audio_features[None], options)[0].result
+        return self.window.result
 
     def __call__(self, mel: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Asked for where words are to be timed, by what the decoder looks at as it says them.
+        """Asked for where words are to be timed, by what the decoder looks at as it says them in the last window.
 
         The logits are for the words' probabilities, which nobody reads here: they are zeros, and take no time.
         """
-        features = self.result.audio_features[None] if torch.equal(mel[0], self._mel) else self._model.encoder(mel)
-        for block, weights in zip(self.decoder.blocks, self._model.decoder.looked(tokens, features), strict=True):
+        looked = self._model.decoder.looked(tokens, self.window.heard)
+        for block, weights in zip(self.decoder.blocks, looked, strict=True):
             block.cross_attn.hook(None, None, (weights,))
-        return features.new_zeros(1, 1, 1).expand(*tokens.shape, self._model.dims.n_vocab)
+        return mel.new_zeros(1, 1, 1).expand(*tokens.shape, self._model.dims.n_vocab)
 
 
 class _Hooked:
