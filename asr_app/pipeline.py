@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -179,9 +178,7 @@ def _heard_by(
 
     As many at once as the engine takes.
     """
-    engine = loaded.engine
-    # Of few chunks a batch for each: a full one, and nothing for the others to do, would take longer.
-    size = max(1, min(loaded.card.chunks_a_batch, math.ceil((len(chunks) - first - 1) / engine.workers)))
+    engine, size = loaded.engine, loaded.card.chunks_a_batch
     starts = [first, *range(first + 1, len(chunks), size)] if first < len(chunks) else []
     batches = [(start, chunks[start : start + (1 if start == first else size)]) for start in starts]
     workers = min(engine.workers, len(batches))

@@ -324,10 +324,6 @@ def test_chunks_go_in_batches_after_the_first_and_can_be_taken_up_anywhere():
     for i, stopped in enumerate(told[:-1], 1):
         rest = pipeline.recognise(chunks, loaded, Options(), stopped.times, first_chunk=i)
         assert [s.text for p in rest for s in p.segments] == [str(8000 + n) for n in range(i, 11)]
-    engine.sizes.clear()
-    engine.workers = 2
-    assert len(list(pipeline.recognise(chunks[:6], loaded, Options(), StageTimes()))) == 6
-    assert sorted(engine.sizes) == [1, 2, 3]  # not one with a full batch and one with none
 
 
 class AtOnce(FakeEngine):
