@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,20 +123,20 @@ def measure(arms: Sequence[str], task: Task, rounds: int, tell: Callable[[str, s
     Before that each is started anew in turn, as often as there are rounds, three times at most.
     """
     found = {name: Measured() for name in arms}
-    with contextlib.ExitStack() as running:
-        for name in APP:
-            if name in arms:
-                tell(name, "its first start, which makes the variant that is not cached")
-                _start_once(name, task)
-        processes: dict[str, _Process] = {}
-        running.callback(_end, processes)
-        for start in range(1, min(rounds, _STARTS) + 1):
+    for name in APP:
+        if name in arms:
+            tell(name, "its first start, which makes the variant that is not cached")
+            _start_once(name, task)
+    processes: dict[str, _Process] = {}
+    starts = min(rounds, _STARTS)
+    try:
+        for start in range(1, starts + 1):
             for name in arms:
                 if name in processes:
                     processes.pop(name).end()
                 if found[name].problem:
                     continue
-                tell(name, f"start {start} of {min(rounds, _STARTS)}")
+                tell(name, f"start {start} of {starts}")
                 _leave_cache(task)
                 process = processes[name] = _Process(name, task)
                 with _problem(found[name]):
@@ -160,12 +160,10 @@ def measure(arms: Sequence[str], task: Task, rounds: int, tell: Callable[[str, s
                         found[name].cpu_s.append(told["cpu_s"])
                         found[name].rss_mb = max(found[name].rss_mb, told["rss_mb"])
                         found[name].stages = told["stages"]
+    finally:
+        for process in processes.values():
+            process.end()
     return found
-
-
-def _end(processes: Mapping[str, _Process]) -> None:
-    for process in processes.values():
-        process.end()
 
 
 def _leave_cache(task: Task) -> None:
