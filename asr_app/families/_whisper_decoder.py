@@ -27,7 +27,7 @@ from whisper.decoding import (
 from whisper.model import TextDecoder
 
 from asr_app.precision.captured import Captured
-from asr_app.precision.linears import Restored, cpu_multiplies
+from asr_app.precision.linears import QuantizedModule, cpu_multiplies
 from asr_app.precision.tables import Int8Rows
 
 _BLOCK = 64  # tokens by which the room for keys and values grows
@@ -350,7 +350,7 @@ def _weighed(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 def _kept_in(parts: Sequence[nn.Module], heard: torch.Tensor) -> torch.dtype:
     """The dtype for what `parts` give, to be read again for every token: no finer than what it was made with."""
     coarse = all(
-        isinstance(part, Restored) and part.storage in (torch.int8, torch.float8_e4m3fn, torch.bfloat16)
+        isinstance(part, QuantizedModule) and part.storage in (torch.int8, torch.float8_e4m3fn, torch.bfloat16)
         for part in parts
     )
     here = heard.is_cuda or cpu_multiplies(torch.bfloat16)
