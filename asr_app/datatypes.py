@@ -105,7 +105,8 @@ class Options:
     """What a user may ask of a model; a family refuses what its card's capabilities lack. None is the model's choice.
 
     `itn` is whether numbers are written in digits, `translate` whether into English, `prompt` a text that could have
-    gone before, in whose style and spelling the model goes on.
+    gone before, in whose style and spelling the model goes on. `short_windows` lets a model whose encoder takes windows
+    of a fixed length encode no more than a chunk needs.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -113,6 +114,7 @@ class Options:
     itn: bool | None = None
     translate: bool = False
     prompt: str = ""
+    short_windows: bool = False
 
 
 @dataclass(frozen=True)
