@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -25,7 +24,6 @@ from whisper.decoding import (
     GreedyDecoder,
     Inference,
     LogitFilter,
-    detect_language,
 )
 from whisper.model import AudioEncoder, TextDecoder
 from whisper.utils import compression_ratio
@@ -235,13 +233,14 @@ class _Task(DecodingTask):
                 tokens[row, -1] = self.tokenizer.eot
 
     def _detect_language(self, audio_features: torch.Tensor, tokens: torch.Tensor) -> tuple[list[str], None]:
-        """As the library's, from the keys and values that decoding goes on with."""
+        """As the library's, from the cross-attention keys and values that decoding uses."""
         if self.options.language is not None:
             return [self.options.language] * len(tokens), None
-        asked = SimpleNamespace(dims=self.model.dims, logits=self.inference.logits)
-        found, probabilities = detect_language(asked, audio_features, self.tokenizer)
-        tokens[:, self.sot_index + 1] = found
-        return [max(p, key=lambda code: p[code]) for p in probabilities], None
+        start = torch.full((len(tokens), 1), self.tokenizer.sot, device=audio_features.device)
+        languages = torch.tensor(self.tokenizer.all_language_tokens, device=audio_features.device)
+        likeliest = self.inference.logits(start, audio_features)[:, 0, languages].argmax(-1)
+        tokens[:, self.sot_index + 1] = languages[likeliest]
+        return [self.tokenizer.all_language_codes[i] for i in likeliest.tolist()], None
 
 
 class _Samples(_Task):
