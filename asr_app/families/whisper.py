@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,27 @@ from asr_app.errors import UserError
 from asr_app.families._empty import without_weights
 from asr_app.families.base import Engine
 from asr_app.precision.enum import Precision
-from asr_app.precision.graph import Stack
+from asr_app.precision.graph import FusedAttention, Stack
 from asr_app.precision.recipes import rows
+
+
+@contextlib.contextmanager
+def _fused_attention() -> Iterator[None]:
+    """Inside the block, the library's attention is one node of an exported graph."""
+    from whisper.model import MultiHeadAttention
+
+    def fused(
+        attention: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, _mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, None]:
+        return FusedAttention.apply(q, k, v, attention.n_head), None
+
+    own = MultiHeadAttention.qkv_attention
+    MultiHeadAttention.qkv_attention = fused
+    try:
+        yield
+    finally:
+        MultiHeadAttention.qkv_attention = own
+
 
 NAME = "whisper"
 ROLES = ("model",)
@@ -30,7 +49,16 @@ ROLES = ("model",)
 RECIPES = rows(
     ("encoder", "decoder"),
     tables=("token_embedding",),
-    stacks={"encoder": (Stack(("blocks",), lambda encoder: (encoder.ln_post.weight.numel(),), by_token=True),)},
+    stacks={
+        "encoder": (
+            Stack(
+                ("blocks",),
+                lambda encoder: (encoder.ln_post.weight.numel(),),
+                by_token=True,
+                exporting=_fused_attention,
+            ),
+        )
+    },
 )
 _ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
 _CAPABILITIES = frozenset({"language", "translate", "prompt", "word_timestamps", "punctuation"})

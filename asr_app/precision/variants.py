@@ -34,7 +34,7 @@ from asr_app.precision.linears import cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
 
 log = logging.getLogger(__name__)
-_FORMAT = 6  # of the folder; another one is another variant
+_FORMAT = 7  # of the folder; another one is another variant
 _WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
 _MAKING, _GIVEN_UP_S = ".making-", 24 * 3600
 _UNUSED_S = 30 * 24 * 3600  # after which a variant, of other weights or versions as a rule, makes room
