@@ -31,7 +31,18 @@ from asr_app.precision.recipes import rows
 if TYPE_CHECKING:
     from asr_app.families._whisper_decoder import Window
 
-__all__ = ["CARDS", "NAME", "RECIPES", "ROLES", "WhisperEngine", "card_of", "load", "recognises", "segments_of"]
+__all__ = [
+    "CARDS",
+    "NAME",
+    "RECIPES",
+    "ROLES",
+    "WhisperEngine",
+    "card_of",
+    "load",
+    "recognises",
+    "segments_of",
+    "write_stub",
+]
 
 NAME = FAMILY
 ROLES = ("model",)
@@ -70,6 +81,11 @@ def card_of(path: Path) -> ModelCard:
         capabilities=CAPABILITIES if count >= 99 else CAPABILITIES - {"language", "translate"},
         directory=str(path),
     )
+
+
+def write_stub(path: Path, folder: Path) -> None:
+    """Writes to `folder` what a variant there needs of the model beside its own weights. Raises OSError."""
+    _whisper_files.write_stub(path, folder)
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
