@@ -14,7 +14,7 @@ FLOORS = [
     ["errors", "text", "examples", "memory", "notes"],
     ["precision"],
     ["datatypes"],
-    ["audio", "vad", "formats", "scoring", "hub", "download"],
+    ["audio", "chinese", "vad", "formats", "scoring", "hub", "download"],
     ["families"],
     ["catalog", "checks"],
     ["loading"],

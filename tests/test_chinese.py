@@ -1,0 +1,91 @@
+"""Simplified or traditional, and what is asked of a model in words: no model is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from asr_app import catalog, chinese
+from asr_app.datatypes import Options, Segment, Word
+from asr_app.errors import UserError
+from asr_app.families._whisper_text import choose_language, prompt_for
+from asr_app.families.base import require
+
+
+def segment(text: str, language: str | None, words: tuple[str, ...] = ()) -> Segment:
+    return Segment(0, 9, text, tuple(Word(i, i + 1, w) for i, w in enumerate(words)), None, language)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "asked", "expected"),
+    [
+        ("我們這裡為什麼有著麵條,對嗎?", "zh", None, "我们这里为什么有着面条，对吗？"),
+        ("皇后在后面的公里外，头发很干", "zh", "traditional", "皇后在後面的公里外，頭髮很乾"),
+        ("我們這裡,對嗎?", "zh", "as-heard", "我們這裡,對嗎?"),
+        ("你哋喺邊度?", "yue", None, "你哋喺邊度?"),
+        ("你哋喺邊度?", "yue", "simplified", "你哋喺边度？"),
+        ("这里有台湾人", "yue", "traditional", "這裏有台灣人"),
+        ("東京の天気は?", "ja", None, "東京の天気は?"),
+        ("東京の天気は?", None, "simplified", "東京の天気は?"),  # an unknown language, but with kana
+        ("Is 3.5 right, or not?", "zh", None, "Is 3.5 right, or not?"),
+        ("用GPT 4.1,對吧? Yes, sir.", "zh", None, "用GPT 4.1，对吧？Yes, sir."),
+        ("比分是三:二,12:30開始. OK,好吧.", "zh", None, "比分是三：二，12:30开始。OK，好吧。"),
+    ],
+)
+def test_chinese_text_is_written_in_the_script_that_was_asked_for(text, language, asked, expected):
+    assert chinese.written([segment(text, language)], None, asked)[0].text == expected
+
+
+def test_words_keep_their_boundaries_and_times_and_follow_the_phrase():
+    words = ("皇", "后", "在", "后面", "GPT", "干", "燥")
+    (found,) = chinese.written([segment("皇后在后面, GPT干燥。", None, words)], "zh", "traditional")
+    assert found.text == "皇后在後面，GPT乾燥。"
+    assert [w.text for w in found.words] == ["皇", "后", "在", "後面", "GPT", "乾", "燥"]  # 后 stays in 皇后 alone
+    assert [(w.start_s, w.end_s) for w in found.words] == [(i, i + 1) for i in range(len(words))]
+
+
+def test_a_word_that_the_text_lacks_is_converted_alone():
+    (found,) = chinese.written([segment("26度", "zh", ("二十六", "度", "嗎"))], None, None)
+    assert [w.text for w in found.words] == ["二十六", "度", "吗"]
+
+
+def test_the_transcript_tells_its_script():
+    told = [
+        chinese.script_of([segment(*given)], None, asked)
+        for *given, asked in (
+            ("對", "zh", None), ("對", "yue", None), ("對", None, "traditional"), ("Right.", "en", "traditional"),
+        )
+    ]  # fmt: skip
+    assert told == ["simplified", "as-heard", "traditional", None]
+
+
+def test_an_option_that_a_model_lacks_is_refused():
+    whisper, sensevoice = catalog.find("whisper-base"), catalog.find("sensevoice-small")
+    require(whisper, Options(languages=("zh", "en"), script="traditional"))
+    require(sensevoice, Options(script="simplified"))
+    with pytest.raises(UserError, match="has no option languages"):
+        require(sensevoice, Options(languages=("zh", "en")))
+    with pytest.raises(UserError, match="does not know the language 'xx'"):
+        require(whisper, Options(languages=("zh", "xx")))
+    with pytest.raises(UserError, match="at once"):
+        require(whisper, Options(language="zh", languages=("zh", "en")))
+    with pytest.raises(UserError, match="Choose one of: simplified, traditional, as-heard"):
+        require(whisper, Options(script="latin"))
+    with pytest.raises(UserError, match="knows no Chinese"):
+        require(dataclasses.replace(whisper, languages=("en",)), Options(script="simplified"))
+
+
+def test_detection_chooses_among_the_allowed_languages():
+    probabilities = {"cy": 0.5, "en": 0.3, "zh": 0.2}
+    assert choose_language(probabilities, ()) == "cy"
+    assert choose_language(probabilities, ("zh", "en")) == "en"
+
+
+def test_the_prompt_is_in_the_script_that_is_to_be_written():
+    assert prompt_for("en", "simplified") == ""
+    for language in ("zh", "yue"):
+        for script in ("simplified", "traditional"):
+            prompt = prompt_for(language, script)
+            assert prompt.endswith("。")
+            assert chinese.converted(prompt, language, script) == prompt
