@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from conftest import DATA
 
-from asr_app import catalog, chinese
+from asr_app import catalog, chinese, hub, pipeline
+from asr_app.audio import Limits
 from asr_app.datatypes import Options, Segment, Word
 from asr_app.errors import UserError
-from asr_app.families._whisper_text import choose_language, prompt_for
+from asr_app.families._whisper_text import choose_language, with_marks
 from asr_app.families.base import require
+from asr_app.loading import load
+from asr_app.precision import Precision
+from asr_app.scoring import normalise
 
 
 def segment(text: str, language: str | None, words: tuple[str, ...] = ()) -> Segment:
@@ -82,10 +87,46 @@ def test_detection_chooses_among_the_allowed_languages():
     assert choose_language(probabilities, ("zh", "en")) == "en"
 
 
-def test_the_prompt_is_in_the_script_that_is_to_be_written():
-    assert prompt_for("en", "simplified") == ""
-    for language in ("zh", "yue"):
-        for script in ("simplified", "traditional"):
-            prompt = prompt_for(language, script)
-            assert prompt.endswith("。")
-            assert chinese.converted(prompt, language, script) == prompt
+def test_chinese_segments_end_in_a_mark():
+    said = [
+        ("上海孙中山故居纪念馆", 0.0, 3.2),  # a pause of 1.2 s follows
+        ("你吃饭了吗", 4.4, 6.0),
+        ("张女士给武隆上坎", 7.0, 9.0),  # the next one follows at once
+        ("镇派出所民警打去电话", 9.1, 11.0),
+    ]
+    segments = [Segment(start, end, text, (), None, "zh") for text, start, end in said]
+    texts = [s.text for s in with_marks(segments)]
+    assert texts == ["上海孙中山故居纪念馆。", "你吃饭了吗？", "张女士给武隆上坎，", "镇派出所民警打去电话。"]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("好,", "zh"), ("他说：“好。”", "zh"), ("What is it", "en"), ("東京です", "ja"), ("OK", "zh")],
+)
+def test_a_mark_is_set_only_where_chinese_lacks_one(text, language):
+    assert with_marks([segment(text, language)])[0].text == text
+
+
+@pytest.mark.real
+def test_mandarin_has_marks_and_one_script_and_its_error_stays(whisper_base, clips):
+    with_options = [clip.text for clip in clips(Options(language="zh"))]
+    assert sum(text[-1] in "。？！" for text in with_options) >= 0.95 * len(with_options)
+    assert all(chinese.converted(text, "zh", "simplified") == text for text in with_options)
+    as_heard = [clip.text for clip in clips(Options(language="zh", script="as-heard"))]
+    assert [normalise(text) for text in with_options] == [normalise(text) for text in as_heard]
+
+
+@pytest.mark.real
+def test_a_language_is_detected_among_the_allowed_ones_only(whisper_base, clips):
+    assert {s.language for clip in clips(Options(languages=("ja", "ko"))) for s in clip.segments} <= {"ja", "ko"}
+
+
+@pytest.fixture(scope="module")
+def clips(whisper_base):
+    """Twelve Mandarin clips of Common Voice, transcribed with some options."""
+    folder = DATA / "speech" / "zh-CN"
+    if not folder.is_dir():
+        pytest.skip("shared/data has no speech")
+    loaded = load(catalog.find(str(whisper_base)), Precision.FP32, "cpu", 1, hub.HUBS[0])
+    paths = sorted(folder.glob("*.mp3"))[:12]
+    return lambda options: [pipeline.transcribe(path, loaded, options, Limits()) for path in paths]

@@ -11,10 +11,10 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "examples", "memory", "notes"],
+    ["errors", "text", "memory", "notes"],
     ["precision"],
     ["datatypes"],
-    ["audio", "chinese", "vad", "formats", "scoring", "hub", "download"],
+    ["audio", "chinese", "examples", "vad", "formats", "scoring", "hub", "download"],
     ["families"],
     ["catalog", "checks"],
     ["loading"],

@@ -26,6 +26,7 @@ from whisper.decoding import (
 )
 from whisper.model import TextDecoder
 
+from asr_app.families._whisper_text import choose_language
 from asr_app.precision.captured import Captured
 from asr_app.precision.linears import Restored, cpu_multiplies
 from asr_app.precision.tables import Int8Rows
@@ -100,17 +101,21 @@ class Window:
     heard: list[Heard]
 
 
-def decode(model: Any, mel: torch.Tensor, options: DecodingOptions) -> list[Window]:
-    """As `whisper.decode`, of windows `(b, mels, 3000)` or of what was heard in them `(b, 1500, d)`."""
-    task = _Task(model, options)
+def decode(model: Any, mel: torch.Tensor, options: DecodingOptions, languages: Sequence[str] = ()) -> list[Window]:
+    """As `whisper.decode`, of windows `(b, mels, 3000)` or of what was heard in them `(b, 1500, d)`.
+
+    A language is detected among `languages`, or among all where there are none.
+    """
+    task = _Task(model, options, languages)
     return [Window(result, task.inference.heard(row)) for row, result in enumerate(task.run(mel))]
 
 
 class _Task(DecodingTask):
     """The library's, with another inference, which tells the language as well."""
 
-    def __init__(self, model: Any, options: DecodingOptions) -> None:
+    def __init__(self, model: Any, options: DecodingOptions, languages: Sequence[str]) -> None:
         super().__init__(model, options)
+        self._languages = languages
         self.inference = steps_on(model.device)(model.decoder, self.sample_begin, self.tokenizer.eot)
         if options.temperature > 0:
             self.decoder = _Drawn(options.temperature, self.tokenizer.eot, model.device)
@@ -120,9 +125,10 @@ class _Task(DecodingTask):
         if self.options.language is not None:
             return [self.options.language] * len(tokens), None
         asked = SimpleNamespace(dims=self.model.dims, logits=self.inference.logits)
-        found, probabilities = detect_language(asked, audio_features, self.tokenizer)
-        tokens[:, self.sot_index + 1] = found
-        return [max(p, key=lambda code: p[code]) for p in probabilities], None
+        found = [choose_language(p, self._languages) for p in detect_language(asked, audio_features, self.tokenizer)[1]]
+        ids = [self.tokenizer.to_language_token(code) for code in found]
+        tokens[:, self.sot_index + 1] = torch.tensor(ids, device=tokens.device)
+        return found, None
 
 
 class _Drawn(GreedyDecoder):

@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr_app.chinese import script_for
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source
 from asr_app.errors import UserError
 from asr_app.families._empty import without_weights
 from asr_app.families._sentences import rising
-from asr_app.families._whisper_text import choose_language, prompt_for
+from asr_app.families._whisper_text import with_marks
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
@@ -252,10 +251,10 @@ class WhisperEngine:
         return found
 
     def _decoded(self, batch: Sequence[np.ndarray], options: Options) -> list[_Decoded]:
-        """Each chunk decoded at temperature 0, those of one language in one pass.
+        """Each chunk decoded at temperature 0, all in one pass, in its own language unless one is asked for.
 
-        The language is detected from the window that is decoded, as faster-whisper does it: `whisper.transcribe` would
-        encode every chunk once more for it, with silence instead of zeros behind.
+        The language is told from what is decoded, as faster-whisper does it: `whisper.transcribe` would encode every
+        chunk once more for it, with silence instead of zeros behind.
         """
         import whisper
         from whisper.tokenizer import get_tokenizer
@@ -273,41 +272,20 @@ class WhisperEngine:
             ).to(device)
             for samples in batch
         ]
-        features = self._model.embed_audio(torch.stack(windows))
-        languages = self._languages(features, options)
-        tokenizer = get_tokenizer(self._model.is_multilingual)
-        decoded: dict[int, _Decoded] = {}
-        for language in dict.fromkeys(languages):
-            rows = [i for i, code in enumerate(languages) if code == language]
-            prompt = self._prompt(language, options)
-            asked = whisper.DecodingOptions(
-                task=_task(options), language=language, fp16=False,
-                prompt=tokenizer.encode(" " + prompt) if prompt else [],
-            )  # fmt: skip
-            for i, window in zip(rows, decode(self._model, features[rows], asked), strict=True):
-                decoded[i] = _Decoded(self._model, windows[i], window)
-        return [decoded[i] for i in range(len(windows))]
-
-    def _languages(self, features: torch.Tensor, options: Options) -> list[str]:
-        """The language code of each encoded window `(b, t, d)`: the one asked for, else the likeliest allowed one."""
-        if options.language is not None or not self._model.is_multilingual:
-            return [options.language or "en"] * len(features)
-        probabilities = self._model.detect_language(features)[1]
-        return [choose_language(p, options.languages) for p in probabilities]
-
-    def _prompt(self, language: str, options: Options) -> str:
-        """The user's prompt, else the one for the language."""
-        if options.prompt or options.translate or self._card.note == "demo":  # the demo was trained without prompts
-            return options.prompt.strip()
-        return prompt_for(language, script_for(language, options.script))
+        prompt: list[int] = []
+        if options.prompt:
+            prompt = get_tokenizer(self._model.is_multilingual).encode(" " + options.prompt.strip())
+        language = options.language if self._model.is_multilingual else "en"
+        asked = whisper.DecodingOptions(task=_task(options), language=language, prompt=prompt, fp16=False)
+        decoded = decode(self._model, torch.stack(windows), asked, options.languages)
+        return [_Decoded(self._model, mel, window) for mel, window in zip(windows, decoded, strict=True)]
 
     def _chunk(self, samples: np.ndarray, first: _Decoded, options: Options) -> list[Segment]:
         from whisper.transcribe import transcribe
 
-        language = first.window.result.language
         found = transcribe(
-            first, np.ascontiguousarray(samples), language=language, fp16=False, verbose=None,
-            task=_task(options), initial_prompt=self._prompt(language, options) or None,
+            first, np.ascontiguousarray(samples), language=first.window.result.language, fp16=False, verbose=None,
+            task=_task(options), initial_prompt=options.prompt or None,
             # A chunk begins after a pause: what was said before it helps little, and carries loops on.
             condition_on_previous_text=False, word_timestamps=not options.translate,
         )  # fmt: skip
@@ -366,7 +344,7 @@ def _task(options: Options) -> str:
 def segments_of(found: Mapping[str, Any], seconds: float) -> list[Segment]:
     """What of `whisper.transcribe`'s answer for a chunk of so many seconds is worth showing."""
     made = [(s, _segment(s, seconds, found["language"])) for s in found["segments"]]
-    return [segment for s, segment in made if segment is not None and _is_heard(s)]
+    return with_marks([segment for s, segment in made if segment is not None and _is_heard(s)])
 
 
 def _is_heard(segment: Mapping[str, Any]) -> bool:
