@@ -16,7 +16,7 @@ from torch import nn
 
 from asr_app import audio, vad
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
-from asr_app.examples import EXAMPLES, expected
+from asr_app.examples import EXAMPLES, expected, understood_by
 from asr_app.families.base import Engine
 from asr_app.notes import Note
 from asr_app.precision.evidence import here
@@ -74,8 +74,7 @@ def self_check(card: ModelCard, engine: Engine) -> Check:
 
     It is the warm-up pass as well.
     """
-    clips = expected()
-    name = next((n for n, e in clips.items() if e["language"] in card.languages), next(iter(clips)))
+    name = next(iter(understood_by(card) or expected()))
     samples = audio.decode(EXAMPLES / name).samples[: int(card.max_chunk_s * SAMPLE_RATE)]
     with FiniteWatch(engine.parts) as watch:
         segments = engine.transcribe([np.ascontiguousarray(samples)], Options())[0]

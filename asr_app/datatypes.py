@@ -106,7 +106,9 @@ class Options:
 
     `itn` is whether numbers are written in digits, `translate` whether into English, `prompt` a text that could have
     gone before, in whose style and spelling the model goes on. `short_windows` lets a model whose encoder takes windows
-    of a fixed length encode no more than a chunk needs.
+    of a fixed length encode no more than a chunk needs. `languages` limits language detection to those codes; empty is
+    all. `script` is that of Chinese text: "simplified", "traditional" or "as-heard"; None is the default of the
+    language.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -115,6 +117,8 @@ class Options:
     translate: bool = False
     prompt: str = ""
     short_windows: bool = False
+    languages: tuple[str, ...] = ()
+    script: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,8 @@ class Doubt:
 class Transcript:
     """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`).
 
-    `given_back` is there where other models went to make room for this one. `timestamps` says whose the times are:
+    `given_back` is there where other models went to make room for this one. `script` is that of the Chinese text in it,
+    None where there is none. `timestamps` says whose the times are:
     the "model"'s, or, where it has none, the "vad"'s, whose stretches of speech their sentences share by letters.
     """
 
@@ -147,6 +152,7 @@ class Transcript:
     memory: Mapping[str, int] = field(default_factory=dict)
     timestamps: str = "model"
     doubts: tuple[Doubt, ...] = ()
+    script: str | None = None
 
     @property
     def text(self) -> str:
@@ -179,6 +185,7 @@ class Transcript:
             "precision": {"requested": self.precision.requested.value, "effective": self.precision.as_dict()},
             "device": self.device,
             "timestamps": self.timestamps,
+            **({"script": self.script} if self.script else {}),
             "duration_s": round(self.audio_s, 3),
             "times": {k: None if v is None else round(v, 4) for k, v in dataclasses.asdict(self.times).items()}
             | {"total_s": round(self.times.total_s, 4)},
@@ -259,7 +266,8 @@ class ModelCard:
     `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from, in
     the order in which they are tried; `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
     chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a time.
-    `capabilities` are what the options and the page ask for: "language", "itn", "hotwords", "prompt", "translate",
+    `capabilities` are what the options and the page ask for: "language", "languages" (detection among some only), "itn",
+    "hotwords", "prompt", "translate",
     "word_timestamps", "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
     """
 

@@ -144,10 +144,14 @@ class Decoded:
         return self.result.compression_ratio <= _MOST_COMPRESSION or (self.ended and not self.looped)
 
 
-def decode(model: Any, features: torch.Tensor, options: DecodingOptions) -> list[Decoded]:
-    """Greedy decoding of windows, given the encoder's `features` `(b, t, d)`; each in its own language where `options`
-    names none."""
-    task = _Task(model, options)
+def decode(
+    model: Any, features: torch.Tensor, options: DecodingOptions, languages: Sequence[str] = ()
+) -> list[Decoded]:
+    """Greedy decoding of windows, given the encoder's `features` `(b, t, d)`.
+
+    Where `options` name no language, each window's is detected, among `languages` or among all where there are none.
+    """
+    task = _Task(model, options, languages)
     results = task.run(features)
     return [
         Decoded(result, task.inference.cross_kv(row), row in task.looped, task.is_ended(row))
@@ -177,8 +181,9 @@ def decode_samples(
 class _Task(DecodingTask):
     """The library's task on features that are encoded already, with another inference, which stops loops."""
 
-    def __init__(self, model: Any, options: DecodingOptions) -> None:
+    def __init__(self, model: Any, options: DecodingOptions, languages: Sequence[str] = ()) -> None:
         super().__init__(model, options)
+        self._languages = languages
         self.inference = steps_on(model.device)(model.decoder, self.sample_begin, self.tokenizer.eot)
         self.decoder = _Greedy(0.0, self.tokenizer.eot)
         filters: list[LogitFilter] = self.logit_filters  # type: ignore[has-type]
@@ -236,11 +241,13 @@ class _Task(DecodingTask):
         """As the library's, from the cross-attention keys and values that decoding uses."""
         if self.options.language is not None:
             return [self.options.language] * len(tokens), None
+        codes = list(self._languages or self.tokenizer.all_language_codes)
+        ids = [self.tokenizer.to_language_token(code) for code in codes]
+        languages = torch.tensor(ids, device=audio_features.device)
         start = torch.full((len(tokens), 1), self.tokenizer.sot, device=audio_features.device)
-        languages = torch.tensor(self.tokenizer.all_language_tokens, device=audio_features.device)
         likeliest = self.inference.logits(start, audio_features)[:, 0, languages].argmax(-1)
         tokens[:, self.sot_index + 1] = languages[likeliest]
-        return [self.tokenizer.all_language_codes[i] for i in likeliest.tolist()], None
+        return [codes[i] for i in likeliest.tolist()], None
 
 
 class _Samples(_Task):

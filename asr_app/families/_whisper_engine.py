@@ -27,6 +27,7 @@ from whisper.tokenizer import Tokenizer, get_tokenizer
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.families._sentences import rising
 from asr_app.families._whisper_decoder import Decoded, Decoder, Encoder, decode, decode_samples
+from asr_app.families._whisper_text import with_marks
 from asr_app.families.base import require
 
 FRAME_S = HOP_LENGTH / SAMPLE_RATE  # of the spectrogram, 10 ms; a position of the encoder and a timestamp are two
@@ -76,7 +77,7 @@ class WhisperEngine:
             for chunk, (mel, result) in zip(going, self._decoded(going, options), strict=True):
                 self._take(chunk, mel, result, options)
             going = [c for c in going if c.seek < c.frames and c.windows < _MOST_WINDOWS]
-        return [chunk.segments for chunk in chunks]
+        return [with_marks(chunk.segments) for chunk in chunks]
 
     def _spectrogram(self, samples: np.ndarray) -> torch.Tensor:
         # The library pads with 30 s of zeros; the last frames need half of a transform of them.
@@ -91,7 +92,7 @@ class WhisperEngine:
         if len(languages) > 1:  # found in their first windows
             return [pair for chunk in chunks for pair in self._decoded([chunk], options)]
         asked = self._asked(languages.pop(), options, windows)
-        found = decode(self._model, self._encoded(windows, frames), asked)
+        found = decode(self._model, self._encoded(windows, frames), asked, options.languages)
         for i, window in enumerate(windows):
             if found[i].needs_fallback:
                 found[i] = self._decoded_again(window, found[i], asked, is_short=frames < N_FRAMES)

@@ -87,7 +87,7 @@ def card_of(path: Path) -> ModelCard:
         max_gap_s=4.0,
         chunks_a_batch=BATCH,
         precisions=PRECISIONS,
-        capabilities=CAPABILITIES if count >= 99 else CAPABILITIES - {"language", "translate"},
+        capabilities=CAPABILITIES if count >= 99 else CAPABILITIES - {"language", "languages", "translate"},
         directory=str(path),
     )
 

@@ -65,7 +65,7 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
                 info=t("precision_info", lang),
             )  # fmt: skip
             facts = render.facts(cards[key], hub.on_disk(cards[key], engines.hub_name), lang)
-            return [title, precision, options.renamed(cards[key], lang), facts, lang, *labels.updates(lang)]
+            return [title, precision, *options.renamed(cards[key], lang), facts, lang, *labels.updates(lang)]
 
         def greet(kept: str, key: str, picked: str, request: gr.Request) -> list[Any]:
             """The language chosen before, else the browser's."""
@@ -78,7 +78,7 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
         def fit(label: str, key: str) -> list[Any]:
             return options.described(cards[key], LANGUAGES[label])
 
-        renamed = [head, inputs.precision, inputs.options.spoken, inputs.facts, kept_language, *labels.components]
+        renamed = [head, inputs.precision, *inputs.options.renamed, inputs.facts, kept_language, *labels.components]
         greeted = page.load(
             greet, [kept_language, inputs.model, inputs.precision], [language, inputs.model, *renamed], **_QUIET
         )
