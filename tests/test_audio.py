@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
@@ -19,6 +18,7 @@ import soundfile
 import soxr
 
 from asr_app.audio import Limits, decode, from_buffer
+from asr_app.audio.meter import Meter
 from asr_app.datatypes import SAMPLE_RATE, Audio
 from asr_app.errors import UserError
 
@@ -131,8 +131,8 @@ def test_streaming_leaves_no_seams(tmp_path: Path) -> None:
 
 
 def test_level_is_left_alone_and_silence_is_sound(tmp_path: Path, speech: np.ndarray) -> None:
-    soundfile.write(tmp_path / "quiet.wav", speech / 100, 48_000, subtype="FLOAT")
-    assert np.abs(decode(tmp_path / "quiet.wav").samples).max() == pytest.approx(0.005, rel=0.02)
+    soundfile.write(tmp_path / "quiet.wav", speech / 5, 48_000, subtype="FLOAT")
+    assert np.abs(decode(tmp_path / "quiet.wav").samples).max() == pytest.approx(0.1, rel=0.02)
     soundfile.write(tmp_path / "silent.wav", np.zeros(48_000), 48_000, subtype="PCM_16")
     samples = decode(tmp_path / "silent.wav").samples
     assert len(samples) == SAMPLE_RATE
@@ -228,7 +228,7 @@ def test_a_truncated_file_is_decoded_as_far_as_it_goes(
 def test_breaking_off_is_logged(tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "asr_app.audio"):
         decode(_cut(_encode(source, tmp_path / "a.flac", "-frame_size", "4096"), 0.6))
-    assert "a.flac breaks off" in caplog.text
+    assert "a.flac: libsndfile stops after" in caplog.text
 
 
 # --- refused
@@ -266,14 +266,14 @@ def test_too_long_is_noticed_early(tmp_path: Path, suffix: str, monkeypatch: pyt
     path = tmp_path / f"long.{suffix}"
     _ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "600", path)
     taken = 0
-    original = np.clip
+    original = Meter.add
 
-    def counting(samples: np.ndarray, *arguments: Any, **options: Any) -> Any:
+    def counting(meter: Meter, samples: np.ndarray) -> None:
         nonlocal taken
         taken += len(samples)
-        return original(samples, *arguments, **options)
+        original(meter, samples)
 
-    monkeypatch.setattr(np, "clip", counting)
+    monkeypatch.setattr(Meter, "add", counting)
     assert "limit of 0.05 minutes" in _refusal(path, Limits(max_seconds=3)).en
     assert 0 < taken <= 3 * SAMPLE_RATE
     assert decode(path, limits=Limits(max_seconds=601)).seconds == pytest.approx(600, abs=0.2)
