@@ -17,6 +17,7 @@ from typing import IO
 import imageio_ffmpeg
 import numpy as np
 
+from asr_app.audio import headers
 from asr_app.datatypes import SAMPLE_RATE
 
 # What ffmpeg may take a file for. Playlists (hls, concat, dash) and picture patterns are left out on purpose: such a
@@ -85,6 +86,8 @@ def _command(path: Path, track: int | None) -> list[str]:
     # "file:" and an absolute path: a name may begin with "-" or hold a ":". -vn alone does not keep video decoders
     # from running while ffmpeg probes.
     command += ["-protocol_whitelist", "file,pipe", "-format_whitelist", _CONTAINERS]
+    if headers.wav_goes_on(path):
+        command += ["-ignore_length", "1"]
     command += ["-codec_whitelist", _audio_decoders(), "-dts_delta_threshold", _HOLE_S, "-i", f"file:{path.absolute()}"]
     command += ["-vn", "-sn", "-dn"] if track is None else ["-map", f"0:{track}"]
     # AU, since its header states the channels and it needs no length.

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from asr_app.audio import ffmpeg
+from asr_app.audio import ffmpeg, headers
 from asr_app.audio.samples import MIN_SECONDS, Limits, Samples
 from asr_app.datatypes import SAMPLE_RATE, Audio, Finding
 from asr_app.errors import UserError
@@ -40,7 +40,7 @@ def decode(path: Path, *, name: str | None = None, limits: Limits = _LIMITS) -> 
         except soundfile.LibsndfileError:
             return _decode_ffmpeg(path, name, limits)
         with sound:
-            if _libsndfile_is_right(sound):
+            if _libsndfile_is_right(sound) and not headers.misleading(path):
                 return _decode_soundfile(sound, path, name, limits)
     return _decode_ffmpeg(path, name, limits)
 
