@@ -15,6 +15,8 @@ _FLOOR_DB, _STEP_DB = -120.0, 0.5  # of the histogram of levels
 _BINS = int(-_FLOOR_DB / _STEP_DB) + 1
 # ITU-T P.56: speech is what lies above a threshold that its own mean level exceeds by 15.9 dB. Pauses count for nothing.
 _ACTIVE_MARGIN_DB = 15.9
+_FEW_FRAMES = 100  # 3 s; in less than that, nothing can be told from a bang
+_BANGS = 10  # loudest frames that are left out, 0.3 s; and another one for each minute
 _NOISE_PERCENTILE = 0.1
 _PAUSE_DB = 25.0  # a frame this far below the speech is a pause
 PEAK_BLOCK = SAMPLE_RATE // 10  # samples
@@ -74,8 +76,7 @@ class Meter:
     @property
     def speech_db(self) -> float | None:
         """The active level in dBFS by ITU-T P.56; of noise, the noise's. None for digital silence."""
-        heard = self._levels.copy()
-        heard[0] = 0
+        heard = self._without_bangs()
         if not heard.any():
             return None
         db = _FLOOR_DB + _STEP_DB * np.arange(_BINS)
@@ -84,6 +85,18 @@ class Meter:
         active = 10 * np.log10(energy / np.maximum(above, 1))  # of what lies above each threshold
         meets = np.flatnonzero((active - db <= _ACTIVE_MARGIN_DB) & (above > 0))
         return round(float(active[meets[0]] if len(meets) else active[0]), 1)
+
+    def _without_bangs(self) -> np.ndarray:
+        """The histogram without digital silence, and without the few loudest frames: a slammed door is no speech."""
+        heard = self._levels.copy()
+        heard[0] = 0
+        frames = int(self._levels.sum())
+        if frames < _FEW_FRAMES:
+            return heard
+        bangs = _BANGS + frames * _FRAME // (60 * SAMPLE_RATE)
+        above = np.cumsum(heard[::-1])[::-1]
+        without = np.minimum(heard, np.maximum(above - bangs, 0))
+        return without if without.any() else heard
 
     @property
     def noise_db(self) -> float | None:
