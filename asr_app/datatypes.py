@@ -18,15 +18,66 @@ SAMPLE_RATE = 16_000  # Hz; every array of samples in the app has this rate
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something about a recording that its user should know; `code` names a text of the page, `figures` fill it.
+
+    Codes: "quiet", "over_full_scale", "clipped", "narrow_band", "noisy", "no_sound", "mostly_silent",
+    "cancelling_channels", "silent_channels", "tracks", "other_track", "late_start", "holes", "breaks_off".
+    """
+
+    code: str
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a recording is like, measured while it was decoded: levels in dBFS as they were before levelling.
+
+    `speech_db` is the active level (ITU-T P.56) and None for digital silence, `noise_db` the level of the quietest
+    tenth, `bandwidth_hz` where the spectrum ends (at most 8000), `silence` the share that is pause, 0 to 1.
+    """
+
+    speech_db: float | None
+    noise_db: float | None
+    bandwidth_hz: int | None
+    silence: float
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def snr_db(self) -> float | None:
+        """Signal to noise; too low where there are no pauses to hear the noise in."""
+        return None if self.speech_db is None or self.noise_db is None else round(self.speech_db - self.noise_db, 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON of the transcript and of the journal."""
+        return {
+            "speech_db": self.speech_db,
+            "noise_db": self.noise_db,
+            "snr_db": self.snr_db,
+            "bandwidth_hz": self.bandwidth_hz,
+            "silence": self.silence,
+            "findings": [{"code": f.code, **f.figures} for f in self.findings],
+        }
+
+    @staticmethod
+    def from_dict(told: Mapping[str, Any]) -> Recording:
+        """The opposite of `as_dict`."""
+        findings = tuple(Finding(f["code"], {k: v for k, v in f.items() if k != "code"}) for f in told["findings"])
+        return Recording(told["speech_db"], told["noise_db"], told["bandwidth_hz"], told["silence"], findings)
+
+
+@dataclass(frozen=True)
 class Audio:
     """A decoded recording: float32 samples `(n,)` in [-1, 1] at 16 kHz, and a name to show.
 
-    `mapped` is the file the samples lie in, where they do. They are never written to.
+    `mapped` is the file the samples lie in, where they do. They are never written to. `recording` is what the file was
+    like; None for samples that no file was decoded for.
     """
 
     samples: np.ndarray
     name: str
     mapped: mmap.mmap | None = None
+    recording: Recording | None = None
 
     @property
     def seconds(self) -> float:
@@ -153,6 +204,7 @@ class Transcript:
     timestamps: str = "model"
     doubts: tuple[Doubt, ...] = ()
     script: str | None = None
+    recording: Recording | None = None
 
     @property
     def text(self) -> str:
@@ -200,6 +252,7 @@ class Transcript:
                 }
                 for d in self.doubts
             ],
+            "recording": self.recording and self.recording.as_dict(),
         }
 
 

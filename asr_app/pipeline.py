@@ -227,7 +227,8 @@ def transcribe(
             doubts.extend(progress.doubts)
             times = progress.times
             audio.leave_memory()
-    return finish(segments, doubts, loaded, options, audio.seconds, times, memory)
+    transcript = finish(segments, doubts, loaded, options, audio.seconds, times, memory)
+    return replace(transcript, recording=audio.recording)
 
 
 def finish(

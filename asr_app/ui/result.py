@@ -100,7 +100,8 @@ def connect(
             inputs.evidence: render.evidence(compared, measured, lite, lang),
             inputs.cancel: gr.update(interactive=view is not None and not view.finished),
             result.actions: gr.update(visible=finished),
-            result.card: render.card(view.transcript if view else None, lang),
+            result.card: render.card(view.transcript if view else None, lang)
+            + render.recording(view.transcript if view else None, lang),
         }
         if [job, state, heard, lang] != before[:4]:
             out[result.transcript] = render.transcript(view, lang)
