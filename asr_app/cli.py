@@ -16,12 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from asr_app import catalog, config, hub
 from asr_app.errors import UserError
 from asr_app.formats import WRITERS, writer
 from asr_app.precision import Precision
+from asr_app.terminal import DownloadProgress
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,10 +111,10 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     output = _folder(found.output) if found.output else None
     paths = [Path(p) for p in found.paths]
     stems = Counter(p.stem for p in paths)
-    bar, downloading = _download_bar(card.id)
+    progress = DownloadProgress(card.id)
     failed, written = 0, set[Path]()
-    with engines.use(card, precision, downloading) as loaded:
-        bar.close()
+    with engines.use(card, precision, progress) as loaded:
+        progress.close()
         for path in paths:
             try:
                 transcript = pipeline.transcribe(path, loaded, options, Limits(), partial(engines.use, card))
@@ -131,17 +130,6 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
             else:
                 sys.stdout.write(text if text.endswith("\n") else text + "\n")
     return 2 if failed else 0
-
-
-def _download_bar(title: str) -> tuple[tqdm, hub.OnProgress]:
-    """A bar on stderr, where that is a terminal, and what moves it."""
-    bar = tqdm(desc=title, unit="B", unit_scale=True, file=sys.stderr, disable=None, leave=False)
-
-    def downloading(done: int, total: int) -> None:
-        bar.total = total or None
-        bar.update(done - bar.n)
-
-    return bar, downloading
 
 
 def _folder(name: str) -> Path:
@@ -192,7 +180,7 @@ def _verify(found: argparse.Namespace, _language: str) -> int:
             read(path, path.name, Limits())
         except UserError as error:
             raise UserError(f"{path.name}: {error.en}", f"{path.name}：{error.zh}") from error
-    bar, downloading = _download_bar("download")
+    progress = DownloadProgress("download")
     print(HEAD)
     failed = False
     for row in verify(
@@ -202,12 +190,12 @@ def _verify(found: argparse.Namespace, _language: str) -> int:
         pick_device(found.device),
         usable_cores(),
         found.hub,
-        downloading,
+        progress,
         config.cache(),
     ):
         print(line(row), flush=True)
         failed |= not row.passed
-    bar.close()
+    progress.close()
     return 1 if failed else 0
 
 
@@ -220,9 +208,7 @@ def _bench(found: argparse.Namespace, _language: str) -> int:
 def _quantize(found: argparse.Namespace, language: str) -> int:
     from asr_app.quantize.command import quantize
 
-    bar, downloading = _download_bar(found.model)
-    with bar:
-        return quantize(found, language, downloading)
+    return quantize(found, language, DownloadProgress(found.model))
 
 
 def _models(found: argparse.Namespace, _language: str) -> int:

@@ -216,6 +216,7 @@ class ModelCard:
     chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a time.
     `capabilities` are what the options and the page ask for: "language", "itn", "hotwords", "prompt", "translate",
     "word_timestamps", "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
+    `good_for` names the text of the page that says for which languages and uses the model is the right one.
     """
 
     id: str
@@ -229,6 +230,7 @@ class ModelCard:
     precisions: tuple[Precision, ...]
     capabilities: frozenset[str]
     note: str = ""
+    good_for: str = ""
     vad: str = "silero"
     max_gap_s: float = 0.6
     chunks_a_batch: int = 1

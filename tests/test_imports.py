@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "examples", "memory", "notes"],
+    ["errors", "text", "examples", "memory", "notes", "terminal"],
     ["precision"],
     ["datatypes"],
     ["audio", "vad", "formats", "scoring", "hub", "download"],
@@ -19,7 +19,7 @@ FLOORS = [
     ["catalog", "checks"],
     ["loading"],
     ["engines"],
-    ["pipeline"],
+    ["pipeline", "startup"],
     ["config", "selfbench", "verify"],
     ["journal"],
     ["jobs"],

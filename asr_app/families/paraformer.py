@@ -59,6 +59,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_BASE,
         note="demo",
+        good_for="good_demo",
     ),
     ModelCard(
         id="paraformer-large",
@@ -78,6 +79,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_BASE,
         vad="fsmn",
+        good_for="good_paraformer",
     ),
     ModelCard(
         id="paraformer-zh",
@@ -99,6 +101,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_BASE | {"hotwords"},
         vad="fsmn",
+        good_for="good_paraformer_hotwords",
     ),
 )
 

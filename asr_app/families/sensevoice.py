@@ -54,6 +54,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_CAPABILITIES,
         note="demo",
+        good_for="good_demo",
     ),
     ModelCard(
         id="sensevoice-small",
@@ -67,6 +68,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_CAPABILITIES,
         vad="fsmn",
+        good_for="good_sensevoice",
     ),
 )
 

@@ -79,6 +79,7 @@ def _card(size: str, megabytes: int) -> ModelCard:
         precisions=_ALL,
         # Turbo was not trained to translate: it would transcribe, and call that English.
         capabilities=_CAPABILITIES - ({"translate"} if size == "large-v3-turbo" else set()),
+        good_for=f"good_whisper_{size}",
     )
 
 
@@ -97,6 +98,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_CAPABILITIES,
         note="demo",
+        good_for="good_demo",
     ),
     *(
         _card(size, megabytes)
