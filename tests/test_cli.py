@@ -14,12 +14,18 @@ import pytest
 import soundfile
 from conftest import EXAMPLE, ROOT
 
-from asr_app import cli
+from asr_app import catalog, cli
 from asr_app.scoring import normalise
 
 
+@pytest.fixture(autouse=True)
+def no_download(monkeypatch):
+    monkeypatch.setenv("ASR_MODEL", catalog.FALLBACK)
+
+
 def run(*arguments: str | Path, language: str = "C.UTF-8") -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")} | {"LANG": language}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")}
+    env |= {"LANG": language, "ASR_MODEL": catalog.FALLBACK}
     command = [sys.executable, "-m", "asr_app", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 

@@ -65,7 +65,7 @@ def long_recording(folder: Path, rounds: int) -> Path:
 def undisturbed(path: Path) -> str:
     """The text of the recording in one go, without a page, a reload or a kill."""
     engines = Engines("cpu", usable_cores(), hub.HUBS[0])
-    with engines.use(catalog.find(catalog.DEFAULT), Precision.FP32) as loaded:
+    with engines.use(catalog.find(catalog.FALLBACK), Precision.FP32) as loaded:
         return pipeline.transcribe(path, loaded, Options(), Limits()).text
 
 

@@ -13,7 +13,7 @@ from asr_app.datatypes import ModelCard
 from asr_app.loading import Loaded
 from asr_app.startup import Failure, Preparation, Preparer
 from asr_app.ui.labels import Labels
-from asr_app.ui.render import bar, clock, megabytes, share_of_bytes
+from asr_app.ui.render import bar, clock, megabytes, share_of_bytes, short_name
 from asr_app.ui.texts import t
 
 
@@ -91,19 +91,17 @@ def progress(current: Preparation | None, waiting: list[ModelCard], language: st
     """A bar with what has arrived, what there is in all, and the time left."""
     if current is None:
         return ""
-    label = t(f"arriving_{current.stage}", language, model=current.card.title)
-    share = current.done / current.total if current.total else 0.0
+    label = t(f"arriving_{current.stage}", language, model=short_name(current.card))
+    share = current.done / current.total if current.total else None
     told = [t("already", language)]
     if waiting:
-        told.append(t("then", language, models=", ".join(card.title for card in waiting)))
+        told.append(t("then", language, models=", ".join(short_name(card) for card in waiting)))
     return bar(label, _figures(current, share, language), share) + f'<p class="evidence">{escape(" ".join(told))}</p>'
 
 
-def _figures(current: Preparation, share: float, language: str) -> str:
-    if current.stage == "quantising":
-        return f"{share:.0%}"
+def _figures(current: Preparation, share: float | None, language: str) -> str:
     if current.stage != "downloading":
-        return ""
+        return "" if share is None else f"{share:.0%}"
     figures = share_of_bytes(current.done, current.total, language)
     return figures if current.left_s is None else f"{figures} · {t('left', language, time=clock(current.left_s))}"
 
@@ -113,7 +111,7 @@ def failed(failure: Failure | None, language: str) -> str:
     if failure is None:
         return ""
     key = "not_ready" if failure.instead is None else "not_ready_instead"
-    said = t(key, language, model=failure.card.title)
+    said = t(key, language, model=short_name(failure.card))
     return (
         f'<div class="notice bad" role="alert">{escape(said)}<details><summary>{t("why", language)}</summary>'
         f"{escape(failure.error.text(language))}</details></div>"

@@ -11,7 +11,7 @@ import gradio as gr
 
 from asr_app import catalog, hub
 from asr_app.datatypes import ModelCard
-from asr_app.ui.render import megabytes
+from asr_app.ui.render import megabytes, short_name
 from asr_app.ui.texts import TEXTS, t
 
 # The models that a Chinese page recommends beside the default, the first one to be had by a click.
@@ -85,10 +85,13 @@ def describe(card: ModelCard, cards: Mapping[str, ModelCard], hub_name: str, lan
     if language != "zh" or card.key != catalog.DEFAULT:
         return [said, gr.update(visible=False), gr.update(), gr.update()]
     one, two = (cards[key] for key in MANDARIN)
-    names = {"one": one.title, "one_size": size_of(one), "two": two.title, "two_size": size_of(two)}
+    names = {"one": short_name(one), "one_size": size_of(one), "two": short_name(two), "two_size": size_of(two)}
     told = f'<p class="evidence">{escape(t("better_for_mandarin", language, **names))}</p>'
     click = t(
-        "choose" if hub.on_disk(one, hub_name) else "fetch_and_choose", language, model=one.title, size=size_of(one)
+        "choose" if hub.on_disk(one, hub_name) else "fetch_and_choose",
+        language,
+        model=short_name(one),
+        size=size_of(one),
     )
     return [said, gr.update(visible=True), told, gr.update(value=click)]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from urllib.parse import quote
 
-from asr_app.datatypes import Doubt, Segment, Transcript
+from asr_app.datatypes import Doubt, ModelCard, Segment, Transcript
 from asr_app.journal import Comparison, View
 from asr_app.precision import Evidence, Precision
 from asr_app.ui.texts import t
@@ -32,6 +32,11 @@ def megabytes(count: float) -> str:
     if count >= 1e9:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count < 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def short_name(card: ModelCard) -> str:
+    """The title without what it says in parentheses."""
+    return card.title.partition(" (")[0]
 
 
 def duration(seconds: float) -> str:
@@ -117,7 +122,7 @@ def progress(view: View | None, waits: bool, language: str) -> str:
     if waits and view.stage in ("loading", "downloading", "quantising"):
         return bar(f"{view.name} · {t('on_its_way', language)}", "", 0.0)
     label = f"{view.name} · {t(view.stage or 'loading', language)}"
-    return bar(label, _how_far(view, language), view.done / view.total if view.total else 0.0)
+    return bar(label, _how_far(view, language), view.done / view.total if view.total else None)
 
 
 def _how_far(view: View, language: str) -> str:
@@ -135,14 +140,15 @@ def share_of_bytes(done: float, total: float, language: str) -> str:
     return t("of", language, done=megabytes(done), total=megabytes(total)) if total else megabytes(done)
 
 
-def bar(label: str, figures: str, share: float) -> str:
-    """A line with a bar below it. `share` is 0 to 1."""
-    share = min(1.0, share)
+def bar(label: str, figures: str, share: float | None) -> str:
+    """A line with a bar below it. `share` is 0 to 1; None is work without an end in sight."""
+    percent = 100 * min(1.0, share or 0.0)
+    value = "" if share is None else f' aria-valuenow="{percent:.0f}"'
     return (
         f'<div class="progress" role="status"><div class="line"><span>{escape(label)}</span>'
         f"<span>{escape(figures)}</span></div>"
-        f'<div class="bar" role="progressbar" aria-label="{escape(label)}" aria-valuenow="{share * 100:.0f}" '
-        f'aria-valuemin="0" aria-valuemax="100"><div style="width:{share * 100:.1f}%"></div></div></div>'
+        f'<div class="bar" role="progressbar" aria-label="{escape(label)}" '
+        f'aria-valuemin="0" aria-valuemax="100"{value}><div style="width:{percent:.1f}%"></div></div></div>'
     )
 
 
@@ -151,7 +157,7 @@ def transcript(view: View | None, language: str) -> str:
     if view is None or (view.state == "failed" and not view.segments):
         return f'<div class="transcript empty">{t("empty_page", language)}</div>'
     if not view.segments:
-        said = t("no_speech", language) if view.state == "done" else ""
+        said = "" if view.state == "cancelled" else t("no_speech" if view.state == "done" else "soon", language)
         return f'<div class="transcript empty">{said}</div>'
     rows = "".join(
         f'<button class="segment" data-start="{s.start_s:.3f}" data-end="{s.end_s:.3f}">'

@@ -110,6 +110,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "and stays if you reload the page or the tunnel breaks.",
         "zh": "上传录音、选择示例，或对着麦克风说话。识别的文字会逐步显示在这里；刷新页面或隧道中断也不会丢失。",
     },
+    "soon": {"en": "The text will appear here.", "zh": "文字将显示在这里。"},
     "no_speech": {"en": "No speech was found in this recording.", "zh": "这段录音中没有检测到语音。"},
     "nothing_given": {
         "en": "There is no recording yet. Upload one, pick an example, or record one.",
