@@ -33,13 +33,6 @@ def theme() -> gr.Theme:
         neutral_hue="slate",
         font=["system-ui", "-apple-system", "PingFang SC", "Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
-    ).set(
-        # Soft's blue has too little contrast under white letters, and its empty checkbox can hardly be seen.
-        button_primary_background_fill="*primary_600",
-        button_primary_background_fill_hover="*primary_700",
-        checkbox_background_color_selected="*primary_600",
-        checkbox_label_background_fill_selected="*primary_600",
-        checkbox_border_color="*neutral_400",
     )
 
 

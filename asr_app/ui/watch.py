@@ -72,8 +72,8 @@ class Watch:
             return out
 
         watched = [
-            *self.arrival.components, *self.result.components, model, self.inputs.evidence, self.inputs.cancel, shown,
-            timer,
+            *self.arrival.components, *self.result.components, model, *self.inputs.models.described, self.inputs.evidence,
+            self.inputs.cancel, shown, timer,
         ]  # fmt: skip
         event: dict[str, Any] = dict(
             fn=look, inputs=[job_id, language, shown, model], outputs=watched, concurrency_limit=None, **quiet
@@ -123,6 +123,9 @@ class Watch:
         out[self.inputs.cancel] = gr.update(interactive=view is not None and not view.finished)
         if (now.on_its_way, now.home, now.state) != (before.on_its_way, before.home, before.state):
             out[self.inputs.models.model] = self._listed(before, now)
+            card = self.cards[now.model]
+            described = models.describe(card, self.cards, self.engines.hub_name, now.language)
+            out |= dict(zip(self.inputs.models.described, described, strict=True))
         return out
 
     def _listed(self, before: Shown, now: Shown) -> Any:
