@@ -11,10 +11,10 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "examples", "memory", "notes", "terminal"],
+    ["errors", "text", "examples", "memory", "notes", "folders", "terminal"],
     ["precision"],
     ["datatypes"],
-    ["audio", "vad", "formats", "scoring", "hub", "download"],
+    ["audio", "vad", "formats", "scoring", "hub", "download", "repositories", "wheels"],
     ["families"],
     ["catalog", "checks"],
     ["loading"],
