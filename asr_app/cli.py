@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from asr_app import catalog, config, hub
+from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.formats import WRITERS, writer
 from asr_app.precision import Precision
 from asr_app.terminal import DownloadProgress
+from asr_app.ui.texts import t
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -211,29 +213,35 @@ def _quantize(found: argparse.Namespace, language: str) -> int:
     return quantize(found, language, DownloadProgress(found.model))
 
 
-def _models(found: argparse.Namespace, _language: str) -> int:
-    rows: list[dict[str, Any]] = [
-        {
-            "id": card.id,
-            "title": card.title,
-            "family": card.family,
-            "size_mb": card.size_mb,
-            "languages": list(card.languages),
-            "licence": card.licence,
-            "precisions": [p.value for p in card.precisions],
-            "capabilities": sorted(card.capabilities),
-            "on_disk": hub.on_disk(card, found.hub),
-        }
-        for card in catalog.CARDS.values()
-    ]
+def _models(found: argparse.Namespace, language: str) -> int:
+    groups = catalog.grouped(catalog.CARDS.values(), found.hub)
     if found.json:
-        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        print(json.dumps([_as_row(c, found.hub) for c in catalog.CARDS.values()], ensure_ascii=False, indent=2))
         return 0
-    for row in rows:
-        here = "on disk" if row["on_disk"] else "not downloaded"
-        print(f"{row['id']:<18} {row['size_mb']:>5} MB  {here:<15} {row['title']}")
-        print(
-            f"{'':<18} {', '.join(row['precisions'])} · {row['licence']} · {', '.join(row['languages'])} · "
-            f"{', '.join(row['capabilities'])}"
-        )
+    for group, cards in groups.items():
+        if cards:
+            print(t(f"group_{group}", language))
+        for card in cards:
+            print(f"  {card.id:<22} {card.size_mb:>5} MB  {card.title}: {t(card.good_for, language)}")
+            print(f"  {'':<22} {', '.join(p.value for p in card.precisions)} · {card.licence} · {_abilities(card)}")
     return 0
+
+
+def _as_row(card: ModelCard, hub_name: str) -> dict[str, Any]:
+    """The card as `models --json` prints it."""
+    return {
+        "id": card.id,
+        "title": card.title,
+        "family": card.family,
+        "size_mb": card.size_mb,
+        "good_for": t(card.good_for, "en"),
+        "languages": list(card.languages),
+        "licence": card.licence,
+        "precisions": [p.value for p in card.precisions],
+        "capabilities": sorted(card.capabilities),
+        "on_disk": hub.on_disk(card, hub_name),
+    }
+
+
+def _abilities(card: ModelCard) -> str:
+    return ", ".join([*card.languages[:5], *(["..."] if len(card.languages) > 5 else []), *sorted(card.capabilities)])

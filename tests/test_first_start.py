@@ -179,7 +179,7 @@ def test_the_model_list_is_grouped_and_the_keyboard_reaches_it(open_page, server
     page.keyboard.type("Whisper tiny")
     page.wait_for_selector("#facts >> text=a rough transcript")
     assert page.evaluate("document.activeElement.tagName") == "SELECT"
-    assert page.locator(".notice:has-text('Demo model.')").count() == 0
+    page.wait_for_selector(".notice:has-text('Demo model.')", state="detached")
 
 
 def wait_until(true, seconds: float = 60) -> None:
