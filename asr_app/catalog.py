@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from asr_app import families
+from asr_app import families, hub
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.precision import Precision, variants
@@ -29,7 +30,18 @@ for _family in FAMILIES.values():
             raise RuntimeError(f"two cards are called {_card.id}")
         CARDS[_card.id] = _card
 
-DEFAULT = "demo-paraformer"
+DEFAULT = "whisper-base"  # of the app's start and of the commands
+FALLBACK = "demo-paraformer"  # comes with the repository; answers where the model of the start cannot be had
+GROUPS = ("on_disk", "to_download", "demo")
+
+
+def grouped(cards: Iterable[ModelCard], hub_name: str) -> dict[str, list[ModelCard]]:
+    """The cards by group of `GROUPS`, each group in the order of `cards`. Downloads nothing."""
+    groups: dict[str, list[ModelCard]] = {group: [] for group in GROUPS}
+    for card in cards:
+        group = "demo" if card.note == "demo" else "on_disk" if hub.on_disk(card, hub_name) else "to_download"
+        groups[group].append(card)
+    return groups
 
 
 def recipes(card: ModelCard) -> Recipes:

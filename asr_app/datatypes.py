@@ -322,6 +322,7 @@ class ModelCard:
     `capabilities` are what the options and the page ask for: "language", "languages" (detection among some only), "itn",
     "hotwords", "prompt", "translate",
     "word_timestamps", "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
+    `good_for` names the text of the page that says for which languages and uses the model is the right one.
     """
 
     id: str
@@ -335,6 +336,7 @@ class ModelCard:
     precisions: tuple[Precision, ...]
     capabilities: frozenset[str]
     note: str = ""
+    good_for: str = ""
     vad: str = "silero"
     max_gap_s: float = 0.6
     chunks_a_batch: int = 1

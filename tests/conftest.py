@@ -85,14 +85,20 @@ def expected() -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def serving(home: Path, *flags: str, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen]]:
-    """`app.py` on a free port with its data in `home`; yields its address once it answers, and the process."""
+def serving(
+    home: Path, *flags: str, port: int | None = None, model: str | None = "demo-paraformer", **environment: str
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """`app.py` on a free port with its data in `home`; yields its address once it answers, and the process.
+
+    `model` None starts it as a newcomer does, without --model.
+    """
+    flags = ("--model", model, *flags) if model else flags
     if port is None:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
     env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")}
-    env |= {"ASR_HOME": str(home), "ASR_CACHE": os.environ["ASR_CACHE"]}
+    env |= {"ASR_HOME": str(home), "ASR_CACHE": os.environ["ASR_CACHE"]} | environment
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("a") as log:
         process = subprocess.Popen(

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "memory", "notes", "folders"],
+    ["errors", "text", "memory", "notes", "folders", "terminal"],
     ["precision"],
     ["datatypes"],
     ["audio", "chinese", "examples", "vad", "formats", "scoring", "hub", "download", "repositories", "wheels"],
@@ -19,7 +19,7 @@ FLOORS = [
     ["catalog", "checks"],
     ["loading"],
     ["engines"],
-    ["pipeline"],
+    ["pipeline", "startup"],
     ["config", "selfbench", "verify"],
     ["journal"],
     ["jobs"],

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from conftest import EXAMPLE
 
-from asr_app import catalog, pipeline
+from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.checks import Check
 from asr_app.datatypes import Chunk, Options, Segment, StageTimes, Word
@@ -295,8 +295,9 @@ def test_a_sentence_cut_by_force_is_whole_again_whatever_chunk_the_work_stopped_
     assert found[-1].words[-1].start_s == pytest.approx(5.1)
 
 
-def test_catalog_finds_the_default():
-    assert catalog.find(catalog.DEFAULT).id == "demo-paraformer"
+def test_the_default_is_a_real_model_and_the_fallback_comes_with_the_repository():
+    assert catalog.find(catalog.DEFAULT).note != "demo"
+    assert hub.on_disk(catalog.find(catalog.FALLBACK), hub.HUBS[0])
 
 
 def test_chunks_go_in_batches_after_the_first_and_can_be_taken_up_anywhere():
@@ -311,7 +312,7 @@ def test_chunks_go_in_batches_after_the_first_and_can_be_taken_up_anywhere():
             return [[Segment(0.0, 0.5, f"{len(samples)}")] for samples in batch]
 
     engine = Counting()
-    card = dataclasses.replace(catalog.find(catalog.DEFAULT), chunks_a_batch=4)
+    card = dataclasses.replace(catalog.find(catalog.FALLBACK), chunks_a_batch=4)
     loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"), 1)
     chunks = [Chunk(float(i), np.zeros(8000 + i, np.float32)) for i in range(11)]
     told = list(pipeline.recognise(chunks, loaded, Options(), StageTimes()))
@@ -352,7 +353,7 @@ class AtOnce(FakeEngine):
 @pytest.fixture
 def at_once():
     engine = AtOnce()
-    card = catalog.find(catalog.DEFAULT)
+    card = catalog.find(catalog.FALLBACK)
     loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"), 4)
     chunks = [Chunk(float(i), np.zeros(8000 + i, np.float32)) for i in range(10)]
     return engine, pipeline.recognise(chunks, loaded, Options(), StageTimes())

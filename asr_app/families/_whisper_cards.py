@@ -87,6 +87,7 @@ def _card(size: str, megabytes: int) -> ModelCard:
         precisions=PRECISIONS,
         # Turbo was not trained to translate: it would transcribe, and call that English.
         capabilities=CAPABILITIES - ({"translate"} if size == "large-v3-turbo" else set()),
+        good_for=f"good_whisper_{size}",
     )
 
 
@@ -105,6 +106,7 @@ CARDS = (
         precisions=PRECISIONS,
         capabilities=CAPABILITIES,
         note="demo",
+        good_for="good_demo",
     ),
     *(
         _card(size, megabytes)

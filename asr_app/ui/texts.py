@@ -11,14 +11,78 @@ TEXTS: dict[str, dict[str, str]] = {
         "zh": "以您选择的精度转写录音，并用实测数据说明代价。",
     },
     "demo": {
-        "en": "<b>Demo model.</b> It was trained on synthetic voices and knows only a small vocabulary: digits, phone "
-        "numbers, times and dates, temperatures, smart-home and player commands, some two hundred everyday sentences, "
-        "in Mandarin and English. Real people, and Mandarin above all, are often misheard. For real speech choose a model "
-        "below whose name does not begin with <code>demo</code> (downloaded once), or start with "
-        "<code>--model DIRECTORY</code>.",
-        "zh": "<b>演示模型。</b>它用合成语音训练，只认识很小的词汇：数字、电话号码、时间日期、温度、家居与播放指令，以及约两百句日常用语"
-        "（普通话和英语）。真人语音、尤其是普通话，常会识别错误。如需识别真实语音，请在下方选择名称不以 <code>demo</code> 开头的模型"
-        "（首次使用时下载），或用 <code>--model 目录</code> 启动。",
+        "en": "<b>Demo model.</b> It learned from synthetic voices and knows only digits, dates, smart-home commands and "
+        "some two hundred everyday sentences, in Mandarin and English. For real speech choose another model.",
+        "zh": "<b>演示模型。</b>它用合成语音训练，只认识数字、日期、家居指令和约两百句普通话与英语日常用语。如需识别真实语音，请选择其他模型。",
+    },
+    "not_ready": {"en": "{model} could not be made ready.", "zh": "{model} 未能就绪。"},
+    "not_ready_instead": {
+        "en": "{model} could not be made ready; the demo model answers in its place.",
+        "zh": "{model} 未能就绪，暂由演示模型代替。",
+    },
+    "why": {"en": "Why, and what to do", "zh": "原因与解决办法"},
+    "try_again": {"en": "Try again", "zh": "重试"},
+    "stop_download": {"en": "Stop", "zh": "停止"},
+    "arriving_downloading": {"en": "Downloading {model}", "zh": "正在下载 {model}"},
+    "arriving_quantising": {"en": "Quantising {model} (once)", "zh": "正在量化 {model}（仅一次）"},
+    "arriving_loading": {"en": "Loading {model}", "zh": "正在加载 {model}"},
+    "already": {
+        "en": "Recordings can be given already: they are transcribed as soon as it is ready.",
+        "zh": "现在就可以提交录音，模型就绪后会立即转写。",
+    },
+    "then": {"en": "Next: {models}.", "zh": "接下来：{models}。"},
+    "of": {"en": "{done} of {total}", "zh": "{done} / {total}"},
+    "on_its_way": {"en": "Waiting for the model", "zh": "正在等待模型"},
+    "group_on_disk": {"en": "On this disk", "zh": "已在本机"},
+    "group_to_download": {"en": "To download (once)", "zh": "需要下载（仅一次）"},
+    "group_demo": {"en": "Demo (small vocabulary)", "zh": "演示（小词汇量）"},
+    "better_for_mandarin": {
+        "en": "For Mandarin, {one} ({one_size}) or {two} ({two_size}) is the better choice.",
+        "zh": "识别普通话，{one}（{one_size}）或 {two}（{two_size}）效果更好。",
+    },
+    "fetch_and_choose": {"en": "Download {model} ({size}) and use it", "zh": "下载并使用 {model}（{size}）"},
+    "choose": {"en": "Use {model}", "zh": "使用 {model}"},
+    "good_demo": {"en": "To try the page; real speech is often misheard.", "zh": "仅供体验；真人语音常会识别错误。"},
+    "good_whisper_tiny": {
+        "en": "99 languages; a rough transcript of clear English.",
+        "zh": "99 种语言；适合清晰英语的粗略转写。",
+    },
+    "good_whisper_base": {
+        "en": "99 languages; good for English and the major European ones, weak for Mandarin.",
+        "zh": "99 种语言；英语和主要欧洲语言效果好，普通话较弱。",
+    },
+    "good_whisper_small": {
+        "en": "99 languages; better than base in all of them, fair for Mandarin.",
+        "zh": "99 种语言；各语言均优于 base，普通话尚可。",
+    },
+    "good_whisper_medium": {
+        "en": "99 languages; good for most of them, slow without a GPU.",
+        "zh": "99 种语言；多数语言效果好，无 GPU 时较慢。",
+    },
+    "good_whisper_large-v3": {
+        "en": "100 languages; the most accurate Whisper, for a GPU.",
+        "zh": "100 种语言；最准确的 Whisper，适合 GPU。",
+    },
+    "good_whisper_large-v3-turbo": {
+        "en": "100 languages; close to large-v3 and several times as fast. Does not translate.",
+        "zh": "100 种语言；接近 large-v3，速度快数倍。不支持翻译。",
+    },
+    "good_paraformer": {"en": "The best for Mandarin.", "zh": "普通话首选。"},
+    "good_paraformer_hotwords": {
+        "en": "Mandarin with names and terms of your own (hotwords).",
+        "zh": "普通话，可用热词指定人名和术语。",
+    },
+    "good_sensevoice": {
+        "en": "Mandarin, Cantonese, English, Japanese and Korean; fast, with emotion and sound events.",
+        "zh": "普通话、粤语、英语、日语和韩语；速度快，可识别情感与声音事件。",
+    },
+    "good_fun-asr-mlt-nano": {
+        "en": "31 languages, above all of Asia and Europe; slow without a GPU.",
+        "zh": "31 种语言，以亚洲和欧洲语言为主；无 GPU 时较慢。",
+    },
+    "good_fun-asr-nano": {
+        "en": "Mandarin and its dialects, English, Japanese; slow without a GPU.",
+        "zh": "普通话及方言、英语、日语；无 GPU 时较慢。",
     },
     "upload": {"en": "Upload", "zh": "上传"},
     "microphone": {"en": "Microphone", "zh": "麦克风"},
@@ -56,6 +120,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "and stays if you reload the page or the tunnel breaks.",
         "zh": "上传录音、选择示例，或对着麦克风说话。识别的文字会逐步显示在这里；刷新页面或隧道中断也不会丢失。",
     },
+    "soon": {"en": "The text will appear here.", "zh": "文字将显示在这里。"},
     "no_speech": {"en": "No speech was found in this recording.", "zh": "这段录音中没有检测到语音。"},
     "nothing_given": {
         "en": "There is no recording yet. Upload one, pick an example, or record one.",
@@ -84,9 +149,21 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "Not measured on this machine yet: transcribe the same recording with the switch off and on.",
         "zh": "本机尚未测量：请用同一段录音在关闭和打开开关时各转写一次。",
     },
+    "speed_faster": {"en": "{x} times as fast here ({low}–{high})", "zh": "本机速度为 {x} 倍（{low}–{high}）"},
+    "speed_slower": {
+        "en": "slower here: {x} times as fast ({low}–{high})",
+        "zh": "本机更慢：速度为 {x} 倍（{low}–{high}）",
+    },
+    "speed_same": {"en": "about as fast here", "zh": "本机速度相近"},
+    "speed_measuring": {"en": "measuring ...", "zh": "正在测量……"},
+    "speed_busy": {
+        "en": "measured while the machine was busy: will be measured anew",
+        "zh": "测量时机器繁忙，将重新测量",
+    },
     "faster": {"en": "{x} times as fast", "zh": "速度为 {x} 倍"},
     "slower": {"en": "slower ({x} times as fast)", "zh": "更慢（速度为 {x} 倍）"},
     "smaller": {"en": "{p} % smaller", "zh": "体积小 {p} %"},
+    "both": {"en": "{speed}, {size}", "zh": "{speed}，{size}"},
     "on_examples": {"en": "on the examples", "zh": "在示例上"},
     "on_recordings": {"en": "median, recordings: {n}", "zh": "{n} 段录音的中位数"},
     "languages": {"en": "{n} languages", "zh": "{n} 种语言"},
@@ -204,10 +281,6 @@ TEXTS: dict[str, dict[str, str]] = {
     "stage_vad": {"en": "VAD", "zh": "语音检测"},
     "stage_asr": {"en": "recognition", "zh": "识别"},
     "stage_punctuation": {"en": "punctuation", "zh": "标点"},
-    "fell_back": {
-        "en": "The model asked for at start-up could not be used; the demo model is loaded instead. ",
-        "zh": "启动时指定的模型无法使用，已改为加载演示模型。",
-    },
 }
 
 
