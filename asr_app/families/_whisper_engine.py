@@ -94,7 +94,7 @@ class WhisperEngine:
         asked = self._asked(languages.pop(), options, windows)
         found = decode(self._model, self._encoded(windows, frames), asked, options.languages)
         for i, window in enumerate(windows):
-            if found[i].needs_fallback:
+            if found[i].needs_fallback and options.retries:
                 found[i] = self._decoded_again(window, found[i], asked, is_short=frames < N_FRAMES)
         return list(zip(windows, found, strict=True))
 
