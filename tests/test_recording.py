@@ -126,7 +126,7 @@ def test_a_meter_holds_no_more_after_hours(wanted: np.ndarray) -> None:
     meter = Meter()
     for _ in range(600):  # an hour
         meter.add(wanted[: 6 * SAMPLE_RATE])
-    assert len(meter._looks) <= 128
+    assert len(meter._looks) <= 64
     assert meter._rest.nbytes < 100_000
     assert sum(p.nbytes for p in meter._peaks) < 200_000
 
