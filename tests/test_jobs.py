@@ -24,6 +24,7 @@ from asr_app.jobs import Jobs
 from asr_app.journal import Journal, View
 from asr_app.loading import Loaded
 from asr_app.precision import Precision, report
+from asr_app.ui import render
 
 
 class FakeEngine:
@@ -380,3 +381,30 @@ def test_what_one_chunk_dies_of_is_told_after_the_chunks_before_it(at_once):
     with pytest.raises(ValueError, match="this one"):
         told.extend(step.next_chunk for step in steps)
     assert told == [1, 2, 3, 4]
+
+
+def test_what_the_recording_is_like_outlives_a_restart_and_is_shown(jobs, tmp_path):
+    samples, rate = soundfile.read(EXAMPLE / "english-home.flac")
+    path = tmp_path / "quiet.wav"
+    soundfile.write(path, samples * 10 ** (-45 / 20), rate, subtype="PCM_16")
+    job = submit(jobs, path)
+    jobs._run(jobs.journal.take())
+    done = Journal(tmp_path / "home").view(job).transcript
+    assert [f.code for f in done.recording.findings] == ["quiet"]
+    assert done.as_dict()["recording"]["speech_db"] == pytest.approx(-61, abs=2)
+    raised = f"{done.recording.findings[0].figures['raised_db']:g}"
+    assert f"raised by {raised} dB" in render.recording(done, "en")
+    assert f"提高 {raised} dB" in render.recording(done, "zh")
+
+
+def test_of_a_good_recording_the_page_has_one_line(jobs, tmp_path):
+    job = submit(jobs, EXAMPLE / "english-home.flac")
+    jobs._run(jobs.journal.take())
+    done = jobs.observe(job).transcript
+    for language, said in (("en", "good: "), ("zh", "良好：")):
+        html = render.recording(done, language)
+        assert said in html
+        assert "dBFS" in html
+        assert "<li" not in html
+    assert render.recording(None, "en") == ""
+    assert render.recording(dataclasses.replace(done, recording=None), "en") == ""

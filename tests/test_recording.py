@@ -103,7 +103,7 @@ def test_bandwidth_is_where_librosa_sees_the_spectrum_end(wanted: np.ndarray, cu
 
 def test_hiss_above_a_telephone_band_does_not_widen_it(wanted: np.ndarray) -> None:
     phone = soxr.resample(soxr.resample(wanted, SAMPLE_RATE, 8000), 8000, SAMPLE_RATE).astype("f")
-    recording = from_buffer(SAMPLE_RATE, phone + _noise(len(phone) / SAMPLE_RATE, -50)[: len(phone)], "x").recording
+    recording = from_buffer(SAMPLE_RATE, phone + _noise(7, -40)[: len(phone)], "x").recording
     assert recording is not None
     assert recording.bandwidth_hz <= 4000
 
@@ -126,7 +126,7 @@ def test_a_meter_holds_no_more_after_hours(wanted: np.ndarray) -> None:
     meter = Meter()
     for _ in range(600):  # an hour
         meter.add(wanted[: 6 * SAMPLE_RATE])
-    assert len(meter._looks) <= 128
+    assert len(meter._looks) <= 64
     assert meter._rest.nbytes < 100_000
     assert sum(p.nbytes for p in meter._peaks) < 200_000
 
@@ -151,17 +151,16 @@ def test_a_very_quiet_recording_is_levelled(
 
 def test_a_slammed_door_does_not_hold_the_gain_down(wanted: np.ndarray) -> None:
     """Whispered at -65 dBFS with one sample at full scale: raised everywhere but around it, without a step."""
+    door = int(3.05 * SAMPLE_RATE)  # in the middle of a block
     quiet = wanted * np.float32(10 ** (-50 / 20))
-    quiet[3 * SAMPLE_RATE] = 1.0
+    quiet[door] = 1.0
     samples = from_buffer(SAMPLE_RATE, quiet, "x").samples
     assert np.abs(samples).max() <= 1
-    far = np.r_[0 : int(2.8 * SAMPLE_RATE), int(3.2 * SAMPLE_RATE) : len(samples)]
-    level = np.linalg.norm(samples[far]) / np.linalg.norm(wanted[far])
-    assert 0.3 < level < 1.2
-    ratio = samples[3 * SAMPLE_RATE - 1600 : 3 * SAMPLE_RATE] / np.where(
-        np.abs(quiet[3 * SAMPLE_RATE - 1600 : 3 * SAMPLE_RATE]) > 1e-6, quiet[3 * SAMPLE_RATE - 1600 : 3 * SAMPLE_RATE], np.nan
-    )  # fmt: skip
-    assert np.nanmax(np.abs(np.diff(ratio))) < 5  # of a gain that falls from some 250 to 0.9 in 0.1 s
+    far = np.r_[0 : door - 4000, door + 4000 : len(samples)]
+    assert np.linalg.norm(samples[far]) == pytest.approx(np.linalg.norm(wanted[far]), rel=0.6)
+    near = slice(door - 4000, door + 4000)
+    gains = samples[near] / np.where(np.abs(quiet[near]) > 1e-6, quiet[near], np.nan)
+    assert np.nanmax(np.abs(np.diff(gains))) < 5  # falls by some 200 within 0.1 s
 
 
 @pytest.mark.parametrize("db", [-50, -70, -85])
@@ -235,6 +234,14 @@ def test_ordinary_stereo_is_averaged(speech: AudioSegment, wanted: np.ndarray, t
     audio = from_buffer(SAMPLE_RATE, left_right, "x")
     assert _codes(audio) == []
     np.testing.assert_array_equal(audio.samples, left_right.mean(axis=1))
+
+
+def test_what_cancels_in_pauses_only_is_no_inversion(wanted: np.ndarray) -> None:
+    """Hum of a bad cable, far below the speech."""
+    hum = np.sin(2 * np.pi * 50 * np.arange(len(wanted) + 5 * SAMPLE_RATE) / SAMPLE_RATE).astype("f") * 1e-4
+    speech = np.pad(wanted, (0, 5 * SAMPLE_RATE))
+    audio = from_buffer(SAMPLE_RATE, np.stack([speech + hum, speech - hum], axis=1), "x")
+    assert "cancelling_channels" not in _codes(audio)
 
 
 def test_a_silent_channel_is_told(speech: AudioSegment, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def _libsndfile_is_right(sound: soundfile.SoundFile) -> bool:
 
     It guesses the length of MPEG audio, in a WAV too, from its first frames where no Xing header tells it, and stops
     there: of 40 s with a loud beginning it gave 6.7 s. Without a stated length (FLAC from a pipe or a segmenter) it
-    fails at the end and throws the last block away.
+    fails at the end and throws the last block away: that would be noticed, after all of it was decoded.
     """
     return sound.format != "MP3" and not sound.subtype.startswith("MPEG") and sound.frames < _UNKNOWN_FRAMES
 

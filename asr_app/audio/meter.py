@@ -22,7 +22,7 @@ _PAUSE_DB = 25.0  # a frame this far below the speech is a pause
 PEAK_BLOCK = SAMPLE_RATE // 10  # samples
 
 _LOOK_FRAMES = 25  # frames of one look at the spectrum: 0.8 s, in which speech has loud and quiet ones
-_LOOKS = 128  # at most; then every other one goes, and half as many are taken from there on
+_LOOKS = 64  # at most; then every other one goes, and half as many are taken from there on
 _BAND_BINS = 8  # bins of the spectrum in a band, 250 Hz
 _BANDS = 32
 _BAND_HZ = SAMPLE_RATE * _BAND_BINS // _FRAME
@@ -139,7 +139,9 @@ class Meter:
         # A level over full scale, as a float file may have it, counts as full scale.
         bins = np.clip(np.round((db - _FLOOR_DB) / _STEP_DB), 0, _BINS - 1).astype(np.int64)
         self._levels += np.bincount(bins, minlength=_BINS)
-        magnitude = np.abs(np.pad(samples, (0, -len(samples) % PEAK_BLOCK)).reshape(-1, PEAK_BLOCK))
+        if len(samples) % PEAK_BLOCK:  # the recording's end
+            samples = np.pad(samples, (0, -len(samples) % PEAK_BLOCK))
+        magnitude = np.abs(samples.reshape(-1, PEAK_BLOCK))
         peaks = magnitude.max(axis=1)
         self._peaks.append(peaks)
         if peaks.max() > 1.0:
