@@ -23,7 +23,7 @@ from asr_app.families import _whisper_files
 from asr_app.families._empty import without_weights
 from asr_app.families._sentences import rising
 from asr_app.families._whisper_cards import BATCH, CAPABILITIES, CARDS, FAMILY, LANGUAGES, PRECISIONS
-from asr_app.families._whisper_files import Checkpoint
+from asr_app.families._whisper_checkpoint import Checkpoint
 from asr_app.families.base import Engine, require
 from asr_app.precision.graph import Stack
 from asr_app.precision.recipes import rows
