@@ -18,13 +18,14 @@ from asr_app.audio import decode
 from asr_app.datatypes import Options
 from asr_app.errors import UserError
 from asr_app.families import _whisper_files, whisper
+from asr_app.families._whisper_checkpoint import Checkpoint
 from asr_app.loading import load
 from asr_app.precision import Precision, variants
 from asr_app.quantize import carry
 from asr_app.text import join
 
 JFK = DATA / "clips" / "jfk.flac"
-JFK_TEXT = "And so my fellow Americans ask not what your country can do for you ask what you can do for your country."
+JFK_TEXT = "And so my fellow Americans ask not what your country can do for you ask what you can do for your country"
 
 # openai-whisper's keys -> Hugging Face's.
 _TO_HF = (
@@ -50,7 +51,7 @@ def hf_key(key: str) -> str:
     return f"model.{key}"
 
 
-def hugging_face(folder: Path, checkpoint: _whisper_files.Checkpoint, *, shards: int = 1, **changed: object) -> Path:
+def hugging_face(folder: Path, checkpoint: Checkpoint, *, shards: int = 1, **changed: object) -> Path:
     """Writes a checkpoint as a Hugging Face folder, as transformers saves one."""
     folder.mkdir()
     d = checkpoint.dims
@@ -99,7 +100,7 @@ def small(tmp_path_factory) -> Path:
     return random_checkpoint(tmp_path_factory.mktemp("small") / "small-one.pt")
 
 
-def ct2_bytes(checkpoint: _whisper_files.Checkpoint, *, kind: int = 4, spec: str = "WhisperSpec") -> bytes:
+def ct2_bytes(checkpoint: Checkpoint, *, kind: int = 4, spec: str = "WhisperSpec") -> bytes:
     """A checkpoint as CTranslate2 writes `model.bin`; `kind` 1 stores the matrices as INT8 does."""
     state = dict(checkpoint.tensors())
 
@@ -154,7 +155,7 @@ def ct2_bytes(checkpoint: _whisper_files.Checkpoint, *, kind: int = 4, spec: str
     return out + struct.pack("<I", 1) + text("decoder/projection/weight") + text("decoder/embeddings/weight")
 
 
-def ctranslate2(folder: Path, checkpoint: _whisper_files.Checkpoint, **how: object) -> Path:
+def ctranslate2(folder: Path, checkpoint: Checkpoint, **how: object) -> Path:
     folder.mkdir()
     (folder / "model.bin").write_bytes(ct2_bytes(checkpoint, **how))
     (folder / "config.json").write_text(json.dumps({"alignment_heads": [[1, 0], [2, 1]], "lang_ids": [50259]}))

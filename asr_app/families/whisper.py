@@ -21,7 +21,7 @@ from asr_app.families import _whisper_files
 from asr_app.families._empty import without_weights
 from asr_app.families._whisper_cards import BATCH, CAPABILITIES, FAMILY, LANGUAGES, PRECISIONS
 from asr_app.families._whisper_cards import CARDS as CARDS
-from asr_app.families._whisper_files import Checkpoint
+from asr_app.families._whisper_checkpoint import Checkpoint
 from asr_app.families.base import Engine
 from asr_app.precision.graph import FusedAttention, Stack
 from asr_app.precision.recipes import rows
