@@ -66,7 +66,10 @@ def _as_carried(card: ModelCard, folder: Path) -> ModelCard:
 
 
 def find(name: str) -> ModelCard:
-    """The card called `name`, or the card of the local folder at that path. Raises UserError with the choices."""
+    """The card called `name`, or the card of the local folder or file at that path.
+
+    Raises UserError with the choices, or with what is wrong with the files there.
+    """
     if name in CARDS:
         return CARDS[name]
     folder = Path(name).expanduser()
@@ -75,8 +78,10 @@ def find(name: str) -> ModelCard:
             if family.recognises(folder):
                 return _as_carried(family.card_of(folder.resolve()), folder)
         raise UserError(
-            f"{folder.name}: no model of a known family is there (a FunASR folder with config.yaml, a Whisper .pt file).",
-            f"{folder.name}：没有已知类型的模型（需要带 config.yaml 的 FunASR 目录，或 Whisper 的 .pt 文件）。",
+            f"{folder.name}: no model of a known family is there (a FunASR folder with config.yaml; a Whisper .pt file; "
+            "a folder of a Whisper from Hugging Face or CTranslate2, with its config.json). Choose another one.",
+            f"{folder.name}：没有已知类型的模型（需要带 config.yaml 的 FunASR 目录、Whisper 的 .pt 文件，"
+            "或带 config.json 的 Hugging Face / CTranslate2 格式 Whisper 目录）。请选择其他模型。",
         )
     choices = ", ".join(CARDS)
     raise UserError(

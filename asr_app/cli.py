@@ -52,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
     transcribe.add_argument("--hotword", action="append", default=[], help="a word to listen for; may be repeated")
     transcribe.add_argument("--language", help="what is spoken, by its code; default: auto, where the model can tell")
+    transcribe.add_argument("--languages", default="", metavar="CODES", help="detect among these only, such as zh,en")
+    transcribe.add_argument(
+        "--script", help="of Chinese text: simplified (default for Mandarin), traditional, as-heard"
+    )
     transcribe.add_argument("--no-itn", dest="itn", action="store_false", help="leave numbers in words")
     transcribe.add_argument("--translate", action="store_true", help="into English")
     transcribe.add_argument("--prompt", default="", help="a text that could have gone before: names, style")
@@ -103,7 +107,11 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     write = writer(found.format)
     card = catalog.find(found.model)
     spoken = None if found.language == "auto" else found.language
-    options = Options(tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt)
+    among = tuple(code.strip() for code in found.languages.split(",") if code.strip())
+    options = Options(
+        tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt,
+        languages=among, script=found.script,
+    )  # fmt: skip
     require(card, options)  # before anything is downloaded for it
     device = pick_device(found.device)
     picked = Precision.parse(found.precision) if found.precision else None

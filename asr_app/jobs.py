@@ -189,7 +189,7 @@ class Jobs:
                         return "queued"
                 segments, doubts = self.journal.segments(task.id), self.journal.doubts(task.id)
                 transcript = pipeline.finish(segments, doubts, loaded, task.options, audio.seconds, times, memory)
-            self.journal.finish(task.id, transcript)
+            self.journal.finish(task.id, dataclasses.replace(transcript, recording=audio.recording))
             if self.journal.idle():  # nobody waits: the next one may be told what this precision does here
                 selfbench.note(self._engines, loaded)
         return "done"

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from asr_app import audio as audio_module
-from asr_app import catalog, vad
+from asr_app import catalog, chinese, vad
 from asr_app.checks import FiniteWatch, doubt
 from asr_app.datatypes import Audio, Chunk, Doubt, Options, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
@@ -101,6 +101,7 @@ def recognise(
                 forced = i + 1 < len(chunks) and chunks[i + 1].start_s - chunk.end_s < _SAME_SENTENCE_S
                 carry = heard.pop().words if forced and heard else ()
                 times = replace(times, punctuation_s=times.punctuation_s + time.perf_counter() - asked)
+            heard = chinese.written(heard, options.language, options.script)
             if heard and times.first_text_s is None:
                 before = times.decode_s + times.vad_s
                 times = replace(times, first_text_s=before + time.perf_counter() - began)
@@ -226,7 +227,8 @@ def transcribe(
             doubts.extend(progress.doubts)
             times = progress.times
             audio.leave_memory()
-    return finish(segments, doubts, loaded, options, audio.seconds, times, memory)
+    transcript = finish(segments, doubts, loaded, options, audio.seconds, times, memory)
+    return replace(transcript, recording=audio.recording)
 
 
 def finish(
@@ -250,5 +252,5 @@ def finish(
     timestamps = "model" if timed and "word_timestamps" in loaded.card.capabilities else "vad"
     return Transcript(
         tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held, timestamps,
-        tuple(doubts),
+        tuple(doubts), chinese.script_of(segments, options.language, options.script),
     )  # fmt: skip

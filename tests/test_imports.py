@@ -11,10 +11,10 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "examples", "memory", "notes", "folders", "terminal"],
+    ["errors", "text", "memory", "notes", "folders", "terminal"],
     ["precision"],
     ["datatypes"],
-    ["audio", "vad", "formats", "scoring", "hub", "download", "repositories", "wheels"],
+    ["audio", "chinese", "examples", "vad", "formats", "scoring", "hub", "download", "repositories", "wheels"],
     ["families"],
     ["catalog", "checks"],
     ["loading"],

@@ -7,7 +7,7 @@ from asr_app.precision.enum import Precision
 
 FAMILY = "whisper"
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
-CAPABILITIES = frozenset({"language", "translate", "prompt", "word_timestamps", "punctuation"})
+CAPABILITIES = frozenset({"language", "languages", "translate", "prompt", "word_timestamps", "punctuation"})
 # whisper.tokenizer.LANGUAGES, most spoken in training first; the last one only from large-v3 on.
 _CODES = """
 en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml cy sk

@@ -33,6 +33,8 @@ Tensors = Iterator[tuple[str, torch.Tensor]]
 _SPEC = "WhisperSpec"
 # Only for these it is known which language a token stands for: English-only, 99 languages, 100 (large-v3 on).
 _VOCABULARIES = (51864, 51865, 51866)
+_WINDOW = 1500  # positions of an encoder's 30 s
+_MOST, _MOST_LAYERS = 1_000_000, 256
 # CTranslate2's numbers for its types; 1, 2 and 3 are INT8, INT16 and INT32.
 _CT2_TYPES = {0: torch.float32, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.float16, 5: torch.bfloat16}
 
@@ -51,6 +53,14 @@ class Dimensions:
     n_text_state: int
     n_text_head: int
     n_text_layer: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no Whisper has, before a module of that size is made."""
+        for name, value in asdict(self).items():
+            if not isinstance(value, int) or not 0 < value <= (_MOST_LAYERS if name.endswith("layer") else _MOST):
+                raise ValueError(f"{name} is {value!r}")
+        if self.n_audio_state % self.n_audio_head or self.n_text_state % self.n_text_head:
+            raise ValueError("the heads do not divide the state")
 
 
 @dataclass(frozen=True)
@@ -73,23 +83,32 @@ class Checkpoint:
 
 def recognises(path: Path) -> bool:
     """Whether `path` is one of the three forms, be it one that is refused."""
-    if path.is_file() or (path / "config.yaml").exists():  # which is FunASR's
-        return path.suffix == ".pt" and _openai_dims(path) is not None
-    return (
-        (path / "config.json").is_file() and (_is_ct2(path) or "model_type" in _json(path / "config.json"))
-    ) or _single_pt(path) is not None
+    if _is_ct2(path) or "model_type" in _json(path / "config.json"):
+        return not (path / "config.yaml").exists()  # which is FunASR's
+    file = _single_pt(path)
+    return file is not None and _openai_dims(file) is not None
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Raises UserError where the file or folder is damaged, of another architecture, or quantised."""
-    file = _single_pt(path)
-    if file is not None:
-        return _openai(file)
     if path.is_dir() and _is_ct2(path):
         return _ctranslate2(path)
-    if (path / "config.json").is_file():
+    if path.is_dir() and "model_type" in _json(path / "config.json"):  # beside which an optimizer.pt may lie
         return _hugging_face(path)
-    raise damaged(path.name)
+    file = _single_pt(path)
+    if file is None:
+        raise damaged(path.name)
+    return _openai(file)
+
+
+def write_stub(path: Path, folder: Path) -> None:
+    """Writes an OpenAI checkpoint of the dimensions and heads alone, for a variant to fill. Raises OSError."""
+    checkpoint = open_checkpoint(path)
+    heads = [list(pair) for pair in checkpoint.heads] if checkpoint.heads else None
+    name = path.stem if path.is_file() else path.name
+    torch.save(
+        {"dims": asdict(checkpoint.dims), "model_state_dict": {}, "alignment_heads": heads}, folder / f"{name}.pt"
+    )
 
 
 def damaged(name: str) -> UserError:
@@ -102,7 +121,8 @@ def damaged(name: str) -> UserError:
 
 def _refused(name: str, en: str, zh: str) -> UserError:
     return UserError(
-        f"{name}: {en}. It was not loaded: choose another model.", f"{name}：{zh}。未加载，请选择其他模型。"
+        f"{name}: {en}. It was not loaded: choose another model.",
+        f"{name}：{zh}。未加载，请选择其他模型。",
     )
 
 
@@ -117,7 +137,7 @@ def weights(checkpoint: Checkpoint, expected: Mapping[str, torch.Size], device: 
     """Every weight in FP32 on `device`, by its key. Raises UserError unless keys and shapes are those `expected`."""
     name = checkpoint.files[0].name
     got: dict[str, torch.Tensor] = {}
-    for key, tensor in _checked(name, checkpoint.tensors):
+    for key, tensor in _read(name, checkpoint.tensors):
         shape = expected.get(key)
         if shape is None:
             raise _misfit(name, f"it has a weight {key} that Whisper lacks", f"多出权重 {key}")
@@ -136,15 +156,18 @@ def weights(checkpoint: Checkpoint, expected: Mapping[str, torch.Size], device: 
     return got
 
 
-def _checked(name: str, tensors: Callable[[], Tensors]) -> Tensors:
+def _read(name: str, tensors: Callable[[], Tensors]) -> Tensors:
     """The tensors; what a damaged file makes its reader raise becomes a UserError."""
     from safetensors import SafetensorError
 
     try:
-        yield from tensors()
+        for key, tensor in tensors():
+            if not isinstance(tensor, torch.Tensor):
+                raise damaged(name)
+            yield key, tensor
+    except torch.OutOfMemoryError:
+        raise
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
         raise damaged(name) from error
 
 
@@ -268,11 +291,13 @@ def _hugging_face(folder: Path) -> Checkpoint:
         "num_mel_bins", "max_source_positions", "d_model", "encoder_attention_heads", "encoder_layers", "vocab_size",
         "max_target_positions", "d_model", "decoder_attention_heads", "decoder_layers",
     )  # fmt: skip
-    wrong = [name for name in names if not (isinstance(config.get(name), int) and config[name] > 0)]
-    if wrong:
-        raise _refused(folder.name, f"config.json has no {wrong[0]}", f"config.json 缺少 {wrong[0]}")
-    dims = Dimensions(*(config[name] for name in names))
-    _require_vocabulary(folder.name, dims)
+    if missing := [name for name in names if name not in config]:
+        raise _refused(folder.name, f"config.json has no {missing[0]}", f"config.json 缺少 {missing[0]}")
+    try:
+        dims = Dimensions(*(config[name] for name in names))
+    except ValueError as error:
+        raise _refused(folder.name, f"in config.json {error}", f"config.json 中 {error}") from error
+    _require_whispers(folder.name, dims)
     heads = _pairs(_json(folder / "generation_config.json").get("alignment_heads"), dims)
     files = _hf_files(folder)
 
@@ -310,7 +335,7 @@ def _hf_files(folder: Path) -> tuple[Path, ...]:
                     raise _refused(folder.name, f"its shard {name} is missing", f"缺少分片 {name}")
             if names:
                 return tuple(folder / name for name in names)
-    raise damaged(folder.name)
+    raise _refused(folder.name, "it has no model.safetensors", "缺少 model.safetensors")
 
 
 def _hf_tensors(files: tuple[Path, ...]) -> Tensors:
@@ -318,14 +343,21 @@ def _hf_tensors(files: tuple[Path, ...]) -> Tensors:
 
     for file in files:
         if file.suffix == ".bin":
-            yield from _load_pickle(file, "cpu").items()
+            found = _load_pickle(file, "cpu")
+            if not isinstance(found, dict):
+                raise ValueError("no table of weights")
+            yield from found.items()
             continue
         with safe_open(file, "pt") as opened:
             for key in opened.keys():  # noqa: SIM118
                 yield key, opened.get_tensor(key)
 
 
-def _require_vocabulary(name: str, dims: Dimensions) -> None:
+def _require_whispers(name: str, dims: Dimensions) -> None:
+    """Raises UserError for a vocabulary or a window that openai-whisper would take for another one."""
+    if dims.n_audio_ctx != _WINDOW:
+        raise _refused(name, f"it hears {dims.n_audio_ctx} positions; Whisper's hear {_WINDOW}",
+                       f"其窗口为 {dims.n_audio_ctx} 个位置；Whisper 为 {_WINDOW}")  # fmt: skip
     if dims.n_vocab not in _VOCABULARIES:
         known = ", ".join(map(str, _VOCABULARIES))
         raise _refused(name, f"its vocabulary has {dims.n_vocab} tokens; Whisper's have {known}",
@@ -432,8 +464,9 @@ def _ct2_dims(folder: Path, found: Mapping[str, _Variable], data: mmap.mmap) -> 
             n_text_layer=layers("decoder"),
         )
     except (KeyError, ValueError, IndexError) as error:
-        raise _misfit(f"{folder.name}/model.bin", "variables are missing", "缺少变量") from error
-    _require_vocabulary(folder.name, dims)
+        raise _misfit(f"{folder.name}/model.bin", f"a variable is missing or has another shape ({error})",
+                      f"缺少变量或形状不符（{error}）") from error  # fmt: skip
+    _require_whispers(folder.name, dims)
     return dims
 
 
@@ -483,12 +516,3 @@ def _ct2_tensors(found: Mapping[str, _Variable], data: mmap.mmap, dims: Dimensio
     yield from norm("encoder.ln_post", "encoder/layer_norm")
     yield from norm("decoder.ln", "decoder/layer_norm")
     yield _TABLE, get("decoder/embeddings/weight")
-
-
-# The module
-
-
-def stub(checkpoint: Checkpoint) -> dict[str, Any]:
-    """An OpenAI checkpoint of the dimensions and heads alone, for a variant to fill."""
-    heads = [list(pair) for pair in checkpoint.heads] if checkpoint.heads else None
-    return {"dims": asdict(checkpoint.dims), "model_state_dict": {}, "alignment_heads": heads}

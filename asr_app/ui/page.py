@@ -73,7 +73,8 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
             if key != shown_first:  # else a choice made while the page was loading would be undone
                 listed["value"] = key
             return [
-                title, precision, options.renamed(cards[key], lang), gr.update(**listed), lang, *labels.updates(lang)
+                title, precision, *options.renamed(cards[key], lang), gr.update(**listed), lang,
+                *labels.updates(lang),
             ]  # fmt: skip
 
         def greet(kept: str, picked: str, request: gr.Request) -> list[Any]:
@@ -89,7 +90,7 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
             return [*describe(label, key), *options.described(cards[key], LANGUAGES[label])]
 
         renamed = [
-            head, inputs.precision, inputs.options.spoken, model, kept_language, *labels.components,
+            head, inputs.precision, *inputs.options.renamed, model, kept_language, *labels.components,
         ]  # fmt: skip
         greeted = page.load(greet, [kept_language, inputs.precision], [language, *renamed], **_QUIET)
         # Labels and what is in sight are updates of the same components: one event may not have both.

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from urllib.parse import quote
 
-from asr_app.datatypes import Doubt, ModelCard, Segment, Transcript
+from asr_app.datatypes import Doubt, Finding, ModelCard, Recording, Segment, Transcript
 from asr_app.journal import Comparison, View
 from asr_app.precision import Evidence, Precision
 from asr_app.ui.texts import t
 
 _WORK = ("decode", "vad", "asr", "punctuation")
 _WAITS = ("queue", "load", "warmup")
+_FULL_BAND_HZ = 6_000  # few voices reach further, and no recognition needs it
 # A tag without a picture, as of an emotion that is no news, is not shown; the downloads have them all.
 _PICTURES = {
     "happy": "😊", "sad": "😔", "angry": "😡", "fearful": "😰", "disgusted": "🤢", "surprised": "😮", "bgm": "🎼",
@@ -234,3 +235,33 @@ def card(done: Transcript | None, language: str) -> str:
         f'<section class="card"><h3>{head}</h3><dl>{cells}</dl><div class="stages">{bar}</div>'
         f'<div class="legend">{legend}</div>{waited}</section>'
     )
+
+
+def recording(done: Transcript | None, language: str) -> str:
+    """What the recording is like: one line, and below it a list of what is wrong, what was done, what to do."""
+    if done is None or done.recording is None:
+        return ""
+    found = done.recording
+    faults = [f for f in found.findings if f.code != "tracks"]
+    verdict = "" if faults else t("recording_good", language)
+    line = f"<b>{t('recording', language)}</b> {escape(verdict + _measured(found, language))}"
+    items = "".join(f'<li data-code="{escape(f.code)}">{escape(_finding(f, language))}</li>' for f in found.findings)
+    return f'<section class="recording"><p>{line}</p>{f"<ul>{items}</ul>" if items else ""}</section>'
+
+
+def _measured(found: Recording, language: str) -> str:
+    """`-20 dBFS, 45 dB signal to noise, full bandwidth, 23 % pauses`, without what could not be measured."""
+    if found.speech_db is None:
+        return t("recording_silent", language)
+    told = [f"{found.speech_db:.0f} dBFS", t("recording_snr", language, db=f"{found.snr_db:.0f}")]
+    if found.bandwidth_hz is not None:
+        full = found.bandwidth_hz >= _FULL_BAND_HZ
+        khz = f"{found.bandwidth_hz / 1000:g}"
+        told.append(t("recording_full_band", language) if full else t("recording_band", language, khz=khz))
+    told.append(t("recording_pauses", language, percent=f"{100 * found.silence:.0f}"))
+    return t("comma", language).join(told)
+
+
+def _finding(found: Finding, language: str) -> str:
+    figures = {k: f"{v:g}" for k, v in found.figures.items()}
+    return t(f"finding_{found.code}", language, **figures)

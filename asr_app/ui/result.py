@@ -60,7 +60,8 @@ def updates(
     finished = view is not None and view.finished and bool(view.segments)
     out: dict[Any, Any] = {
         result.actions: gr.update(visible=finished),
-        result.card: render.card(view.transcript if view else None, language),
+        result.card: render.card(view.transcript if view else None, language)
+        + render.recording(view.transcript if view else None, language),
     }
     if transcript_changed:
         out[result.transcript] = render.transcript(view, language)
