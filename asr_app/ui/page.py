@@ -60,7 +60,7 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
         band.connect(arrival, preparer, _QUIET)
         left.connect(inputs, cards, engines, jobs, preparer, job_id, language, _QUIET)
         Watch(arrival, inputs, result, cards, engines, jobs, preparer).connect(job_id, language, _QUIET)
-        model = inputs.models.model
+        model, shown_first = inputs.models.model, next(iter(cards))
 
         def rename(label: str, key: str, picked: str) -> list[Any]:
             lang = LANGUAGES[label]
@@ -69,31 +69,35 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
                 choices=left.precision_choices(lang, cards[key], engines.device), value=picked, label=t("precision", lang),
                 info=t("precision_info", lang),
             )  # fmt: skip
-            listed = gr.update(
-                value=key, label=t("model", lang), groups=models.groups(cards, engines.hub_name, lang)
-            )  # fmt: skip
-            described = models.describe(cards[key], cards, engines.hub_name, lang)
+            listed: dict[str, Any] = {"label": t("model", lang), "groups": models.groups(cards, engines.hub_name, lang)}
+            if key != shown_first:  # else a choice made while the page was loading would be undone
+                listed["value"] = key
             return [
-                title, precision, *options.renamed(cards[key], lang), listed, *described, lang, *labels.updates(lang)
+                title, precision, *options.renamed(cards[key], lang), gr.update(**listed), lang,
+                *labels.updates(lang),
             ]  # fmt: skip
 
         def greet(kept: str, picked: str, request: gr.Request) -> list[Any]:
-            """The language chosen before, else the browser's."""
+            """In the language chosen before, else the browser's; with the model that answers for the start's."""
             accepted = request.headers.get("accept-language", "")
             label = "中文" if (kept or accepted[:2]) == "zh" else "English"
             return [label, *rename(label, preparer.home, picked)]
 
+        def describe(label: str, key: str) -> list[Any]:
+            return models.describe(cards[key], cards, engines.hub_name, LANGUAGES[label])
+
         def fit(label: str, key: str) -> list[Any]:
-            return options.described(cards[key], LANGUAGES[label])
+            return [*describe(label, key), *options.described(cards[key], LANGUAGES[label])]
 
         renamed = [
-            head, inputs.precision, *inputs.options.renamed, model, *inputs.models.described, kept_language,
-            *labels.components,
+            head, inputs.precision, *inputs.options.renamed, model, kept_language, *labels.components,
         ]  # fmt: skip
         greeted = page.load(greet, [kept_language, inputs.precision], [language, *renamed], **_QUIET)
         # Labels and what is in sight are updates of the same components: one event may not have both.
-        greeted.then(fit, [language, model], inputs.options.components, **_QUIET)
-        language.input(rename, [language, model, inputs.precision], renamed, **_QUIET)
+        fitted = [*inputs.models.described, *inputs.options.components]
+        greeted.then(fit, [language, model], fitted, **_QUIET)
+        changed = language.input(rename, [language, model, inputs.precision], renamed, **_QUIET)
+        changed.then(describe, [language, model], inputs.models.described, **_QUIET)
     return page
 
 
