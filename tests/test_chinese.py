@@ -112,7 +112,8 @@ def test_mandarin_has_marks_and_one_script_and_its_error_stays(whisper_base, cli
 
 @pytest.mark.real
 def test_a_language_is_detected_among_the_allowed_ones_only(whisper_base, clips):
-    assert {s.language for clip in clips(Options(languages=("ja", "ko"))) for s in clip.segments} <= {"ja", "ko"}
+    (heard,) = clips(Options(languages=("ja", "ko")), 1)
+    assert {s.language for s in heard.segments} in ({"ja"}, {"ko"})
 
 
 @pytest.fixture(scope="module")
@@ -123,4 +124,4 @@ def clips(whisper_base):
         pytest.skip("shared/data has no speech")
     loaded = load(catalog.find(str(whisper_base)), Precision.FP32, "cpu", 1, hub.HUBS[0])
     paths = sorted(folder.glob("*.mp3"))[:12]
-    return lambda options: [pipeline.transcribe(path, loaded, options, Limits()) for path in paths]
+    return lambda options, count=12: [pipeline.transcribe(p, loaded, options, Limits()) for p in paths[:count]]
