@@ -91,10 +91,14 @@ class Audio:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One stretch of speech, no longer than the family takes. `start_s` counts from the file's start."""
+    """One stretch of speech, no longer than the family takes. `start_s` counts from the file's start.
+
+    `speech` are the start and end of each span of speech that the VAD found in it, in seconds from the chunk's start.
+    """
 
     start_s: float
     samples: np.ndarray
+    speech: tuple[tuple[float, float], ...] = ()
 
     @property
     def end_s(self) -> float:
@@ -175,9 +179,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A chunk whose first result was not to be trusted: `reason` is "not_finite", "loop" or "empty".
+    """A chunk, or a stretch of it, whose first result was not to be trusted.
 
-    `redone_at` is the precision its text is from; None where no higher one is to be had, and the first text stays.
+    `reason` is "not_finite", "loop", "empty" (no words in a chunk where somebody speaks) or "unheard" (none in a stretch
+    of it). `redone_at` is the precision its text is from; None where no higher one is to be had, and the first text
+    stays. A stretch that was unheard is recognised again at the same precision, alone and levelled.
     """
 
     start_s: float
@@ -320,6 +326,7 @@ class ModelCard:
     `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from, in
     the order in which they are tried; `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
     chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a time.
+    With `retry_stretches` speech that got no words is recognised again: a decoder may skip what is quiet between loud.
     `capabilities` are what the options and the page ask for: "language", "languages" (detection among some only), "itn",
     "hotwords", "prompt", "translate",
     "word_timestamps", "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
@@ -341,6 +348,7 @@ class ModelCard:
     vad: str = "silero"
     max_gap_s: float = 0.6
     chunks_a_batch: int = 1
+    retry_stretches: bool = False
     directory: str | None = None
 
     @property

@@ -68,6 +68,7 @@ def require(card: ModelCard, options: Options) -> None:
         "hotwords": bool(options.hotwords),
         "prompt": bool(options.prompt),
         "translate": options.translate,
+        "short_windows": bool(options.short_windows),
     }
     lacking = [name for name, wanted in asked.items() if wanted and name not in card.capabilities]
     if lacking:

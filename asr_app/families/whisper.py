@@ -85,6 +85,7 @@ def card_of(path: Path) -> ModelCard:
         licence="",
         max_chunk_s=30.0,
         max_gap_s=4.0,
+        retry_stretches=True,
         chunks_a_batch=BATCH,
         precisions=PRECISIONS,
         capabilities=CAPABILITIES if count >= 99 else CAPABILITIES - {"language", "languages", "translate"},
