@@ -91,6 +91,7 @@ def test_chinese_segments_end_in_a_mark():
     segments = [Segment(start, end, text, (), None, "zh") for text, start, end in said]
     texts = [s.text for s in with_marks(segments)]
     assert texts == ["上海孙中山故居纪念馆。", "你吃饭了吗？", "张女士给武隆上坎，", "镇派出所民警打去电话。"]
+    assert with_marks([]) == []  # a chunk of silence
 
 
 @pytest.mark.parametrize(

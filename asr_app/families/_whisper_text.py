@@ -23,8 +23,7 @@ def with_marks(segments: Sequence[Segment]) -> list[Segment]:
     (docs/punctuation.md). So marks are set after decoding: where a segment ends without one, a question mark after a
     question's last particle, a comma where the next segment follows within `_PAUSE_S`, a full stop elsewhere.
     """
-    following = itertools.chain(segments[1:], (None,))
-    return [_marked(segment, after) for segment, after in zip(segments, following, strict=True)]
+    return [_marked(segment, after) for segment, after in itertools.zip_longest(segments, segments[1:])]
 
 
 def _marked(segment: Segment, after: Segment | None) -> Segment:
