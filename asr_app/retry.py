@@ -101,9 +101,10 @@ def stretches(
             break
         tried.update(missing)
         for (start, end), new in zip(missing, _alone(chunk, missing, loaded, watch, options), strict=True):
-            there = [s for s in segments if _is_same(s, new)]
-            if not new or any(s.start_s < end and s.end_s > start for s in there):
+            if not new:
                 continue
+            # No word lies in the stretch: what says the same near it has the wrong times.
+            there = [s for s in segments if _is_same(s, new)]
             segments = sorted([*(s for s in segments if s not in there), *new], key=lambda s: s.start_s)
             doubts.append(
                 Doubt(chunk.start_s + start, chunk.start_s + end, "unheard", loaded.precision.requested)
