@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from asr_app.verify import examples, references, verify
 from conftest import EXAMPLE, ROOT
 
 from asr_app import catalog, hub
 from asr_app.errors import UserError
 from asr_app.precision import Precision
-from asr_app.verify import examples, references, verify
 
 
 def test_references_are_found_beside_the_recordings_or_in_a_table(tmp_path: Path) -> None:

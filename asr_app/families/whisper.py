@@ -249,6 +249,14 @@ class WhisperEngine:
                 found[i] = self._chunk(batch[i], heard.pop(0), options)
         return found
 
+    def reference_loss(
+        self, batch: Sequence[np.ndarray], texts: Sequence[str], languages: Sequence[str | None]
+    ) -> list[tuple[float, int]]:
+        """See `families.base.ReferenceLoss`. Chunks of 30 s at most."""
+        from asr_app.families._whisper_loss import reference_loss
+
+        return reference_loss(self._model, batch, texts, languages)
+
     def _decoded(self, batch: Sequence[np.ndarray], options: Options) -> list[_Decoded]:
         """Each chunk decoded at temperature 0, all in one pass, in its own language unless one is asked for.
 
