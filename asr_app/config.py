@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from asr_app import catalog
 from asr_app.errors import UserError
+from asr_app.folders import cache, home
 from asr_app.hub import HUBS
 from asr_app.precision import Precision
 
@@ -34,16 +33,6 @@ class Config:
     max_hours: float
     home: Path
     cache: Path
-
-
-def cache() -> Path:
-    """Where variants lie, which can be made anew: ASR_CACHE, or the platform's cache folder."""
-    return Path(os.environ.get("ASR_CACHE") or platformdirs.user_cache_dir("asr_app"))
-
-
-def home() -> Path:
-    """Where the journal and the kept recordings lie: ASR_HOME, or the platform's data folder."""
-    return Path(os.environ.get("ASR_HOME") or platformdirs.user_data_dir("asr_app"))
 
 
 def _truth(text: str) -> bool:
@@ -73,7 +62,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the smaller, faster variant for this device")  # fmt: skip
     parser.add_argument("--device", default=env.get("ASR_DEVICE") or "auto", help="auto, cpu or cuda:0")
     parser.add_argument("--threads", default=env.get("ASR_THREADS"), help="CPU threads; default all usable cores")
-    parser.add_argument("--hub", default=env.get("ASR_HUB") or HUBS[0], choices=HUBS, help="where models come from")
+    parser.add_argument("--hub", default=env.get("ASR_HUB") or HUBS[0], choices=HUBS,
+                        help="where models are fetched from first; auto is each model's own order")  # fmt: skip
 
 
 def parse(arguments: Sequence[str]) -> Config:

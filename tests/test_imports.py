@@ -11,10 +11,10 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "examples", "memory", "notes"],
+    ["errors", "text", "examples", "memory", "notes", "folders"],
     ["precision"],
     ["datatypes"],
-    ["audio", "vad", "formats", "scoring", "hub", "download"],
+    ["audio", "vad", "formats", "scoring", "hub", "download", "repositories", "wheels"],
     ["families"],
     ["catalog", "checks"],
     ["loading"],

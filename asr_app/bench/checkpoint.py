@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# A table of sines, which each format rounds in its own way or leaves out.
+# A table of sines, which each format rounds in its own way.
 _COMPUTED = "encoder.positional_embedding"
 
 
 def read(weights: Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """Dimensions and state dict (FP32 tensors on the CPU). Raises RuntimeError where there is no checkpoint."""
-    import torch
+    """Dimensions and state dict (FP32 tensors on the CPU). Raises UserError where there is no checkpoint."""
+    from asr_app.families._whisper_files import open_checkpoint
 
-    files = [weights] if weights.is_file() else sorted(weights.glob("*.pt"))
-    if len(files) != 1:
-        raise RuntimeError(f"{weights.name} holds no OpenAI checkpoint")
-    saved = torch.load(files[0], map_location="cpu", weights_only=True)
-    return dict(saved["dims"]), {name: tensor.float() for name, tensor in saved["model_state_dict"].items()}
+    found = open_checkpoint(weights)
+    return asdict(found.dims), {name: tensor.float().contiguous() for name, tensor in found.tensors()}
 
 
 def content(weights: Path) -> str:
@@ -28,5 +26,5 @@ def content(weights: Path) -> str:
     for name in sorted(state):
         if name != _COMPUTED:
             digest.update(name.encode())
-            digest.update(state[name].contiguous().numpy())
+            digest.update(state[name].numpy())
     return digest.hexdigest()[:32]

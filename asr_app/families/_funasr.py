@@ -21,7 +21,7 @@ import torch
 import yaml
 from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Source
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Repository
 from asr_app.errors import UserError
 from asr_app.families._empty import without_weights
 from asr_app.families._funasr_import import auto_model, import_all
@@ -36,7 +36,15 @@ SANM_SECOND = Stack(("tp_encoders",), lambda encoder: (encoder.output_size(),), 
 SANM_DECODER = Stack(
     ("decoders", "decoders2", "decoders3"), lambda decoder: (decoder.decoders[0].size,) * 2, (None, "memory", None)
 )
-FSMN_VAD = Source("iic/speech_fsmn_vad_zh-cn-16k-common-pytorch", "v2.0.4", "funasr/fsmn-vad")
+
+
+def repositories(modelscope: str, revision: str, huggingface: str | None = None) -> tuple[Repository, ...]:
+    """A model of FunASR's on ModelScope and, where it is there too, on Hugging Face."""
+    found = Repository("modelscope", modelscope, revision)
+    return (found, Repository("huggingface", huggingface, "main")) if huggingface else (found,)
+
+
+FSMN_VAD = repositories("iic/speech_fsmn_vad_zh-cn-16k-common-pytorch", "v2.0.4", "funasr/fsmn-vad")
 _SHORTEST = SAMPLE_RATE // 5  # FunASR's frontend divides by the number of stacked frames
 
 

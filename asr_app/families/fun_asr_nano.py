@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source
+from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_ENCODER,
@@ -23,6 +23,7 @@ from asr_app.families._funasr import (
     local_card,
     long_enough,
     model_class,
+    repositories,
     weighted_parts,
 )
 from asr_app.families._sentences import has_words, sentences
@@ -60,7 +61,7 @@ def _card(identifier: str, repository: str, title: str, languages: tuple[str, ..
         id=identifier,
         family=NAME,
         title=title,
-        sources={"model": Source(repository, "master", repository), "vad": FSMN_VAD},
+        sources={"model": repositories(repository, "master", repository), "vad": FSMN_VAD},
         size_mb=1990,
         languages=languages,
         licence="Apache-2.0",
@@ -76,7 +77,7 @@ CARDS = (
         id="demo-fun-asr",
         family=NAME,
         title="Demo Fun-ASR-Nano (small vocabulary)",
-        sources={"model": Source(bundled="demo-fun-asr")},
+        sources={"model": (Bundled("demo-fun-asr"),)},
         size_mb=8,
         languages=("zh", "en"),
         licence="MIT",

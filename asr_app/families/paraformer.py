@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
+from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_DECODER,
@@ -26,6 +26,7 @@ from asr_app.families._funasr import (
     local_card,
     long_enough,
     model_class,
+    repositories,
     weighted_parts,
 )
 from asr_app.families._sentences import rising
@@ -42,7 +43,7 @@ RECIPES = rows(
     stacks={"encoder": (SANM_ENCODER,), "decoder": (SANM_DECODER,)},
 )
 _CLASSES = ("Paraformer", "BiCifParaformer", "SeacoParaformer")
-_PUNCTUATION = Source("iic/punc_ct-transformer_cn-en-common-vocab471067-large", "v2.0.4", "funasr/ct-punc")
+_PUNCTUATION = repositories("iic/punc_ct-transformer_cn-en-common-vocab471067-large", "v2.0.4", "funasr/ct-punc")
 _ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
 _BASE = frozenset({"punctuation_model", "word_timestamps"})
 
@@ -51,7 +52,7 @@ CARDS = (
         id="demo-paraformer",
         family=NAME,
         title="Demo Paraformer (small vocabulary)",
-        sources={"model": Source(bundled="demo-paraformer"), "punctuation": Source(bundled="demo-punctuation")},
+        sources={"model": (Bundled("demo-paraformer"),), "punctuation": (Bundled("demo-punctuation"),)},
         size_mb=14,
         languages=("zh", "en"),
         licence="MIT",
@@ -65,7 +66,7 @@ CARDS = (
         family=NAME,
         title="Paraformer-large (Mandarin)",
         sources={
-            "model": Source(
+            "model": repositories(
                 "iic/speech_paraformer-large-vad-punc_asr_nat-zh-cn-16k-common-vocab8404-pytorch", "v2.0.4"
             ),
             "punctuation": _PUNCTUATION,
@@ -84,7 +85,7 @@ CARDS = (
         family=NAME,
         title="SeACo-Paraformer (Mandarin, hotwords)",
         sources={
-            "model": Source(
+            "model": repositories(
                 "iic/speech_seaco_paraformer_large_asr_nat-zh-cn-16k-common-vocab8404-pytorch",
                 "v2.0.4",
                 "funasr/paraformer-zh",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source, Word
+from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_ENCODER,
@@ -23,6 +23,7 @@ from asr_app.families._funasr import (
     local_card,
     long_enough,
     model_class,
+    repositories,
     weighted_parts,
 )
 from asr_app.families._sentences import has_words, rising, sentences
@@ -46,7 +47,7 @@ CARDS = (
         id="demo-sensevoice",
         family=NAME,
         title="Demo SenseVoice (small vocabulary)",
-        sources={"model": Source(bundled="demo-sensevoice")},
+        sources={"model": (Bundled("demo-sensevoice"),)},
         size_mb=5,
         languages=("zh", "en"),
         licence="MIT",
@@ -59,7 +60,10 @@ CARDS = (
         id="sensevoice-small",
         family=NAME,
         title="SenseVoice Small (emotion and events)",
-        sources={"model": Source("iic/SenseVoiceSmall", "master", "FunAudioLLM/SenseVoiceSmall"), "vad": FSMN_VAD},
+        sources={
+            "model": repositories("iic/SenseVoiceSmall", "master", "FunAudioLLM/SenseVoiceSmall"),
+            "vad": FSMN_VAD,
+        },
         size_mb=940,
         languages=_LANGUAGES,
         licence="Model License (FunASR)",

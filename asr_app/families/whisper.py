@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,180 +17,89 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Source
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.errors import UserError
+from asr_app.families import _whisper_files
 from asr_app.families._empty import without_weights
 from asr_app.families._sentences import rising
+from asr_app.families._whisper_cards import BATCH, CAPABILITIES, CARDS, FAMILY, LANGUAGES, PRECISIONS
+from asr_app.families._whisper_files import Checkpoint
 from asr_app.families.base import Engine, require
-from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
 from asr_app.precision.recipes import rows
 
 if TYPE_CHECKING:
     from asr_app.families._whisper_decoder import Window
 
-NAME = "whisper"
+__all__ = ["CARDS", "NAME", "RECIPES", "ROLES", "WhisperEngine", "card_of", "load", "recognises", "segments_of"]
+
+NAME = FAMILY
 ROLES = ("model",)
+_WORKERS = 2
 # The table of tokens is the vocabulary head as well.
 RECIPES = rows(
     ("encoder", "decoder"),
     tables=("token_embedding",),
     stacks={"encoder": (Stack(("blocks",), lambda encoder: (encoder.ln_post.weight.numel(),), by_token=True),)},
 )
-_ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
-_CAPABILITIES = frozenset({"language", "translate", "prompt", "word_timestamps", "punctuation"})
-# whisper.tokenizer.LANGUAGES, most spoken in training first; the last one only from large-v3 on.
-_CODES = """
-en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml cy sk
-te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo
-ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue
-"""
-_LANGUAGES = tuple(_CODES.split())
-_HOST = "https://openaipublic.azureedge.net/main/whisper/models"
-_SHA256 = {
-    "tiny": "65147644a518d12f04e32d6f3b26facc3f8dd46e5390956a9424a650c0ce22b9",
-    "base": "ed3a0b6b1c0edf879ad9b11b1af5a0e6ab5db9205f891f668f8b0e6c6326e34e",
-    "small": "9ecf779972d90ba49c06d968637d720dd632c55bbf19d441fb42bf17a411e794",
-    "medium": "345ae4da62f9b3d59415adc60127b97c714f32e89e936602e85993674d08dcb1",
-    "large-v3": "e5b1a55b89c1367dacf97e3e19bfd829a01529dbfdeefa8caeb59b3f1b81dadb",
-    "large-v3-turbo": "aff26ae408abcba5fbf8813c21e62b0941638c5f6eebfb145be0c9839262a19a",
-}
-
-
-# A step of the decoder reads all of its weights, for one chunk or for several; and what it keeps of a chunk that it
-# heard takes 110 MB for `small`, 490 MB for `large-v3`.
-_BATCH, _LARGE_BATCH, _WORKERS = 4, 2, 2
-
-
-def _card(size: str, megabytes: int) -> ModelCard:
-    v3 = size.startswith("large-v3")
-    return ModelCard(
-        id=f"whisper-{size}",
-        family=NAME,
-        title=f"Whisper {size} ({100 if v3 else 99} languages)",
-        sources={"model": Source(url=f"{_HOST}/{_SHA256[size]}/{size}.pt", sha256=_SHA256[size])},
-        size_mb=megabytes,
-        languages=_LANGUAGES if v3 else _LANGUAGES[:-1],
-        licence="MIT",
-        max_chunk_s=30.0,
-        max_gap_s=4.0,  # the encoder sees 30 s whatever is in them: short chunks would waste most of it
-        chunks_a_batch=_LARGE_BATCH if size == "large-v3" else _BATCH,
-        precisions=_ALL,
-        # Turbo was not trained to translate: it would transcribe, and call that English.
-        capabilities=_CAPABILITIES - ({"translate"} if size == "large-v3-turbo" else set()),
-    )
-
-
-CARDS = (
-    ModelCard(
-        id="demo-whisper",
-        family=NAME,
-        title="Demo Whisper (small vocabulary)",
-        sources={"model": Source(bundled="demo-whisper")},
-        size_mb=15,
-        languages=("zh", "en"),
-        licence="MIT",
-        max_chunk_s=30.0,
-        max_gap_s=4.0,
-        chunks_a_batch=_BATCH,
-        precisions=_ALL,
-        capabilities=_CAPABILITIES,
-        note="demo",
-    ),
-    *(
-        _card(size, megabytes)
-        for size, megabytes in (
-            ("tiny", 76), ("base", 145), ("small", 484), ("medium", 1528), ("large-v3", 3087),
-            ("large-v3-turbo", 1618),
-        )
-    ),
-)  # fmt: skip
-
 _MARKS = " \t\"'“”¿([{-.。,，!！?？:：;；)]}、…"
 
 
 def recognises(path: Path) -> bool:
-    """Whether `path` is an OpenAI checkpoint, or a folder with one and no model of FunASR."""
-    file = _checkpoint_file(path)
-    return file is not None and _dimensions(file) is not None
+    """Whether `path` is an OpenAI checkpoint, or a folder of Hugging Face's or CTranslate2's form."""
+    return _whisper_files.recognises(path)
 
 
 def card_of(path: Path) -> ModelCard:
-    """The card of a local checkpoint: what it holds, with the family's defaults for the rest."""
-    file = _checkpoint_file(path)
-    assert file is not None
-    dimensions = _dimensions(file) or {}
-    count = int(dimensions.get("n_vocab", 0)) - 51765 - 1
+    """The card of a local model: what it holds, with the family's defaults for the rest. Raises UserError."""
+    checkpoint = _whisper_files.open_checkpoint(path)
+    count = checkpoint.dims.n_vocab - 51765 - 1
+    name = path.stem if path.is_file() else path.name
     return ModelCard(
-        id=path.stem,
+        id=name,
         family=NAME,
-        title=path.stem,
+        title=name,
         sources={},
-        size_mb=round(file.stat().st_size / 1e6),
-        languages=_LANGUAGES[:count] if count >= 99 else ("en",),
+        size_mb=checkpoint.megabytes,
+        languages=LANGUAGES[:count] if count >= 99 else ("en",),
         licence="",
         max_chunk_s=30.0,
         max_gap_s=4.0,
-        chunks_a_batch=_BATCH,
-        precisions=_ALL,
-        capabilities=_CAPABILITIES if count >= 99 else _CAPABILITIES - {"language", "translate"},
+        chunks_a_batch=BATCH,
+        precisions=PRECISIONS,
+        capabilities=CAPABILITIES if count >= 99 else CAPABILITIES - {"language", "translate"},
         directory=str(path),
     )
 
 
-def _checkpoint_file(path: Path) -> Path | None:
-    if path.is_file():
-        return path if path.suffix == ".pt" else None
-    files = [] if (path / "config.yaml").exists() else sorted(path.glob("*.pt"))
-    return files[0] if len(files) == 1 else None
-
-
-def _dimensions(file: Path) -> dict[str, Any] | None:
-    """The checkpoint's `dims`; None where it is no checkpoint of Whisper's. Reads no weight."""
-    try:
-        found = torch.load(file, map_location="meta", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
-        return None
-    dimensions = found.get("dims") if isinstance(found, dict) else None
-    return dimensions if isinstance(dimensions, dict) and "model_state_dict" in found else None
-
-
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
-    """Loads the checkpoint; its weights become FP32. Raises UserError where it is none, or does not fit its own sizes."""
-    file = _checkpoint_file(folders["model"])
-    dimensions = None if file is None else _dimensions(file)
-    if file is None or dimensions is None:
-        name = folders["model"].name
-        raise UserError(
-            f"{name} is damaged or no Whisper checkpoint. Download it again, or choose another one.",
-            f"{name} 已损坏或不是 Whisper 检查点。请重新下载或选择其他模型。",
-        )
-    import whisper
-
+    """Loads the weights as FP32. Raises UserError where there are none, or they do not fit their own dimensions."""
+    checkpoint = _whisper_files.open_checkpoint(folders["model"])
     torch.set_num_threads(threads)
-    try:
-        model = _without_weights(dimensions) if empty else whisper.load_model(str(file), device=device)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"{card.id} does not fit into the memory of {device}. Choose a smaller one, or --device cpu.",
-            f"{device} 的显存不足以加载 {card.id}。请选择更小的模型，或使用 --device cpu。",
-        ) from error
-    except (RuntimeError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{file.name}: the checkpoint does not fit its own dimensions ({type(error).__name__}). It was not loaded: "
-            "download it again.",
-            f"{file.name}：检查点与其自身的维度不符（{type(error).__name__}），未加载。请重新下载。",
-        ) from error
-    heads = whisper._ALIGNMENT_HEADS.get(file.stem)
-    if heads is not None:  # load_model knows them only by the name of a published model, not by its file
-        # A checkpoint of other layers or heads under that name keeps the default ones.
-        with contextlib.suppress(RuntimeError, ValueError):
-            model.set_alignment_heads(heads)
+    model = _without_weights(checkpoint)
+    if not empty:
+        try:
+            _fill(model, checkpoint, device)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{card.id} does not fit into the memory of {device}. Choose a smaller one, or --device cpu.",
+                f"{device} 的显存不足以加载 {card.id}。请选择更小的模型，或使用 --device cpu。",
+            ) from error
     from asr_app.families._whisper_decoder import Decoder
 
     model.decoder.__class__, model.decoder.repeated = Decoder, {}
     _ready_alignment()
     return WhisperEngine(card, model.eval(), min(threads, _WORKERS) if torch.device(device).type == "cpu" else 1)
+
+
+def _fill(model: Any, checkpoint: Checkpoint, device: str) -> None:
+    """Gives the module, made on the meta device, its weights and its mask on `device`."""
+    expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    model.load_state_dict(_whisper_files.weights(checkpoint, expected, device), assign=True)
+    size = checkpoint.dims.n_text_ctx
+    mask = torch.full((size, size), -torch.inf, device=device).triu_(1)
+    model.decoder.register_buffer("mask", mask, persistent=False)
+    model.to(device)
 
 
 def _ready_alignment() -> None:
@@ -204,11 +112,11 @@ def _ready_alignment() -> None:
         compiled(like)
 
 
-def _without_weights(dimensions: Mapping[str, Any]) -> Any:
-    """The module with its weights on the meta device."""
+def _without_weights(checkpoint: Checkpoint) -> Any:
+    """The module with its weights on the meta device, and the heads that time words."""
     from whisper.model import AudioEncoder, ModelDimensions, TextDecoder, Whisper
 
-    dims = ModelDimensions(**dimensions)
+    dims = ModelDimensions(**dataclasses.asdict(checkpoint.dims))
     # The module itself cannot be made there, for its list of heads is sparse; a small one has the same heads.
     small = dataclasses.replace(
         dims, n_vocab=1, n_audio_ctx=1, n_audio_layer=0, n_audio_state=2 * dims.n_audio_head,
@@ -223,6 +131,10 @@ def _without_weights(dimensions: Mapping[str, Any]) -> Any:
         model.decoder = TextDecoder(
             dims.n_vocab, dims.n_text_ctx, dims.n_text_state, dims.n_text_head, dims.n_text_layer
         )
+    if checkpoint.heads:
+        mask = torch.zeros(dims.n_text_layer, dims.n_text_head, dtype=torch.bool)
+        mask[tuple(torch.tensor(checkpoint.heads).T)] = True
+        model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
     return model
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_app.notes import Note
+from asr_app.notes import sha256
 from asr_app.precision.enum import Precision
 from asr_app.precision.evidence import versions
 from asr_app.precision.graph import GraphLayers
@@ -36,21 +36,10 @@ from asr_app.precision.recipes import Recipe
 log = logging.getLogger(__name__)
 _FORMAT = 5  # of the folder; another one is another variant
 _WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
+# Weights and configuration, as FunASR, OpenAI, Hugging Face and CTranslate2 call them.
+_KINDS = ("*.pt", "*.yaml", "*.safetensors", "model.bin", "pytorch_model*.bin", "config.json", "generation_config.json")
 _MAKING, _GIVEN_UP_S = ".making-", 24 * 3600
 _UNUSED_S = 30 * 24 * 3600  # after which a variant, of other weights or versions as a rule, makes room
-
-
-def sha256(path: Path, notes: Path) -> str:
-    """The checksum of a file, read once: a note in the folder `notes` spares it while size and time stay the same."""
-    stat = path.stat()
-    now = [stat.st_size, stat.st_mtime_ns]
-    note = Note(notes, str(path.resolve()))
-    found = note.read()
-    if isinstance(found, dict) and found.get("file") == now and isinstance(found.get("sha256"), str):
-        return str(found["sha256"])
-    digest = _digest(path)
-    note.write({"file": now, "sha256": digest})
-    return digest
 
 
 def _digest(path: Path) -> str:
@@ -61,7 +50,7 @@ def _digest(path: Path) -> str:
 def _files(folders: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
     """What makes a model what it is, its weights and its configuration, by role and name."""
     for role, folder in folders.items():
-        for path in [folder] if folder.is_file() else sorted(folder.glob("*.pt")) + sorted(folder.glob("*.yaml")):
+        for path in [folder] if folder.is_file() else sorted(p for kind in _KINDS for p in folder.glob(kind)):
             yield f"{role}/{path.name}", path
 
 
