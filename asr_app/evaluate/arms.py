@@ -17,6 +17,7 @@ from asr_app.bench import checkpoint
 from asr_app.bench.arms import APP, FP32_NO_VAD, Task
 from asr_app.bench.export import export
 from asr_app.bench.peers import PEERS
+from asr_app.bench.process import ArmProcess
 from asr_app.datatypes import ModelCard
 from asr_app.precision import Precision, refusal, variants
 from asr_app.precision.evidence import here, processor
@@ -47,11 +48,11 @@ def peers_of(card: ModelCard) -> list[str]:
 
 
 def arms_of(
-    card: ModelCard, task: Task, asked: Sequence[Precision] | None, peers: Sequence[str], tell: Tell
+    card: ModelCard, task: Task, asked: Sequence[Precision] | None, peers: Sequence[str]
 ) -> list[EvaluationArm]:
     """This app at each precision it has or that is `asked` for, and the `peers`.
 
-    With peers goes this app's engine at FP32 on the samples that they get. An exporter's failure is that arm's problem.
+    With peers goes this app's engine at FP32 on the samples that they get.
     """
     weights, code = _content(card, task), _own_code()
     found = []
@@ -66,24 +67,27 @@ def arms_of(
         for name in names:
             key = _digest(name, task.device, weights, code, *here())
             found.append(EvaluationArm(name, task, key, problem.en if problem else ""))
-    return found + [_peer(name, task, weights, tell) for name in peers]
+    return found + [_peer(name, task, weights) for name in peers]
 
 
-def _peer(name: str, task: Task, weights: str, tell: Tell) -> EvaluationArm:
-    peer, problem = PEERS[name], ""
+def _peer(name: str, task: Task, weights: str) -> EvaluationArm:
+    peer = PEERS[name]
     if not peer.here:
         return EvaluationArm(name, task, problem=f"{peer.library} is not installed: see tests/peers.txt")
     key = _digest(
-        name, weights, processor(), *(importlib.metadata.version(library) for library in peer.distributions),
+        name, repr(getattr(peer.make, "keywords", "")), weights, processor(), *(importlib.metadata.version(library) for library in peer.distributions),
         _checksum(Path(inspect.getfile(getattr(peer.make, "func", peer.make)))),
         peer.export.source() if peer.export else "",
     )  # fmt: skip
-    if peer.export is not None:
-        try:
-            task = dataclasses.replace(task, exported=export(task.weights, task.cache, peer.export, tell))
-        except RuntimeError as error:
-            problem = str(error)
-    return EvaluationArm(name, task, key, problem)
+    return EvaluationArm(name, task, key)
+
+
+def started(arm: EvaluationArm, tell: Tell) -> ArmProcess:
+    """The arm's process, a peer's with the model in its own format. Raises RuntimeError where that cannot be written."""
+    task, peer = arm.task, PEERS.get(arm.name)
+    if peer is not None and peer.export is not None:
+        task = dataclasses.replace(task, exported=export(task.weights, task.cache, peer.export, tell))
+    return ArmProcess(arm.name, task)
 
 
 def _content(card: ModelCard, task: Task) -> str:

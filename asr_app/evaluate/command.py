@@ -5,27 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from asr_app import catalog, config, hub
-from asr_app.audio import Limits
 from asr_app.bench.arms import Task
-from asr_app.bench.process import ArmProcess
 from asr_app.bench.table import versions
 from asr_app.datatypes import ModelCard
 from asr_app.engines import pick_device, usable_cores
 from asr_app.errors import UserError
-from asr_app.evaluate.arms import EvaluationArm, arms_of, peers_of
+from asr_app.evaluate.arms import EvaluationArm, arms_of, peers_of, started
 from asr_app.evaluate.figures import figures, same_texts
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
+from asr_app.evaluate.sounds import sound_of
 from asr_app.evaluate.table import tables
 from asr_app.hub import OnProgress
 from asr_app.loading import locate
-from asr_app.pipeline import read
 from asr_app.precision import Precision
 from asr_app.precision.evidence import processor
 from asr_app.recordings import Recording, examples, references, spread
@@ -45,7 +43,8 @@ def verify(found: argparse.Namespace, downloading: OnProgress) -> int:
     recordings = references(found.data) if found.data else examples()
     if found.limit is not None:
         recordings = spread(recordings, found.limit)
-    seconds = [_seconds(recording) for recording in recordings]
+    sounds = [sound_of(recording.path, config.cache() / "sounds") for recording in _shown(recordings)]
+    seconds = [sound.seconds for sound in sounds]
     device = pick_device(found.device)
     if found.peers and device != "cpu":
         raise UserError("Peers run on the CPU: add --device cpu.", "对比系统在 CPU 上运行：请加 --device cpu。")
@@ -60,8 +59,8 @@ def verify(found: argparse.Namespace, downloading: OnProgress) -> int:
             failed = True
             continue
         task = Task(name, weights, threads, config.cache(), found.hub, device)
-        arms = _chosen(arms_of(card, task, precisions, peers_of(card) if found.peers else [], _tell), found.arm)
-        results = _evaluate(arms, recordings, card, found)
+        arms = _chosen(arms_of(card, task, precisions, peers_of(card) if found.peers else []), found.arm)
+        results = _evaluate(arms, recordings, [sound.digest for sound in sounds], card, found)
         made = figures(results, recordings, seconds)
         same = same_texts(results)
         for line in tables(card.id, made, same):
@@ -73,7 +72,11 @@ def verify(found: argparse.Namespace, downloading: OnProgress) -> int:
 
 
 def _evaluate(
-    arms: Sequence[EvaluationArm], recordings: Sequence[Recording], card: ModelCard, found: argparse.Namespace
+    arms: Sequence[EvaluationArm],
+    recordings: Sequence[Recording],
+    digests: Sequence[str],
+    card: ModelCard,
+    found: argparse.Namespace,
 ) -> list[ArmResult]:
     clips = [clip_of(recording, card, found.detect_language) for recording in recordings]
     bar = tqdm(total=len(arms) * len(clips), desc=card.id, unit="clip", file=sys.stderr, disable=None, leave=False)
@@ -85,8 +88,8 @@ def _evaluate(
     with bar:
         return list(
             evaluate(
-                arms, clips, config.cache() / "evaluations", found.fresh,
-                lambda arm: ArmProcess(arm.name, arm.task), done,
+                arms, clips, digests, config.cache() / "evaluations", found.fresh,
+                lambda arm: started(arm, _tell), done,
             )
         )  # fmt: skip
 
@@ -104,12 +107,9 @@ def _chosen(arms: list[EvaluationArm], names: Sequence[str] | None) -> list[Eval
     return [known[name] for name in dict.fromkeys(names)] if names else arms
 
 
-def _seconds(recording: Recording) -> float:
-    """The recording's length; read before any model runs, so that a damaged file is named at once."""
-    try:
-        return read(recording.path, recording.path.name, Limits())[0].seconds
-    except UserError as error:
-        raise UserError(f"{recording.path.name}: {error.en}", f"{recording.path.name}：{error.zh}") from error
+def _shown(recordings: Sequence[Recording]) -> Iterable[Recording]:
+    """All are decoded before any model runs, so that a damaged one is named at once."""
+    return tqdm(recordings, desc="decoding", unit="clip", file=sys.stderr, disable=None, leave=False)
 
 
 def _tell(arm: str, doing: str) -> None:

@@ -53,6 +53,7 @@ def clip_of(recording: Recording, card: ModelCard, detect: bool) -> Clip:
 def evaluate(
     arms: Sequence[EvaluationArm],
     clips: Sequence[Clip],
+    digests: Sequence[str],
     home: Path,
     fresh: bool,
     start: Callable[[EvaluationArm], Process],
@@ -60,9 +61,10 @@ def evaluate(
 ) -> Iterator[ArmResult]:
     """Each arm's results, those in the folder `home` taken from there. `done` hears of each arm's finished clips.
 
-    An arm that fails has what it finished before, and the others go on.
-    """  # fmt: skip
-    names = [_identity(clip) for clip in clips]
+    `digests` are the hashes of each clip's samples. `start` raises RuntimeError, as the process does, where the arm
+    fails: then it has what it finished before, and the others go on.
+    """
+    names = [_identity(*pair) for pair in zip(clips, digests, strict=True)]
     for arm in arms:
         if arm.problem:
             done(arm, len(clips))
@@ -73,33 +75,33 @@ def evaluate(
         done(arm, len(clips) - len(missing))
         problem = ""
         if missing:
-            process = start(arm)
+            process: Process | None = None
             try:
+                process = start(arm)
                 store.start(process.ready())
-                for request in _requests(missing, clips):
+                # A peer recognises one clip after the other anyway: an interruption then costs one.
+                for request in _requests(missing, clips, _REQUEST if arm.own else 1):
                     answer = process.ask([clips[i] for i in request])
                     store.add([names[i] for i in request], answer.heard, answer.cpu_s, answer.rss_mb)
                     done(arm, len(request))
             except RuntimeError as error:  # the other arms are still wanted
                 problem = str(error)
             finally:
-                process.end()
+                if process is not None:
+                    process.end()
         heard = {i: store[name] for i, name in enumerate(names) if name in store}
         checked = store.started.check if store.started else ""
         yield ArmResult(arm, heard, store.started, store.peak_mb, problem or checked)
 
 
-def _requests(missing: Sequence[int], clips: Sequence[Clip]) -> Iterator[list[int]]:
-    """The clips that are missing, so many at a time, those of a request all in one language."""
+def _requests(missing: Sequence[int], clips: Sequence[Clip], size: int) -> Iterator[list[int]]:
+    """The clips that are missing, at most `size` at a time, those of a request all in one language."""
     for _, same in groupby(missing, key=lambda i: clips[i].language):
         group = list(same)
-        for first in range(0, len(group), _REQUEST):
-            yield group[first : first + _REQUEST]
+        for first in range(0, len(group), size):
+            yield group[first : first + size]
 
 
-def _identity(clip: Clip) -> str:
-    """What a result belongs to: the recording's bytes, the language asked for, the reference its loss is of."""
-    with clip.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update(json.dumps([clip.language, clip.reference]).encode())
-    return digest.hexdigest()[:32]
+def _identity(clip: Clip, digest: str) -> str:
+    """What a result belongs to: the recording's samples, the language asked for, the reference its loss is of."""
+    return hashlib.sha256(json.dumps([digest, clip.language, clip.reference]).encode()).hexdigest()[:32]
