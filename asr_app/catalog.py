@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from asr_app import families
+from asr_app import families, hub
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.precision import Precision, variants
@@ -29,7 +30,18 @@ for _family in FAMILIES.values():
             raise RuntimeError(f"two cards are called {_card.id}")
         CARDS[_card.id] = _card
 
-DEFAULT = "demo-paraformer"
+DEFAULT = "whisper-base"  # of the app's start and of the commands
+FALLBACK = "demo-paraformer"  # comes with the repository; answers where the model of the start cannot be had
+GROUPS = ("on_disk", "to_download", "demo")
+
+
+def grouped(cards: Iterable[ModelCard], hub_name: str) -> dict[str, list[ModelCard]]:
+    """The cards by group of `GROUPS`, each group in the order of `cards`. Downloads nothing."""
+    groups: dict[str, list[ModelCard]] = {group: [] for group in GROUPS}
+    for card in cards:
+        group = "demo" if card.note == "demo" else "on_disk" if hub.on_disk(card, hub_name) else "to_download"
+        groups[group].append(card)
+    return groups
 
 
 def recipes(card: ModelCard) -> Recipes:
@@ -54,7 +66,10 @@ def _as_carried(card: ModelCard, folder: Path) -> ModelCard:
 
 
 def find(name: str) -> ModelCard:
-    """The card called `name`, or the card of the local folder at that path. Raises UserError with the choices."""
+    """The card called `name`, or the card of the local folder or file at that path.
+
+    Raises UserError with the choices, or with what is wrong with the files there.
+    """
     if name in CARDS:
         return CARDS[name]
     folder = Path(name).expanduser()
@@ -63,8 +78,10 @@ def find(name: str) -> ModelCard:
             if family.recognises(folder):
                 return _as_carried(family.card_of(folder.resolve()), folder)
         raise UserError(
-            f"{folder.name}: no model of a known family is there (a FunASR folder with config.yaml, a Whisper .pt file).",
-            f"{folder.name}：没有已知类型的模型（需要带 config.yaml 的 FunASR 目录，或 Whisper 的 .pt 文件）。",
+            f"{folder.name}: no model of a known family is there (a FunASR folder with config.yaml; a Whisper .pt file; "
+            "a folder of a Whisper from Hugging Face or CTranslate2, with its config.json). Choose another one.",
+            f"{folder.name}：没有已知类型的模型（需要带 config.yaml 的 FunASR 目录、Whisper 的 .pt 文件，"
+            "或带 config.json 的 Hugging Face / CTranslate2 格式 Whisper 目录）。请选择其他模型。",
         )
     choices = ", ".join(CARDS)
     raise UserError(

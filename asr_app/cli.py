@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from asr_app import catalog, config, hub
+from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.formats import WRITERS, writer
 from asr_app.precision import Precision
+from asr_app.terminal import DownloadProgress
+from asr_app.ui.texts import t
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
     transcribe.add_argument("--hotword", action="append", default=[], help="a word to listen for; may be repeated")
     transcribe.add_argument("--language", help="what is spoken, by its code; default: auto, where the model can tell")
+    transcribe.add_argument("--languages", default="", metavar="CODES", help="detect among these only, such as zh,en")
+    transcribe.add_argument(
+        "--script", help="of Chinese text: simplified (default for Mandarin), traditional, as-heard"
+    )
     transcribe.add_argument("--no-itn", dest="itn", action="store_false", help="leave numbers in words")
     transcribe.add_argument("--translate", action="store_true", help="into English")
     transcribe.add_argument("--prompt", default="", help="a text that could have gone before: names, style")
@@ -118,7 +123,11 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     write = writer(found.format)
     card = catalog.find(found.model)
     spoken = None if found.language == "auto" else found.language
-    options = Options(tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt)
+    among = tuple(code.strip() for code in found.languages.split(",") if code.strip())
+    options = Options(
+        tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt,
+        languages=among, script=found.script,
+    )  # fmt: skip
     require(card, options)  # before anything is downloaded for it
     device = pick_device(found.device)
     picked = Precision.parse(found.precision) if found.precision else None
@@ -128,10 +137,10 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     output = _folder(found.output) if found.output else None
     paths = [Path(p) for p in found.paths]
     stems = Counter(p.stem for p in paths)
-    bar, downloading = _download_bar(card.id)
+    progress = DownloadProgress(card.id)
     failed, written = 0, set[Path]()
-    with engines.use(card, precision, downloading) as loaded:
-        bar.close()
+    with engines.use(card, precision, progress) as loaded:
+        progress.close()
         for path in paths:
             try:
                 transcript = pipeline.transcribe(path, loaded, options, Limits(), partial(engines.use, card))
@@ -147,17 +156,6 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
             else:
                 sys.stdout.write(text if text.endswith("\n") else text + "\n")
     return 2 if failed else 0
-
-
-def _download_bar(title: str) -> tuple[tqdm, hub.OnProgress]:
-    """A bar on stderr, where that is a terminal, and what moves it."""
-    bar = tqdm(desc=title, unit="B", unit_scale=True, file=sys.stderr, disable=None, leave=False)
-
-    def downloading(done: int, total: int) -> None:
-        bar.total = total or None
-        bar.update(done - bar.n)
-
-    return bar, downloading
 
 
 def _folder(name: str) -> Path:
@@ -195,9 +193,7 @@ def _write(path: Path, text: str) -> None:
 def _verify(found: argparse.Namespace, _language: str) -> int:
     from asr_app.evaluate.command import verify
 
-    bar, downloading = _download_bar("download")
-    with bar:
-        return verify(found, downloading)
+    return verify(found, DownloadProgress("download"))
 
 
 def _bench(found: argparse.Namespace, _language: str) -> int:
@@ -209,34 +205,38 @@ def _bench(found: argparse.Namespace, _language: str) -> int:
 def _quantize(found: argparse.Namespace, language: str) -> int:
     from asr_app.quantize.command import quantize
 
-    bar, downloading = _download_bar(found.model)
-    with bar:
-        return quantize(found, language, downloading)
+    return quantize(found, language, DownloadProgress(found.model))
 
 
-def _models(found: argparse.Namespace, _language: str) -> int:
-    rows: list[dict[str, Any]] = [
-        {
-            "id": card.id,
-            "title": card.title,
-            "family": card.family,
-            "size_mb": card.size_mb,
-            "languages": list(card.languages),
-            "licence": card.licence,
-            "precisions": [p.value for p in card.precisions],
-            "capabilities": sorted(card.capabilities),
-            "on_disk": hub.on_disk(card, found.hub),
-        }
-        for card in catalog.CARDS.values()
-    ]
+def _models(found: argparse.Namespace, language: str) -> int:
+    groups = catalog.grouped(catalog.CARDS.values(), found.hub)
     if found.json:
-        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        print(json.dumps([_as_row(c, found.hub) for c in catalog.CARDS.values()], ensure_ascii=False, indent=2))
         return 0
-    for row in rows:
-        here = "on disk" if row["on_disk"] else "not downloaded"
-        print(f"{row['id']:<18} {row['size_mb']:>5} MB  {here:<15} {row['title']}")
-        print(
-            f"{'':<18} {', '.join(row['precisions'])} · {row['licence']} · {', '.join(row['languages'])} · "
-            f"{', '.join(row['capabilities'])}"
-        )
+    for group, cards in groups.items():
+        if cards:
+            print(t(f"group_{group}", language))
+        for card in cards:
+            print(f"  {card.id:<22} {card.size_mb:>5} MB  {card.title}: {t(card.good_for, language)}")
+            print(f"  {'':<22} {', '.join(p.value for p in card.precisions)} · {card.licence} · {_abilities(card)}")
     return 0
+
+
+def _as_row(card: ModelCard, hub_name: str) -> dict[str, Any]:
+    """The card as `models --json` prints it."""
+    return {
+        "id": card.id,
+        "title": card.title,
+        "family": card.family,
+        "size_mb": card.size_mb,
+        "good_for": t(card.good_for, "en"),
+        "languages": list(card.languages),
+        "licence": card.licence,
+        "precisions": [p.value for p in card.precisions],
+        "capabilities": sorted(card.capabilities),
+        "on_disk": hub.on_disk(card, hub_name),
+    }
+
+
+def _abilities(card: ModelCard) -> str:
+    return ", ".join([*card.languages[:5], *(["..."] if len(card.languages) > 5 else []), *sorted(card.capabilities)])

@@ -18,15 +18,66 @@ SAMPLE_RATE = 16_000  # Hz; every array of samples in the app has this rate
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something about a recording that its user should know; `code` names a text of the page, `figures` fill it.
+
+    Codes: "quiet", "over_full_scale", "clipped", "narrow_band", "noisy", "no_sound", "mostly_silent",
+    "cancelling_channels", "silent_channels", "tracks", "other_track", "late_start", "holes", "breaks_off".
+    """
+
+    code: str
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a recording is like, measured while it was decoded: levels in dBFS as they were before levelling.
+
+    `speech_db` is the active level (ITU-T P.56) and None for digital silence, `noise_db` the level of the quietest
+    tenth, `bandwidth_hz` where the spectrum ends (at most 8000), `silence` the share that is pause, 0 to 1.
+    """
+
+    speech_db: float | None
+    noise_db: float | None
+    bandwidth_hz: int | None
+    silence: float
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def snr_db(self) -> float | None:
+        """Signal to noise; too low where there are no pauses to hear the noise in."""
+        return None if self.speech_db is None or self.noise_db is None else round(self.speech_db - self.noise_db, 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON of the transcript and of the journal."""
+        return {
+            "speech_db": self.speech_db,
+            "noise_db": self.noise_db,
+            "snr_db": self.snr_db,
+            "bandwidth_hz": self.bandwidth_hz,
+            "silence": self.silence,
+            "findings": [{"code": f.code, **f.figures} for f in self.findings],
+        }
+
+    @staticmethod
+    def from_dict(told: Mapping[str, Any]) -> Recording:
+        """The opposite of `as_dict`."""
+        findings = tuple(Finding(f["code"], {k: v for k, v in f.items() if k != "code"}) for f in told["findings"])
+        return Recording(told["speech_db"], told["noise_db"], told["bandwidth_hz"], told["silence"], findings)
+
+
+@dataclass(frozen=True)
 class Audio:
     """A decoded recording: float32 samples `(n,)` in [-1, 1] at 16 kHz, and a name to show.
 
-    `mapped` is the file the samples lie in, where they do. They are never written to.
+    `mapped` is the file the samples lie in, where they do. They are never written to. `recording` is what the file was
+    like; None for samples that no file was decoded for.
     """
 
     samples: np.ndarray
     name: str
     mapped: mmap.mmap | None = None
+    recording: Recording | None = None
 
     @property
     def seconds(self) -> float:
@@ -40,10 +91,14 @@ class Audio:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One stretch of speech, no longer than the family takes. `start_s` counts from the file's start."""
+    """One stretch of speech, no longer than the family takes. `start_s` counts from the file's start.
+
+    `speech` are the start and end of each span of speech that the VAD found in it, in seconds from the chunk's start.
+    """
 
     start_s: float
     samples: np.ndarray
+    speech: tuple[tuple[float, float], ...] = ()
 
     @property
     def end_s(self) -> float:
@@ -105,7 +160,10 @@ class Options:
     """What a user may ask of a model; a family refuses what its card's capabilities lack. None is the model's choice.
 
     `itn` is whether numbers are written in digits, `translate` whether into English, `prompt` a text that could have
-    gone before, in whose style and spelling the model goes on.
+    gone before, in whose style and spelling the model goes on. `short_windows` lets a model whose encoder takes windows
+    of a fixed length encode no more than a chunk needs (None: at INT8). `languages` limits language detection to those codes; empty is
+    all. `script` is that of Chinese text: "simplified", "traditional" or "as-heard"; None is the default of the
+    language. Without `retries` a chunk is decoded once, whatever comes out: for measuring and checking, not for users.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -113,13 +171,19 @@ class Options:
     itn: bool | None = None
     translate: bool = False
     prompt: str = ""
+    short_windows: bool | None = None
+    retries: bool = True
+    languages: tuple[str, ...] = ()
+    script: str | None = None
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """A chunk whose first result was not to be trusted: `reason` is "not_finite", "loop" or "empty".
+    """A chunk, or a stretch of it, whose first result was not to be trusted.
 
-    `redone_at` is the precision its text is from; None where no higher one is to be had, and the first text stays.
+    `reason` is "not_finite", "loop", "empty" (no words in a chunk where somebody speaks) or "unheard" (none in a stretch
+    of it). `redone_at` is the precision its text is from; None where no higher one is to be had, and the first text
+    stays. A stretch that was unheard is recognised again at the same precision, alone and levelled.
     """
 
     start_s: float
@@ -132,7 +196,8 @@ class Doubt:
 class Transcript:
     """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`).
 
-    `given_back` is there where other models went to make room for this one. `timestamps` says whose the times are:
+    `given_back` is there where other models went to make room for this one. `script` is that of the Chinese text in it,
+    None where there is none. `timestamps` says whose the times are:
     the "model"'s, or, where it has none, the "vad"'s, whose stretches of speech their sentences share by letters.
     """
 
@@ -145,6 +210,8 @@ class Transcript:
     memory: Mapping[str, int] = field(default_factory=dict)
     timestamps: str = "model"
     doubts: tuple[Doubt, ...] = ()
+    script: str | None = None
+    recording: Recording | None = None
 
     @property
     def text(self) -> str:
@@ -177,6 +244,7 @@ class Transcript:
             "precision": {"requested": self.precision.requested.value, "effective": self.precision.as_dict()},
             "device": self.device,
             "timestamps": self.timestamps,
+            **({"script": self.script} if self.script else {}),
             "duration_s": round(self.audio_s, 3),
             "times": {k: None if v is None else round(v, 4) for k, v in dataclasses.asdict(self.times).items()}
             | {"total_s": round(self.times.total_s, 4)},
@@ -191,6 +259,7 @@ class Transcript:
                 }
                 for d in self.doubts
             ],
+            "recording": self.recording and self.recording.as_dict(),
         }
 
 
@@ -257,8 +326,11 @@ class ModelCard:
     `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from, in
     the order in which they are tried; `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
     chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a time.
-    `capabilities` are what the options and the page ask for: "language", "itn", "hotwords", "prompt", "translate",
+    With `retry_stretches` speech that got no words is recognised again: a decoder may skip what is quiet between loud.
+    `capabilities` are what the options and the page ask for: "language", "languages" (detection among some only), "itn",
+    "hotwords", "prompt", "translate",
     "word_timestamps", "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
+    `good_for` names the text of the page that says for which languages and uses the model is the right one.
     """
 
     id: str
@@ -272,9 +344,11 @@ class ModelCard:
     precisions: tuple[Precision, ...]
     capabilities: frozenset[str]
     note: str = ""
+    good_for: str = ""
     vad: str = "silero"
     max_gap_s: float = 0.6
     chunks_a_batch: int = 1
+    retry_stretches: bool = False
     directory: str | None = None
 
     @property

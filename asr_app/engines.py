@@ -12,7 +12,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -29,21 +28,6 @@ from asr_app.precision.evidence import Table
 
 log = logging.getLogger(__name__)
 _MAKING_TAKES = 3  # times the model's size in memory, while a variant is made
-
-
-@dataclass
-class Startup:
-    """What the server is loading before anyone asked: shown in the page's pill.
-
-    `done` and `total` are bytes that are downloaded or, while a variant is `making`, steps.
-    """
-
-    model: str = ""
-    busy: bool = False
-    making: bool = False
-    done: int = 0
-    total: int = 0
-    error: UserError | None = None
 
 
 def pick_device(wanted: str) -> str:
@@ -94,10 +78,9 @@ class Engines:
         self._resident: dict[tuple[str, Precision], Loaded] = {}
         self._lock = threading.Lock()  # guards the dictionary
         self._loading = threading.Lock()  # one model is loaded at a time
-        self._fetching: defaultdict[str, threading.Lock] = defaultdict(
-            threading.Lock
-        )  # by model: one download at a time
-        self.startup = Startup()
+        # By model: one download at a time, and how far it is.
+        self._fetching: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._fetched: dict[str, tuple[int, int]] = {}
         self.evidence = Table(cache, device, threads)
 
     def choose(self, card: ModelCard, lite: bool, picked: Precision | None) -> Precision:
@@ -111,35 +94,6 @@ class Engines:
         with self._lock:
             held = sum(x.precision.weight_bytes for x in self._resident.values())
         return held + coming <= self.budget and _MAKING_TAKES * coming < psutil.virtual_memory().available
-
-    def preload(self, card: ModelCard, precision: Precision, fallback: ModelCard) -> None:
-        """Loads the model the server was started with; where that cannot be, says why and loads `fallback` instead."""
-
-        def downloading(done: int, total: int) -> None:
-            self.startup.done, self.startup.total = done, total
-
-        def making(done: int, total: int) -> None:
-            self.startup.making, self.startup.done, self.startup.total = True, done, total
-
-        self.startup = Startup(card.id, busy=True)
-        try:
-            try:
-                with self.use(card, precision, downloading, making) as loaded:
-                    loaded.fresh = False  # no job waited for it
-            except UserError as error:
-                log.error("%s", error)
-                self.startup = Startup(fallback.id, busy=True, error=error)
-                with self.use(fallback, Precision.FP32) as loaded:
-                    loaded.fresh = False
-        except Exception as error:
-            log.exception("no model could be loaded")
-            what = type(error).__name__
-            self.startup.error = UserError(
-                f"Loading {card.id} failed ({what}); the server's log has the details. Choose another model.",
-                f"加载 {card.id} 失败（{what}），详情见服务器日志。请选择其他模型。",
-            )
-        finally:
-            self.startup.busy = False
 
     def resident(self) -> list[Loaded]:
         """What is loaded now, most recently used first."""
@@ -203,14 +157,22 @@ class Engines:
             return loaded
 
     def _fetch(self, card: ModelCard, on_progress: OnProgress | None) -> dict[str, Path]:
+        """The model's folders. Who waits for a download that another thread has begun is told of its progress."""
         with self._lock:
             fetching = self._fetching[card.key]
+
+        def downloading(done: int, total: int) -> None:
+            self._fetched[card.key] = done, total
+            if on_progress:
+                on_progress(done, total)
+
         while not fetching.acquire(timeout=0.5):
             if on_progress:
-                on_progress(self.startup.done, self.startup.total)  # another's; and it may raise to cancel
+                on_progress(*self._fetched.get(card.key, (0, 0)))  # may raise to cancel the waiting
         try:
-            return locate(card, self.hub_name, on_progress)
+            return locate(card, self.hub_name, downloading)
         finally:
+            self._fetched.pop(card.key, None)
             fetching.release()
 
     def _find(self, key: tuple[str, Precision]) -> Loaded | None:

@@ -1,15 +1,31 @@
-"""The clips of example/: what the page offers, the self-check hears, and everyone can compare with what was said."""
+"""The clips of example/: offered by the page, read by the self-check, compared with what was said."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+from asr_app.datatypes import ModelCard
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "example"
 TABLE = EXAMPLES / "expected.json"
 
 
-def expected() -> dict[str, dict[str, str]]:
-    """By clip its `text` as spoken, `written` with numbers in digits, and `language`."""
-    found: dict[str, dict[str, str]] = json.loads(TABLE.read_text(encoding="utf-8"))
+def expected() -> dict[str, dict[str, Any]]:
+    """By clip its `text` as spoken, `written` with numbers in digits, `language`, and `models` that understand it.
+
+    `models` holds "demo" and "real": the demo models know only espeak-ng's Mandarin, which is noise to real models.
+    """
+    found: dict[str, dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))
     return found
+
+
+def understood_by(card: ModelCard) -> dict[str, dict[str, Any]]:
+    """The entries of `expected` whose speech the model of `card` may be expected to understand."""
+    kind = "demo" if card.note == "demo" else "real"
+    return {
+        name: entry
+        for name, entry in expected().items()
+        if kind in entry["models"] and entry["language"] in card.languages
+    }

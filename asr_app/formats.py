@@ -5,17 +5,18 @@ from __future__ import annotations
 import difflib
 import json
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from asr_app.datatypes import Segment, Transcript
+from asr_app.datatypes import Segment, Transcript, Word
 from asr_app.errors import UserError
-from asr_app.text import is_spaceless
+from asr_app.text import graphemes, is_phrased, is_spaceless, words_of_phrases
 
 MAX_CUE_WIDTH = 84  # two lines of 42 Latin characters or of 21 Mandarin ones, which are twice as wide
 _PAUSES = ",.;:!?，。；：！？、"
+_CLINGING = ("Pc", "Pd", "Pe", "Pf", "Po")  # punctuation that belongs to the word before it
 _JUST_BEFORE = 0.5  # a character's end lies this much before the next one's start, which may be a pause later
 
 
@@ -104,6 +105,7 @@ def _split(segment: Segment) -> Iterator[tuple[float, float, str]]:
 def _atoms(text: str) -> list[tuple[int, int]]:
     """Where a line may break: [start, end) of each word or Mandarin character with the punctuation at it."""
     atoms: list[tuple[int, int]] = []
+    begins = _begins(text)
     opened = False  # an opening bracket or quote waits for what it encloses
     for at, character in enumerate(text):
         if character.isspace():
@@ -111,13 +113,24 @@ def _atoms(text: str) -> list[tuple[int, int]]:
         kind = unicodedata.category(character)
         before = text[at - 1] if at else " "
         clings = opened or (kind[0] == "P" and kind not in ("Ps", "Pi"))
-        inside_word = not is_spaceless(character) and not is_spaceless(before) and kind not in ("Ps", "Pi")
+        alone = is_spaceless(character) or is_spaceless(before) or at in begins
+        inside_word = not alone and kind not in ("Ps", "Pi")
         if atoms and atoms[-1][1] == at and (clings or inside_word):
             atoms[-1] = (atoms[-1][0], at + 1)
         else:
             atoms.append((at, at + 1))
         opened = kind in ("Ps", "Pi")
     return atoms
+
+
+def _begins(text: str) -> set[int]:
+    """Where words begin in scripts without spaces between words. One too wide for a cue may break at any character."""
+    begins = set()
+    for start, end in words_of_phrases(text):
+        begins.add(start)
+        if _width(text[start:end]) > MAX_CUE_WIDTH:
+            begins |= {start + first for first, _ in graphemes(text[start:end])}
+    return begins
 
 
 def _end_of_cue(text: str, atoms: list[tuple[int, int]], first: int) -> int:
@@ -127,11 +140,12 @@ def _end_of_cue(text: str, atoms: list[tuple[int, int]], first: int) -> int:
         fits += 1
     if fits == len(atoms):
         return fits
-    for after in range(fits, first + 1, -1):  # back to the last comma or full stop, if that leaves half a cue
+    for after in range(fits, first + 1, -1):  # back to the last comma, full stop or phrase, if that leaves half a cue
         piece = text[start : atoms[after - 1][1]]
         if _width(piece) < MAX_CUE_WIDTH / 2:
             break
-        if piece[-1] in _PAUSES:
+        end = atoms[after - 1][1]
+        if piece[-1] in _PAUSES or (is_phrased(piece[-1]) and text[end : end + 1] == " "):
             return after
     return fits
 
@@ -143,20 +157,42 @@ def _clock_points(segment: Segment, text: str, atoms: list[tuple[int, int]]) -> 
     between two that are, or in a segment without words, are taken as proportional to the characters.
     """
     at, seconds = [0.0], [segment.start_s]
-    spoken = ["".join(c for c in text[a:b] if unicodedata.category(c)[0] != "P").lower() for a, b in atoms]
-    words = ["".join(c for c in w.text if unicodedata.category(c)[0] != "P").lower() for w in segment.words]
-    for match in difflib.SequenceMatcher(None, spoken, words, autojunk=False).get_matching_blocks():
-        for step in range(match.size):
-            (start, end), word = atoms[match.a + step], segment.words[match.b + step]
-            at += [float(start), end - _JUST_BEFORE]
-            seconds += [word.start_s, word.end_s]
+    for start, end, word in _found_words(segment.words, text, atoms):
+        at += [float(start), end - _JUST_BEFORE]
+        seconds += [word.start_s, word.end_s]
     at.append(len(text) - _JUST_BEFORE)
     seconds.append(segment.end_s)
     return at, np.clip(seconds, segment.start_s, segment.end_s).tolist()
 
 
+def _found_words(words: Sequence[Word], text: str, atoms: list[tuple[int, int]]) -> Iterator[tuple[int, int, Word]]:
+    """The words that are found in the text, as [start, end) and the word."""
+    bare = [_bare(w.text) for w in words]
+    letters = [i for i, c in enumerate(text) for _ in _bare(c)]  # a lower-case letter may be two
+    if "".join(bare) == _bare(text):
+        # Nothing was rewritten. A model cuts Thai into other pieces than a dictionary does, but the letters are the same.
+        first = 0
+        for word, said in zip(words, bare, strict=True):
+            if said:
+                end = letters[first + len(said) - 1] + 1
+                while end < len(text) and unicodedata.category(text[end]) in _CLINGING:
+                    end += 1
+                yield letters[first], end, word
+            first += len(said)
+        return
+    spoken = [_bare(text[a:b]) for a, b in atoms]
+    for match in difflib.SequenceMatcher(None, spoken, bare, autojunk=False).get_matching_blocks():
+        for step in range(match.size):
+            yield *atoms[match.a + step], words[match.b + step]
+
+
+def _bare(text: str) -> str:
+    return "".join(c for c in text if unicodedata.category(c)[0] != "P" and not c.isspace()).lower()
+
+
 def _width(text: str) -> int:
-    return sum(2 if is_spaceless(c) else 1 for c in text)
+    # A vowel sign or tone mark stands above or below its consonant, and takes no room.
+    return sum(2 if is_spaceless(c) else 0 if unicodedata.category(c) == "Mn" else 1 for c in text)
 
 
 def _one_line(text: str) -> str:

@@ -120,7 +120,7 @@ class Jobs:
         try:
             state = self._run(task)
         except Cancelled:
-            state = "cancelled"
+            state = "cancelled" if self.journal.cancel_asked(task.id) else "queued"  # the server stops
         except UserError as error:
             self.journal.end(task.id, "failed", error)
             return
@@ -136,6 +136,11 @@ class Jobs:
         if state != "done":
             self.journal.end(task.id, state)
 
+    def _raise_if_unwanted(self, task: Task) -> None:
+        """Raises Cancelled where the job was cancelled, or the server stops while it waits for its model."""
+        if self._stopping.is_set() or self.journal.cancel_asked(task.id):
+            raise Cancelled
+
     def _run(self, task: Task) -> str:
         """Works on the task until it is done, cancelled, or back in the queue because the server stops."""
         times = task.times or StageTimes(queue_s=time.time() - task.created)
@@ -146,13 +151,11 @@ class Jobs:
             nonlocal told
             if time.monotonic() - told > _DOWNLOAD_TOLD_EVERY_S:
                 told = time.monotonic()
-                if self.journal.cancel_asked(task.id):
-                    raise Cancelled
+                self._raise_if_unwanted(task)
                 self.journal.stage(task.id, "loading" if done >= total > 0 else "downloading", done, total)
 
         def making(done: int, total: int) -> None:
-            if self.journal.cancel_asked(task.id):
-                raise Cancelled
+            self._raise_if_unwanted(task)
             self.journal.stage(task.id, "quantising", done, total)
 
         with PeakMemory(self._engines.device) as memory:
@@ -186,7 +189,7 @@ class Jobs:
                         return "queued"
                 segments, doubts = self.journal.segments(task.id), self.journal.doubts(task.id)
                 transcript = pipeline.finish(segments, doubts, loaded, task.options, audio.seconds, times, memory)
-            self.journal.finish(task.id, transcript)
+            self.journal.finish(task.id, dataclasses.replace(transcript, recording=audio.recording))
             if self.journal.idle():  # nobody waits: the next one may be told what this precision does here
                 selfbench.note(self._engines, loaded)
         return "done"

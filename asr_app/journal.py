@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from asr_app.datatypes import Doubt, Options, Segment, StageTimes, Transcript, Word
+from asr_app.datatypes import Doubt, Options, Recording, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
 from asr_app.precision import Precision, PrecisionReport
 from asr_app.text import join
@@ -320,4 +320,6 @@ def _transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tuple[D
     return Transcript(
         segments, result["model"], precision, result["device"], result["duration_s"],
         StageTimes(**json.loads(row["times"])), result["memory"], result.get("timestamps", "model"), doubts,
+        script=result.get("script"),
+        recording=Recording.from_dict(result["recording"]) if result.get("recording") else None,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from asr_app import catalog, hub
-from asr_app.checks import Check, Passed, self_check
+from asr_app.checks import Check, SelfCheckCache, self_check
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.families._funasr import load_auto_model
@@ -98,10 +98,11 @@ def load_from(
     give_back_memory(collect=False)  # of the checkpoint
     load_s = time.perf_counter() - began
     began = time.perf_counter()
-    passed = Passed(cache if bytes_of and not on_gpu else None, card.id, precision.value, device, bytes_of)
+    passed = SelfCheckCache(cache if bytes_of and not on_gpu else None, card.id, precision.value, device, bytes_of)
     check = passed.found()
     if check is None:
-        check = self_check(card, engine)
+        full = None if precision is Precision.FP32 else _full_checks(card, device, folders, cache).found()
+        check = self_check(card, engine, full.text if full else None)
         passed.keep(check)
     if on_gpu:
         # The first pass compiled, captured and allocated; a second one is what later chunks of that length are like.
@@ -116,6 +117,11 @@ def load_from(
     return Loaded(
         card, engine, counted, device, load_s, warmup_s, check, threads, vad, weights=variants.fingerprint(folders)
     )
+
+
+def _full_checks(card: ModelCard, device: str, folders: Mapping[str, Path], cache: Path | None) -> SelfCheckCache:
+    """The self-check of the same weights at FP32, which that of a lowered precision is compared with."""
+    return SelfCheckCache(cache, card.id, Precision.FP32.value, device, variants.fingerprint(folders))
 
 
 def _at(
@@ -142,6 +148,9 @@ def _at(
         try:
             if not variants.whole(place):
                 engine = family.load(card, folders, device, threads)
+                full = _full_checks(card, device, folders, cache)
+                if full.found() is None:
+                    full.keep(self_check(card, engine))
                 with variants.written(place, recipe) as folder:
                     apply(engine.parts, recipe, device, folder, on_step=on_step)
                     variants.save(engine.parts, folder)

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,22 +13,18 @@ from pathlib import Path
 import torch
 
 from asr_app import audio as audio_module
-from asr_app import catalog, vad
+from asr_app import chinese, retry, vad
 from asr_app.checks import FiniteWatch, doubt
 from asr_app.datatypes import Audio, Chunk, Doubt, Options, Segment, StageTimes, Transcript, Word
-from asr_app.errors import UserError
 from asr_app.families.base import PunctuatingEngine
 from asr_app.loading import Loaded
 from asr_app.memory import PeakMemory
-from asr_app.precision import Precision, one_up
 
 # Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut
 # was forced by the chunk's length, not made by the speaker.
 _SAME_SENTENCE_S = 0.25
 
 log = logging.getLogger(__name__)
-# The model of a job at another precision, as `Engines.use` gives it.
-At = Callable[[Precision], AbstractContextManager[Loaded]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ def recognise(
     *,
     first_chunk: int = 0,
     carry: tuple[Word, ...] = (),
-    at: At | None = None,
+    at: retry.At | None = None,
 ) -> Iterator[Progress]:
     """Yields after every chunk from `first_chunk` on; `times` holds what was spent before. Stop by not asking on.
 
@@ -86,14 +81,14 @@ def recognise(
     engine = loaded.engine
     marks = engine if isinstance(engine, PunctuatingEngine) and "punctuation" in engine.parts else None
     began = time.perf_counter()
-    for start, batch, results, waited_s in _heard(chunks, first_chunk, loaded, options):
+    for start, batch, results, waited_s in _batches(chunks, first_chunk, loaded, options):
         pace = waited_s / sum(c.end_s - c.start_s for c in batch)
         for i, (chunk, found) in enumerate(zip(batch, results.segments, strict=True), start):
             times = replace(times, asr_s=times.asr_s + pace * (chunk.end_s - chunk.start_s))
-            doubts: tuple[Doubt, ...] = ()
+            doubts = results.doubts[i - start]
             if reason := doubt(chunk.samples, found, results.finite):
-                found, redone_at, times = _again(chunk, found, reason, loaded, options, times, at)
-                doubts = (Doubt(chunk.start_s, chunk.end_s, reason, redone_at),)
+                found, redone_at, times = retry.higher(chunk, found, reason, loaded, options, times, at)
+                doubts += (Doubt(chunk.start_s, chunk.end_s, reason, redone_at),)
             heard = [s.shifted(chunk.start_s) for s in found]
             if marks is not None:
                 asked = time.perf_counter()
@@ -101,6 +96,7 @@ def recognise(
                 forced = i + 1 < len(chunks) and chunks[i + 1].start_s - chunk.end_s < _SAME_SENTENCE_S
                 carry = heard.pop().words if forced and heard else ()
                 times = replace(times, punctuation_s=times.punctuation_s + time.perf_counter() - asked)
+            heard = chinese.written(heard, options.language, options.script)
             if heard and times.first_text_s is None:
                 before = times.decode_s + times.vad_s
                 times = replace(times, first_text_s=before + time.perf_counter() - began)
@@ -109,71 +105,41 @@ def recognise(
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """What an engine gave for a batch, and whether all numbers on the way were finite."""
+class _Recognised:
+    """A batch's segments and the stretches that were recognised again, by chunk; whether all numbers were finite."""
 
     segments: list[list[Segment]]
+    doubts: list[tuple[Doubt, ...]]
     finite: bool
 
 
-def _again(
-    chunk: Chunk, found: list[Segment], reason: str, loaded: Loaded, options: Options, times: StageTimes, at: At | None
-) -> tuple[list[Segment], Precision | None, StageTimes]:
-    """The chunk at the next higher precisions until its text can be trusted: its text, from which one, the time spent.
-
-    What was `found` stays where there is none.
-    """
-    redone_at: Precision | None = None
-    precision: Precision | None = loaded.precision.requested
-    while reason and precision is not None and at is not None:
-        allowed = catalog.precisions(loaded.card, loaded.device)
-        precision = one_up(precision, catalog.recipes(loaded.card), allowed, loaded.device)
-        if precision is None:
-            break
-        try:
-            with at(precision) as higher:
-                if higher.fresh:
-                    times = replace(
-                        times, load_s=times.load_s + higher.load_s, warmup_s=times.warmup_s + higher.warmup_s
-                    )
-                    higher.fresh = False
-                began = time.perf_counter()
-                with FiniteWatch(higher.engine.parts) as watch:
-                    heard = _transcribe(higher, watch, [chunk], options)
-                times = replace(times, asr_s=times.asr_s + time.perf_counter() - began)
-        except UserError as error:  # it does not pass its self-check, or there is no room for it
-            log.warning("a chunk could not be done again at %s: %s", precision.label, error)
-            continue
-        found, redone_at = heard.segments[0], precision
-        reason = doubt(chunk.samples, found, heard.finite)
-    return found, redone_at, times
+def _recognised(loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], options: Options) -> _Recognised:
+    result = retry.transcribe(loaded, watch, [c.samples for c in batch], options)
+    segments = result.segments
+    doubts: list[tuple[Doubt, ...]] = [()] * len(batch)
+    if loaded.card.retry_stretches and result.finite and options.retries and not options.translate:
+        pairs = [
+            retry.stretches(chunk, found, loaded, watch, options) for chunk, found in zip(batch, segments, strict=True)
+        ]
+        segments, doubts = [found for found, _ in pairs], [told for _, told in pairs]
+    return _Recognised(segments, doubts, result.finite)
 
 
-def _transcribe(loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], options: Options) -> _Heard:
-    try:
-        segments = loaded.engine.transcribe([c.samples for c in batch], options)
-    except (ValueError, RuntimeError):
-        if not watch.taken():
-            raise
-        return _Heard([[] for _ in batch], finite=False)  # a decoder that samples refuses such numbers
-    return _Heard(segments, not watch.taken())
-
-
-def _heard(
+def _batches(
     chunks: Sequence[Chunk], first: int, loaded: Loaded, options: Options
-) -> Iterator[tuple[int, Sequence[Chunk], _Heard, float]]:
-    """As `_heard_by`, while a watch is kept on the numbers."""
+) -> Iterator[tuple[int, Sequence[Chunk], _Recognised, float]]:
+    """As `_batches_by`, recording which outputs contain NaN or Inf."""
     with FiniteWatch(loaded.engine.parts) as watch:
-        yield from _heard_by(partial(_transcribe, loaded, watch), chunks, first, loaded, options)
+        yield from _batches_by(partial(_recognised, loaded, watch), chunks, first, loaded, options)
 
 
-def _heard_by(
-    transcribe: Callable[[Sequence[Chunk], Options], _Heard],
+def _batches_by(
+    transcribe: Callable[[Sequence[Chunk], Options], _Recognised],
     chunks: Sequence[Chunk],
     first: int,
     loaded: Loaded,
     options: Options,
-) -> Iterator[tuple[int, Sequence[Chunk], _Heard, float]]:
+) -> Iterator[tuple[int, Sequence[Chunk], _Recognised, float]]:
     """The batches from chunk `first` on, in order: where each begins, what was heard, and the seconds waited for it.
 
     As many at once as the engine takes.
@@ -212,7 +178,7 @@ def _begun(batches: list[tuple[int, Sequence[Chunk]]], workers: int) -> list[tup
 
 
 def transcribe(
-    path: Path, loaded: Loaded, options: Options, limits: audio_module.Limits, at: At | None = None
+    path: Path, loaded: Loaded, options: Options, limits: audio_module.Limits, at: retry.At | None = None
 ) -> Transcript:
     """A whole file in one call, for the command line and tests."""
     with PeakMemory(loaded.device) as memory:
@@ -226,7 +192,8 @@ def transcribe(
             doubts.extend(progress.doubts)
             times = progress.times
             audio.leave_memory()
-    return finish(segments, doubts, loaded, options, audio.seconds, times, memory)
+    transcript = finish(segments, doubts, loaded, options, audio.seconds, times, memory)
+    return replace(transcript, recording=audio.recording)
 
 
 def finish(
@@ -250,5 +217,5 @@ def finish(
     timestamps = "model" if timed and "word_timestamps" in loaded.card.capabilities else "vad"
     return Transcript(
         tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held, timestamps,
-        tuple(doubts),
+        tuple(doubts), chinese.script_of(segments, options.language, options.script),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from asr_app.text import is_spaceless
 
 _APOSTROPHES = "'’ʼ"
 CHARACTERS = ("zh", "yue", "ja", "th")  # languages whose unit is a character: the rate is a CER
-_HAN = ("zh", "yue")  # of these, languages written in either set of Chinese characters
+HAN = ("zh", "yue")  # of these, languages written in either set of Chinese characters
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def units_in(text: str, language: str) -> list[str]:
     if language not in CHARACTERS:
         return list(_whisper_normaliser(language)(text).split())
     text = unicodedata.normalize("NFKC", text).lower()
-    if language in _HAN:
+    if language in HAN:
         text = _to_simplified().convert(text)
     return [character for character in text if unicodedata.category(character)[0] not in "PSCZ"]
 

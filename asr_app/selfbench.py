@@ -9,7 +9,7 @@ from asr_app import audio, pipeline
 from asr_app.datatypes import ModelCard, Options, StageTimes
 from asr_app.engines import Engines
 from asr_app.errors import UserError
-from asr_app.examples import EXAMPLES, expected
+from asr_app.examples import EXAMPLES, expected, understood_by
 from asr_app.loading import Loaded
 from asr_app.precision import Evidence, Precision
 
@@ -27,8 +27,7 @@ def note(engines: Engines, loaded: Loaded) -> None:
 
 def measure(loaded: Loaded) -> Evidence:
     """RTF of recognition and punctuation as a recording has it, with as many chunks at once; takes some seconds."""
-    clips = expected()
-    told = [name for name, e in clips.items() if e["language"] in loaded.card.languages] or list(clips)
+    told = list(understood_by(loaded.card) or expected())
     chunks = [c for path in (EXAMPLES / name for name in told) for c in pipeline.cut(audio.decode(path), loaded)[0]]
     first = list(pipeline.recognise(chunks[:1], loaded, Options(), StageTimes()))[-1].times
     count = min(_ROUNDS * loaded.engine.workers, int(_AT_MOST_S / max(first.asr_s, 1e-6)))

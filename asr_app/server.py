@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from pathlib import Path
 
@@ -13,11 +12,14 @@ from filelock import FileLock, Timeout
 from asr_app import catalog, selfbench
 from asr_app.audio import Limits
 from asr_app.config import Config
-from asr_app.engines import Engines, Startup, pick_device, usable_cores
+from asr_app.datatypes import ModelCard
+from asr_app.engines import Engines, pick_device, usable_cores
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
+from asr_app.precision import Precision
+from asr_app.startup import Preparer
 from asr_app.ui.page import build
 
 log = logging.getLogger(__name__)
@@ -44,9 +46,9 @@ def run(config: Config) -> None:
     """Serves until interrupted. Raises UserError where the flags cannot be met."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     device = pick_device(config.device)
-    card = catalog.find(config.model)
+    wanted = catalog.find(config.model)
     engines = Engines(device, config.threads or usable_cores(), config.hub, cache=config.cache)
-    precision = engines.choose(card, config.lite, config.precision)
+    precision = engines.choose(wanted, config.lite, config.precision)
     config.home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(config.home / "server.lock")
     try:
@@ -58,17 +60,15 @@ def run(config: Config) -> None:
         ) from None
     limits = Limits(max_bytes=config.max_upload_mb * 2**20, max_seconds=config.max_hours * 3600)
     jobs = Jobs(Journal(config.home), engines, limits)
-    page = build(config, engines, jobs)
 
-    def load() -> None:
-        engines.preload(card, precision, catalog.CARDS[catalog.DEFAULT])
+    def measure(card: ModelCard, precision: Precision) -> None:
         while not jobs.journal.idle():  # what somebody waits for goes before, and would be measured too
             time.sleep(1.0)
-        if engines.startup.error is None:
+        if card.key == wanted.key:
             selfbench.both_sides(engines, card, precision)
 
-    loading = threading.Thread(target=load, name="preload", daemon=True)
-    engines.startup = Startup(card.id, busy=True)
+    preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
+    page = build(config, engines, jobs, preparer)
     try:
         page.queue(default_concurrency_limit=8).launch(
             server_name=config.host,
@@ -89,7 +89,7 @@ def run(config: Config) -> None:
         )
         log.info("open http://%s:%d in a browser", config.host, config.port)
         # The page is up while the model loads, and shows that it does; the first jobs wait for it.
-        loading.start()
+        preparer.begin(wanted, precision)
         jobs.start()
         page.block_thread()
     except OSError as error:
@@ -98,5 +98,6 @@ def run(config: Config) -> None:
             f"端口 {config.port} 无法使用（{error}）。请停止占用它的程序，或用 --port 换一个端口。",
         ) from error
     finally:
+        preparer.close()
         jobs.stop()
         lock.release()

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 # Scripts written without spaces between words: CJK ideographs, kana, and their punctuation.
 _SPACELESS = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
+
+# Scripts that put spaces between phrases, not words, and are as narrow as Latin: Thai, Lao, Burmese, Khmer.
+_PHRASED = re.compile(
+    r"[\u0e01-\u0e3a\u0e40-\u0e4e\u0e80-\u0ece\u1000-\u103f\u1050-\u109f\u1780-\u17d3\u17dd\ua9e0-\ua9ff\uaa60-\uaa7f]+"
+)
 
 
 def is_spaceless(character: str) -> bool:
     """Whether `character` belongs to a script that puts no spaces between words."""
     return bool(_SPACELESS.match(character))
+
+
+def is_phrased(character: str) -> bool:
+    """Whether `character` belongs to a script that puts spaces between phrases only."""
+    return bool(_PHRASED.match(character))
+
+
+def words_of_phrases(text: str) -> Iterator[tuple[int, int]]:
+    """[start, end) of each word in the stretches of `text` that are written without spaces between words.
+
+    By ICU's dictionaries, which browsers break lines with; what they do not know stays in one piece.
+    """
+    from icu4py.breakers import LineBreaker  # 10 MB of memory for most, who never need it
+
+    # Stretch by stretch, as icu4py counts an emoji before it twice.
+    for stretch in _PHRASED.finditer(text):
+        for start, end in LineBreaker(stretch[0], "en").segments():
+            yield stretch.start() + start, stretch.start() + end
+
+
+def graphemes(text: str) -> list[tuple[int, int]]:
+    """[start, end) of each character as readers see it, with its vowel signs and tone marks."""
+    from icu4py.breakers import CharacterBreaker
+
+    return list(CharacterBreaker(text, "en").segments())
 
 
 def join(pieces: Iterable[str]) -> str:

@@ -142,7 +142,7 @@ class _Pip:
     """One `pip download` of one requirement, and how many of its wheel's bytes have arrived."""
 
     def __init__(self, requirement: str, size: int, folder: Path) -> None:
-        self.requirement, self.size = requirement, size
+        self.requirement, self.size, self._most = requirement, size, 0
         self._wheels, self._temporary = folder / "wheels", folder / "temporary"
         for made in (folder, self._wheels, self._temporary):
             made.mkdir()
@@ -170,8 +170,10 @@ class _Pip:
         """Bytes of the wheel on this disk."""
         if self._process.poll() == 0:
             return self.size
-        # pip may remove a file while its folder is read.
-        return min(self.size, sum(_size(path) or 0 for path in self._temporary.rglob("*.whl")))
+        # pip removes its temporary file some time before it ends: the count does not fall.
+        now = sum(_size(path) or 0 for path in self._temporary.rglob("*.whl"))
+        self._most = max(self._most, min(self.size, now))
+        return self._most
 
     def wheel(self) -> Path:
         """The wheel's file, once pip is done."""

@@ -78,21 +78,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def expected() -> dict[str, dict[str, str]]:
-    """Clip name -> its text and language."""
-    from asr_app import examples
+    """Clip name -> its text and language, of the clips that the demo models understand."""
+    from asr_app import catalog, examples
 
-    return examples.expected()
+    return examples.understood_by(catalog.find("demo-paraformer"))
 
 
 @contextmanager
-def serving(home: Path, *flags: str, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen]]:
-    """`app.py` on a free port with its data in `home`; yields its address once it answers, and the process."""
+def serving(
+    home: Path, *flags: str, port: int | None = None, model: str | None = "demo-paraformer", **environment: str
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """`app.py` on a free port with its data in `home`; yields its address once it answers, and the process.
+
+    `model` None starts it as a newcomer does, without --model.
+    """
+    flags = ("--model", model, *flags) if model else flags
     if port is None:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
     env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")}
-    env |= {"ASR_HOME": str(home), "ASR_CACHE": os.environ["ASR_CACHE"]}
+    env |= {"ASR_HOME": str(home), "ASR_CACHE": os.environ["ASR_CACHE"]} | environment
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("a") as log:
         process = subprocess.Popen(

@@ -14,7 +14,7 @@ from conftest import EXAMPLE
 
 from asr_app import audio, catalog, checks, hub, loading, pipeline, vad
 from asr_app.audio import Limits
-from asr_app.checks import Check, Passed
+from asr_app.checks import Check, SelfCheckCache
 from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes
 from asr_app.engines import Engines
 from asr_app.errors import UserError
@@ -160,26 +160,26 @@ def test_a_real_model_that_breaks_after_its_self_check_costs_no_words(model, tmp
 
 
 def test_what_passed_is_kept_until_the_machine_or_the_code_is_another(tmp_path, monkeypatch):
-    Passed(tmp_path, "m", "int8", "w").keep(Check("some words"))
-    assert Passed(tmp_path, "m", "int8", "w").found() == Check("some words")
-    assert Passed(tmp_path, "m", "int8", "v").found() is None  # other weights
+    SelfCheckCache(tmp_path, "m", "int8", "w").keep(Check("some words"))
+    assert SelfCheckCache(tmp_path, "m", "int8", "w").found() == Check("some words")
+    assert SelfCheckCache(tmp_path, "m", "int8", "v").found() is None  # other weights
     for part in ("here", "_code"):
         with monkeypatch.context() as patched:
             patched.setattr(checks, part, lambda: ["another"])
-            assert Passed(tmp_path, "m", "int8", "w").found() is None
+            assert SelfCheckCache(tmp_path, "m", "int8", "w").found() is None
     (file,) = (tmp_path / "checked").iterdir()
     file.write_text("[")
-    assert Passed(tmp_path, "m", "int8", "w").found() is None
+    assert SelfCheckCache(tmp_path, "m", "int8", "w").found() is None
 
 
 def test_what_failed_is_not_kept_nor_is_anything_where_there_is_no_room(tmp_path):
-    Passed(tmp_path, "m").keep(Check("", "no text"))
-    assert Passed(tmp_path, "m").found() is None
-    Passed(None, "m").keep(Check("words"))
-    assert Passed(None, "m").found() is None
+    SelfCheckCache(tmp_path, "m").keep(Check("", "no text"))
+    assert SelfCheckCache(tmp_path, "m").found() is None
+    SelfCheckCache(None, "m").keep(Check("words"))
+    assert SelfCheckCache(None, "m").found() is None
     nowhere = tmp_path / "file"
     nowhere.touch()
-    Passed(nowhere, "m").keep(Check("words"))
+    SelfCheckCache(nowhere, "m").keep(Check("words"))
 
 
 @pytest.mark.models

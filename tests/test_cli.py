@@ -14,12 +14,18 @@ import pytest
 import soundfile
 from conftest import EXAMPLE, ROOT
 
-from asr_app import cli
+from asr_app import catalog, cli
 from asr_app.scoring import normalise
 
 
+@pytest.fixture(autouse=True)
+def no_download(monkeypatch):
+    monkeypatch.setenv("ASR_MODEL", catalog.FALLBACK)
+
+
 def run(*arguments: str | Path, language: str = "C.UTF-8") -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")} | {"LANG": language}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ASR_")}
+    env |= {"LANG": language, "ASR_MODEL": catalog.FALLBACK}
     command = [sys.executable, "-m", "asr_app", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
@@ -32,7 +38,8 @@ def test_models_lists_every_card():
         assert row["licence"]
     demo = next(m for m in listed if m["id"] == "demo-paraformer")
     assert demo["on_disk"]
-    assert "demo-paraformer" in run("models").stdout
+    heads = [line for line in run("models").stdout.splitlines() if not line.startswith(" ")]
+    assert heads[-2:] == ["To download (once)", "Demo (small vocabulary)"]
 
 
 @pytest.mark.models

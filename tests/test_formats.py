@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import unicodedata
 
 import pytest
 
@@ -165,3 +166,70 @@ def test_rewritten_numbers_do_not_derail_the_word_times() -> None:
 def test_a_word_wider_than_a_cue_stays_whole() -> None:
     text = "see " + "x" * 200 + " now"
     assert [c[2] for c in _cues(write(_transcript(Segment(0, 4, text)), "srt"))] == ["see", "x" * 200, "now"]
+
+
+_PHRASES = {
+    "th": "สวัสดีครับวันนี้อากาศดีมากและผมจะไปตลาดกับเพื่อนๆของผมเราจะซื้อผลไม้",
+    "lo": "ສະບາຍດີຂ້ອຍຊື່ສົມໄຊແລະມາຈາກວຽງຈັນ",
+    "km": "ខ្ញុំទៅផ្សារដើម្បីទិញបន្លែនិងផ្លែឈើថ្ងៃនេះអាកាសធាតុល្អ",
+    "my": "ကျွန်တော်ဈေးသို့သွားပြီးသစ်သီးဝယ်မည်ဒီနေ့ရာသီဥတုကောင်းတယ်",
+}
+_WORDS = {"th": "ตลาด", "lo": "ວຽງຈັນ", "km": "ផ្សារ", "my": "ရာသီဥတု"}
+
+
+def _columns(text: str) -> int:
+    return sum(unicodedata.category(c) != "Mn" for c in text)
+
+
+@pytest.mark.parametrize("language", _PHRASES)
+def test_scripts_without_spaces_are_split_between_words(language: str) -> None:
+    text = _PHRASES[language] * 8
+    cues = _cues(write(_transcript(Segment(0, 60, text)), "srt"))
+    assert "".join(c[2] for c in cues) == text
+    assert all(_columns(c[2]) <= MAX_CUE_WIDTH for c in cues)
+    assert all(_columns(c[2]) > MAX_CUE_WIDTH / 2 for c in cues[:-1])
+    assert sum(c[2].count(_WORDS[language]) for c in cues) == 8
+    # No cue begins with a sign that belongs to the letter before it, or ends in a vowel that belongs to the next one.
+    assert not any(unicodedata.category(c[2][0]) in ("Mn", "Mc") for c in cues)
+    assert not any(c[2][-1] in "เแโใไເແໂໃໄ\u17d2\u1039" for c in cues)
+
+
+def test_thai_is_split_between_phrases_where_there_are_any() -> None:
+    phrase = _PHRASES["th"][:44]
+    cues = _cues(write(_transcript(Segment(0, 60, " ".join([phrase] * 5))), "srt"))
+    assert {c[2] for c in cues} <= {phrase, f"{phrase} {phrase}"}
+
+
+@pytest.mark.parametrize("letters", ["กขฃคฅฆงจฉชซฌญฎ", "ก็"])
+def test_what_no_dictionary_knows_is_split_between_letters(letters: str) -> None:
+    cues = _cues(write(_transcript(Segment(0, 60, letters * 90)), "srt"))
+    assert "".join(c[2] for c in cues) == letters * 90
+    assert all(_columns(c[2]) <= MAX_CUE_WIDTH for c in cues)
+    assert not any(unicodedata.category(c[2][0]) == "Mn" for c in cues)
+
+
+def test_an_emoji_does_not_move_the_places_where_thai_is_split() -> None:
+    text = "😀" * 7 + _PHRASES["th"] * 4
+    cues = _cues(write(_transcript(Segment(0, 60, text)), "srt"))
+    assert "".join(c[2] for c in cues) == text
+    assert sum(c[2].count("ตลาด") for c in cues) == 4
+
+
+def test_times_of_words_that_a_model_cut_otherwise() -> None:
+    """Whisper's pieces of Thai are not a dictionary's words; the times of its letters are exact all the same."""
+    text = _PHRASES["th"] * 4
+    pieces = [text[i : i + 3] for i in range(0, len(text), 3)]
+    words = tuple(Word(i / 2, i / 2 + 0.4, piece) for i, piece in enumerate(pieces))
+    end = words[-1].end_s
+    cues = _cues(write(_transcript(Segment(0, end, text, words)), "srt"))
+    assert len(cues) > 2
+    at = 0
+    for start_ms, _, said in cues[:-1]:
+        assert start_ms == pytest.approx(1000 * at / 6, abs=350)
+        at += len(said)
+
+
+def test_a_letter_that_becomes_two_in_lower_case_moves_no_times() -> None:
+    words = (Word(0, 1, "İ"), Word(5, 6, "a" * 50), Word(8, 9, "b" * 50))
+    cues = _cues(write(_transcript(Segment(0, 9, f"İ {'a' * 50}, {'b' * 50}", words)), "srt"))
+    assert [c[:2] for c in cues] == [(0, 6000), (8000, 9000)]

@@ -11,15 +11,15 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "examples", "memory", "notes", "folders"],
+    ["errors", "text", "memory", "notes", "folders", "terminal"],
     ["precision"],
     ["datatypes"],
-    ["audio", "vad", "formats", "scoring", "hub", "download", "repositories", "wheels"],
+    ["audio", "chinese", "examples", "vad", "formats", "scoring", "hub", "download", "repositories", "wheels"],
     ["families"],
     ["catalog", "checks"],
     ["loading"],
     ["engines"],
-    ["pipeline"],
+    ["pipeline", "startup"],
     ["config", "recordings", "selfbench"],
     ["journal"],
     ["jobs"],

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from conftest import EXAMPLE
 
-from asr_app import catalog, pipeline
+from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.checks import Check
 from asr_app.datatypes import Chunk, Options, Segment, StageTimes, Word
@@ -24,6 +24,7 @@ from asr_app.jobs import Jobs
 from asr_app.journal import Journal, View
 from asr_app.loading import Loaded
 from asr_app.precision import Precision, report
+from asr_app.ui import render
 
 
 class FakeEngine:
@@ -295,8 +296,9 @@ def test_a_sentence_cut_by_force_is_whole_again_whatever_chunk_the_work_stopped_
     assert found[-1].words[-1].start_s == pytest.approx(5.1)
 
 
-def test_catalog_finds_the_default():
-    assert catalog.find(catalog.DEFAULT).id == "demo-paraformer"
+def test_the_default_is_a_real_model_and_the_fallback_comes_with_the_repository():
+    assert catalog.find(catalog.DEFAULT).note != "demo"
+    assert hub.on_disk(catalog.find(catalog.FALLBACK), hub.HUBS[0])
 
 
 def test_chunks_go_in_batches_after_the_first_and_can_be_taken_up_anywhere():
@@ -311,7 +313,7 @@ def test_chunks_go_in_batches_after_the_first_and_can_be_taken_up_anywhere():
             return [[Segment(0.0, 0.5, f"{len(samples)}")] for samples in batch]
 
     engine = Counting()
-    card = dataclasses.replace(catalog.find(catalog.DEFAULT), chunks_a_batch=4)
+    card = dataclasses.replace(catalog.find(catalog.FALLBACK), chunks_a_batch=4)
     loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"), 1)
     chunks = [Chunk(float(i), np.zeros(8000 + i, np.float32)) for i in range(11)]
     told = list(pipeline.recognise(chunks, loaded, Options(), StageTimes()))
@@ -352,7 +354,7 @@ class AtOnce(FakeEngine):
 @pytest.fixture
 def at_once():
     engine = AtOnce()
-    card = catalog.find(catalog.DEFAULT)
+    card = catalog.find(catalog.FALLBACK)
     loaded = Loaded(card, engine, report(engine.parts, Precision.FP32), "cpu", 0, 0, Check("x"), 4)
     chunks = [Chunk(float(i), np.zeros(8000 + i, np.float32)) for i in range(10)]
     return engine, pipeline.recognise(chunks, loaded, Options(), StageTimes())
@@ -379,3 +381,30 @@ def test_what_one_chunk_dies_of_is_told_after_the_chunks_before_it(at_once):
     with pytest.raises(ValueError, match="this one"):
         told.extend(step.next_chunk for step in steps)
     assert told == [1, 2, 3, 4]
+
+
+def test_what_the_recording_is_like_outlives_a_restart_and_is_shown(jobs, tmp_path):
+    samples, rate = soundfile.read(EXAMPLE / "english-home.flac")
+    path = tmp_path / "quiet.wav"
+    soundfile.write(path, samples * 10 ** (-45 / 20), rate, subtype="PCM_16")
+    job = submit(jobs, path)
+    jobs._run(jobs.journal.take())
+    done = Journal(tmp_path / "home").view(job).transcript
+    assert [f.code for f in done.recording.findings] == ["quiet"]
+    assert done.as_dict()["recording"]["speech_db"] == pytest.approx(-61, abs=2)
+    raised = f"{done.recording.findings[0].figures['raised_db']:g}"
+    assert f"raised by {raised} dB" in render.recording(done, "en")
+    assert f"提高 {raised} dB" in render.recording(done, "zh")
+
+
+def test_of_a_good_recording_the_page_has_one_line(jobs, tmp_path):
+    job = submit(jobs, EXAMPLE / "english-home.flac")
+    jobs._run(jobs.journal.take())
+    done = jobs.observe(job).transcript
+    for language, said in (("en", "good: "), ("zh", "良好：")):
+        html = render.recording(done, language)
+        assert said in html
+        assert "dBFS" in html
+        assert "<li" not in html
+    assert render.recording(None, "en") == ""
+    assert render.recording(dataclasses.replace(done, recording=None), "en") == ""

@@ -65,7 +65,7 @@ def long_recording(folder: Path, rounds: int) -> Path:
 def undisturbed(path: Path) -> str:
     """The text of the recording in one go, without a page, a reload or a kill."""
     engines = Engines("cpu", usable_cores(), hub.HUBS[0])
-    with engines.use(catalog.find(catalog.DEFAULT), Precision.FP32) as loaded:
+    with engines.use(catalog.find(catalog.FALLBACK), Precision.FP32) as loaded:
         return pipeline.transcribe(path, loaded, Options(), Limits()).text
 
 
@@ -277,6 +277,7 @@ def test_an_unreachable_hub_is_said_in_seconds_and_the_demo_serves(open_page, tm
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
     with serving(tmp_path / "home", "--model", "paraformer-large") as (address, _):
         page = open_page(address)
+        page.click("#failure summary")
         page.wait_for_function("() => document.body.innerText.includes('cannot be reached')")
         page.wait_for_function("() => document.querySelector('.pill').innerText.includes('demo-paraformer')")
         assert "--model DIRECTORY" in page.inner_text("body")
@@ -306,16 +307,14 @@ def test_a_model_shows_what_it_is_and_what_it_can_be_asked(page):
     page.click("button:has-text('Advanced')")
     page.wait_for_selector("#precision")
     assert not page.is_visible("#spoken")
-    page.click("#model input")
-    page.click("[role=option]:has-text('SenseVoice Small')")
+    page.select_option("#model select", "sensevoice-small")
     page.wait_for_selector("#facts >> text=downloaded on first use")
     assert "emotion" in page.inner_text("#facts")
     page.wait_for_selector("#itn")
     page.click("#spoken input")
     page.click("[role=option]:has-text('Cantonese (yue)')")
     assert not page.is_visible("#hotwords")
-    page.click("#model input")
-    page.click("[role=option]:has-text('Demo Paraformer')")
+    page.select_option("#model select", "demo-paraformer")
     page.wait_for_selector("#itn", state="hidden")
     run(page, EXAMPLE / CLIP)  # what is out of sight does not count: Cantonese would be refused
     page.wait_for_selector(".card")

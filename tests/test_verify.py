@@ -158,14 +158,14 @@ def test_error_deletions_and_loss_by_language_with_their_difference_from_fp32() 
 
 
 def test_equal_texts_are_counted_where_the_ladder_ended_at_zero() -> None:
-    assert same_texts(results()[0]) == {"clips": 35, "same": 25, "above_temperature_0": 5}
-    assert same_texts(results()[0][:2]) is None
+    assert same_texts(*results()) == {"clips": 35, "same": 25, "above_temperature_0": 5}
+    assert same_texts(results()[0][:2], results()[1]) is None
 
 
 def test_the_tables_have_a_row_for_each_arm_and_each_language() -> None:
     given, recordings = results()
     given.append(ArmResult(arm("fp16"), {}, problem="No such precision here."))
-    lines = list(tables("base", figures(given, recordings, [5.0] * 40), same_texts(given)))
+    lines = list(tables("base", figures(given, recordings, [5.0] * 40), same_texts(given, recordings)))
     rows = {line.split()[0]: line for line in lines[2:7]}
     assert "25.00%" in rows["int8"]
     assert "+12.50 [" in rows["int8"]

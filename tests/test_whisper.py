@@ -272,7 +272,7 @@ def test_a_language_it_does_not_know_and_an_option_it_lacks_are_named(checkpoint
     sound = [np.ones(16_000, np.float32)]
     with pytest.raises(UserError, match="does not know the language 'xx'"):
         engine.transcribe(sound, Options(language="xx"))
-    with pytest.raises(UserError, match=r"has no option hotwords\. It has: language, prompt, translate"):
+    with pytest.raises(UserError, match=r"has no option hotwords\. It has: language, languages, prompt, translate"):
         engine.transcribe(sound, Options(hotwords=("a",)))
 
 

@@ -31,6 +31,7 @@ def main() -> int:
     evaluate.add_argument("--data", type=Path, help="a folder with fsdd/ and aishell_s0150/ in it")
     evaluate.set_defaults(run=_evaluate)
     examples = commands.add_parser("examples", help="make example/ anew")
+    examples.add_argument("--kokoro", type=Path, metavar="FOLDER", help="with the downloads for its Mandarin voices")
     examples.set_defaults(run=_examples)
     found = parser.parse_args()
     try:
@@ -58,10 +59,10 @@ def _evaluate(found: argparse.Namespace) -> None:
     run(found.model, found.count, found.precision, found.data)
 
 
-def _examples(_found: argparse.Namespace) -> None:
+def _examples(found: argparse.Namespace) -> None:
     from asr_app.demo import examples
 
-    examples.make()
+    examples.make(found.kokoro)
 
 
 if __name__ == "__main__":

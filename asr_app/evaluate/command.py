@@ -62,7 +62,7 @@ def verify(found: argparse.Namespace, downloading: OnProgress) -> int:
         arms = _chosen(arms_of(card, task, precisions, peers_of(card) if found.peers else []), found.arm)
         results = _evaluate(arms, recordings, [sound.digest for sound in sounds], card, found)
         made = figures(results, recordings, seconds)
-        same = same_texts(results)
+        same = same_texts(results, recordings)
         for line in tables(card.id, made, same):
             print(line, flush=True)
         failed |= any(result.problem for result in results)

@@ -10,9 +10,10 @@ from asr_app.bench.arms import FP32_NO_VAD
 from asr_app.evaluate.run import ArmResult
 from asr_app.precision import Precision
 from asr_app.recordings import Recording
-from asr_app.scoring import Score, paired_bootstrap
+from asr_app.scoring import HAN, Score, base_language, paired_bootstrap
 
 ALL = "all"
+_SET_MARKS = dict.fromkeys(map(ord, "。，？"))
 _OPENAI = "peer:openai-whisper"
 
 
@@ -109,10 +110,11 @@ def figures(
     return made
 
 
-def same_texts(results: Sequence[ArmResult]) -> dict[str, int] | None:
+def same_texts(results: Sequence[ArmResult], recordings: Sequence[Recording]) -> dict[str, int] | None:
     """In how many clips FP32 without VAD writes openai-whisper's text, of those where its ladder ended at 0.
 
-    White space is not compared. None where one of the two did not run.
+    White space is not compared, and in Chinese the marks are not, which this app sets after decoding. None where one
+    of the two did not run.
     """
     ours, theirs = (
         next((r.heard for r in results if r.arm.name == name and r.heard), None) for name in (FP32_NO_VAD, _OPENAI)
@@ -120,8 +122,17 @@ def same_texts(results: Sequence[ArmResult]) -> dict[str, int] | None:
     if ours is None or theirs is None:
         return None
     clips = [i for i in theirs if i in ours and theirs[i][0].temperature == 0]
-    same = sum("".join(ours[i][0].text.split()) == "".join(theirs[i][0].text.split()) for i in clips)
+    same = sum(
+        _compared(ours[i][0].text, recordings[i].language) == _compared(theirs[i][0].text, recordings[i].language)
+        for i in clips
+    )
     return {"clips": len(clips), "same": same, "above_temperature_0": sum(i in ours for i in theirs) - len(clips)}
+
+
+def _compared(text: str, language: str) -> str:
+    if base_language(language) in HAN:
+        text = text.translate(_SET_MARKS)
+    return "".join(text.split())
 
 
 def _group(

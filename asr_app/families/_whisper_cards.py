@@ -7,7 +7,9 @@ from asr_app.precision.enum import Precision
 
 FAMILY = "whisper"
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
-CAPABILITIES = frozenset({"language", "translate", "prompt", "word_timestamps", "punctuation"})
+CAPABILITIES = frozenset(
+    {"language", "languages", "translate", "prompt", "word_timestamps", "punctuation", "short_windows"}
+)
 # whisper.tokenizer.LANGUAGES, most spoken in training first; the last one only from large-v3 on.
 _CODES = """
 en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml cy sk
@@ -83,10 +85,12 @@ def _card(size: str, megabytes: int) -> ModelCard:
         licence="MIT",
         max_chunk_s=30.0,
         max_gap_s=4.0,  # the encoder sees 30 s whatever is in them: short chunks would waste most of it
+        retry_stretches=True,
         chunks_a_batch=_LARGE_BATCH if size == "large-v3" else BATCH,
         precisions=PRECISIONS,
         # Turbo was not trained to translate: it would transcribe, and call that English.
         capabilities=CAPABILITIES - ({"translate"} if size == "large-v3-turbo" else set()),
+        good_for=f"good_whisper_{size}",
     )
 
 
@@ -101,10 +105,12 @@ CARDS = (
         licence="MIT",
         max_chunk_s=30.0,
         max_gap_s=4.0,
+        retry_stretches=True,
         chunks_a_batch=BATCH,
         precisions=PRECISIONS,
         capabilities=CAPABILITIES,
         note="demo",
+        good_for="good_demo",
     ),
     *(
         _card(size, megabytes)

@@ -1,37 +1,60 @@
-"""Whisper's decoder, token by token: what does not change from one token to the next is computed once.
+"""Whisper's encoder for windows of any length, and its decoder, token by token, with cached keys and values.
 
-openai-whisper's own decoding does the rest (which tokens may follow, what is sampled, when it ends); it asks an
-`Inference` for logits, which here keeps the keys and values of a batch where they were written, goes on without the
-rows that have ended, and multiplies with a table of any precision.
+openai-whisper's own `DecodingTask` decides which tokens may follow and what a row's text is. Its `Inference` is replaced
+by one that keeps keys and values in place, drops rows that have ended, and multiplies with a vocabulary table of any
+precision.
 
 Source: https://github.com/openai/whisper (whisper/decoding.py, whisper/model.py).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
 from whisper.decoding import (
+    ApplyTimestampRules,
     DecodingOptions,
     DecodingResult,
     DecodingTask,
     GreedyDecoder,
     Inference,
-    detect_language,
+    LogitFilter,
 )
-from whisper.model import TextDecoder
+from whisper.model import AudioEncoder, TextDecoder
+from whisper.utils import compression_ratio
 
 from asr_app.precision.captured import Captured
-from asr_app.precision.linears import Restored, cpu_multiplies
+from asr_app.precision.linears import QuantizedModule, cpu_multiplies
 from asr_app.precision.tables import Int8Rows
 
 _BLOCK = 64  # tokens by which the room for keys and values grows
-Heard = tuple[torch.Tensor, torch.Tensor]  # a layer's keys and values of windows, `(b, heads, t, d)` each
+CrossKV = tuple[torch.Tensor, torch.Tensor]  # a layer's cross-attention keys and values, `(b, heads, t, d)` each
+# As whisper.transcribe: text that compresses better is a loop, text less likely than this is decoded again.
+_MOST_COMPRESSION, _LEAST_LOGPROB, _NO_SPEECH = 2.4, -1.0, 0.6
+# A loop: the same text tokens at least so often, and so many in all. "country" said fourteen times is 28 tokens.
+_LOOP_REPEATS, _LOOP_TOKENS, _LOOP_PERIOD = 6, 40, 24
+_LOOP_EVERY = 8  # steps between two looks for one
+
+
+class Encoder(AudioEncoder):
+    """The library's encoder for windows of any even number of frames, not only of 3000."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features `(b, frames / 2, d)` of spectrograms `(b, mels, frames)`."""
+        x = nn.functional.gelu(self.conv1(x))
+        x = nn.functional.gelu(self.conv2(x)).permute(0, 2, 1)
+        x = x + self.positional_embedding[: x.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        y: torch.Tensor = self.ln_post(x)
+        return y
+
+
 _REPEATED = 2  # numbers of rows whose step stays captured: a batch's, and one. A row of large-v3 takes 0.6 GB
 
 
@@ -47,7 +70,7 @@ class Decoder(TextDecoder):
         self,
         x: torch.Tensor,
         xa: torch.Tensor,
-        kept: Sequence[_Kept] | None = None,
+        kept: Sequence[KVCache] | None = None,
         offset: int = 0,
         repeated: _Repeated | None = None,
     ) -> torch.Tensor:
@@ -63,7 +86,7 @@ class Decoder(TextDecoder):
         return self._head(y)
 
     def step(
-        self, x: torch.Tensor, position: torch.Tensor, room: torch.Tensor, layers: Sequence[_Kept]
+        self, x: torch.Tensor, position: torch.Tensor, room: torch.Tensor, layers: Sequence[KVCache]
     ) -> torch.Tensor:
         """Logits `(b, 1, vocabulary)` of tokens `(b, 1)` at `position` `(1,)`, in shapes that do not change.
 
@@ -80,7 +103,7 @@ class Decoder(TextDecoder):
         y = self.ln(y)
         return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
 
-    def looked(self, x: torch.Tensor, heard: Sequence[Heard]) -> Iterator[torch.Tensor]:
+    def cross_attention_weights(self, x: torch.Tensor, heard: Sequence[CrossKV]) -> Iterator[torch.Tensor]:
         """How much each layer's heads look where, as they say `x` `(1, n)` of a window: `(1, heads, n, t)` before the
         softmax."""
         y = self.token_embedding(x) + self.positional_embedding[: x.shape[-1]]
@@ -93,66 +116,264 @@ class Decoder(TextDecoder):
 
 
 @dataclass(frozen=True)
-class Window:
-    """What a window was decoded to, and what each layer keeps of what was heard in it, `b` being 1."""
+class Decoded:
+    """What a window was decoded to. `cross_kv` are each layer's cross-attention keys and values of it, batch 1.
+
+    `looped` is whether it was stopped in a loop; `ended` whether its end is the model's own.
+    """
 
     result: DecodingResult
-    heard: list[Heard]
+    cross_kv: list[CrossKV]
+    looped: bool
+    ended: bool
+
+    @property
+    def is_silence(self) -> bool:
+        """The model itself thinks it unlikely to be speech."""
+        return self.result.no_speech_prob > _NO_SPEECH and self.result.avg_logprob <= _LEAST_LOGPROB
+
+    @property
+    def needs_fallback(self) -> bool:
+        """Whether a higher temperature is to be tried."""
+        repetitive = self.looped or self.result.compression_ratio > _MOST_COMPRESSION
+        return (repetitive or self.result.avg_logprob < _LEAST_LOGPROB) and not self.is_silence
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether the text may be shown: repetition only where the model ended it, as with words said many times."""
+        return self.result.compression_ratio <= _MOST_COMPRESSION or (self.ended and not self.looped)
 
 
-def decode(model: Any, mel: torch.Tensor, options: DecodingOptions) -> list[Window]:
-    """As `whisper.decode`, of windows `(b, mels, 3000)` or of what was heard in them `(b, 1500, d)`."""
-    task = _Task(model, options)
-    return [Window(result, task.inference.heard(row)) for row, result in enumerate(task.run(mel))]
+def decode(
+    model: Any, features: torch.Tensor, options: DecodingOptions, languages: Sequence[str] = ()
+) -> list[Decoded]:
+    """Greedy decoding of windows, given the encoder's `features` `(b, t, d)`.
+
+    Where `options` name no language, each window's is detected, among `languages` or among all where there are none.
+    """
+    task = _Task(model, options, languages)
+    results = task.run(features)
+    return [
+        Decoded(result, task.inference.cross_kv(row), row in task.looped, task.is_ended(row))
+        for row, result in enumerate(results)
+    ]
+
+
+def decode_samples(
+    model: Any, features: torch.Tensor, options: DecodingOptions, temperatures: Sequence[float]
+) -> Decoded | None:
+    """Samples of one window, given its `features` `(1, t, d)`, one at each of the rising `temperatures`, in one batch.
+
+    The one at the lowest temperature that needs no higher one; else the likeliest that ended by itself, None where none
+    did. The library tries one temperature after the other, and keeps the last.
+    """
+    task = _Samples(model, options, temperatures)
+    task.run(features)
+    found = [
+        Decoded(task.result(row), task.inference.cross_kv(0), row in task.looped, task.is_ended(row))
+        for row in range(len(temperatures))
+    ]
+    if good := next((d for d in found if d.ended and not d.needs_fallback), None):
+        return good
+    return max((d for d in found if d.ended), key=lambda d: d.result.avg_logprob, default=None)
 
 
 class _Task(DecodingTask):
-    """The library's, with another inference, which tells the language as well."""
+    """The library's task on features that are encoded already, with another inference, which stops loops."""
 
-    def __init__(self, model: Any, options: DecodingOptions) -> None:
+    def __init__(self, model: Any, options: DecodingOptions, languages: Sequence[str] = ()) -> None:
         super().__init__(model, options)
+        self._languages = languages
         self.inference = steps_on(model.device)(model.decoder, self.sample_begin, self.tokenizer.eot)
-        if options.temperature > 0:
-            self.decoder = _Drawn(options.temperature, self.tokenizer.eot, model.device)
+        self.decoder = _Greedy(0.0, self.tokenizer.eot)
+        filters: list[LogitFilter] = self.logit_filters  # type: ignore[has-type]
+        self.logit_filters = [
+            _TimestampRules(rule.tokenizer, rule.sample_begin, rule.max_initial_timestamp_index)
+            if isinstance(rule, ApplyTimestampRules)
+            else rule
+            for rule in filters
+        ]
+        self.looped: set[int] = set()  # rows
+        self._tokens, self._sum_logprobs = torch.empty(0, dtype=torch.long), torch.empty(0)
+        self._no_speech: list[float] = []
+
+    def is_ended(self, row: int) -> bool:
+        """Whether the model wrote the row's end itself, before the limit and outside of a loop."""
+        return row not in self.looped and bool((self._tokens[row, self.sample_begin :] == self.tokenizer.eot).any())
+
+    def _get_audio_features(self, mel: torch.Tensor) -> torch.Tensor:
+        return mel
+
+    def _main_loop(
+        self, audio_features: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
+        """As the library's: `tokens` `(b, n)` with what was written, its log probabilities, and that of no speech."""
+        self._sum_logprobs = sum_logprobs = torch.zeros(len(tokens), device=audio_features.device)
+        self._no_speech = [math.nan] * len(tokens)
+        try:
+            for step in range(self.sample_len):
+                logits = self.inference.logits(tokens, audio_features)
+                if step == 0 and self.tokenizer.no_speech is not None:
+                    probabilities = logits[:, self.sot_index].float().softmax(dim=-1)
+                    self._no_speech = probabilities[:, self.tokenizer.no_speech].tolist()
+                logits = logits[:, -1]
+                for logit_filter in self.logit_filters:
+                    logit_filter.apply(logits, tokens)
+                tokens, completed = self.decoder.update(tokens, logits, sum_logprobs)
+                if step % _LOOP_EVERY == _LOOP_EVERY - 1:
+                    self._stop_loops(tokens)
+                    completed = bool((tokens[:, -1] == self.tokenizer.eot).all())
+                if completed or tokens.shape[-1] > self.n_ctx:
+                    break
+        finally:
+            self.inference.cleanup_caching()
+        self._tokens = tokens
+        return tokens, sum_logprobs, self._no_speech
+
+    def _stop_loops(self, tokens: torch.Tensor) -> None:
+        """Ends the rows of `tokens` `(b, n)` that have begun to loop."""
+        for row, written in enumerate(tokens[:, self.sample_begin :].tolist()):
+            if written[-1] != self.tokenizer.eot and loops(written, self.tokenizer.timestamp_begin):
+                self.looped.add(row)
+                tokens[row, -1] = self.tokenizer.eot
 
     def _detect_language(self, audio_features: torch.Tensor, tokens: torch.Tensor) -> tuple[list[str], None]:
-        """As the library's, from the keys and values that decoding goes on with."""
+        """As the library's, from the cross-attention keys and values that decoding uses."""
         if self.options.language is not None:
             return [self.options.language] * len(tokens), None
-        asked = SimpleNamespace(dims=self.model.dims, logits=self.inference.logits)
-        found, probabilities = detect_language(asked, audio_features, self.tokenizer)
-        tokens[:, self.sot_index + 1] = found
-        return [max(p, key=lambda code: p[code]) for p in probabilities], None
+        codes = list(self._languages or self.tokenizer.all_language_codes)
+        ids = [self.tokenizer.to_language_token(code) for code in codes]
+        languages = torch.tensor(ids, device=audio_features.device)
+        start = torch.full((len(tokens), 1), self.tokenizer.sot, device=audio_features.device)
+        likeliest = self.inference.logits(start, audio_features)[:, 0, languages].argmax(-1)
+        tokens[:, self.sot_index + 1] = languages[likeliest]
+        return [codes[i] for i in likeliest.tolist()], None
 
 
-class _Drawn(GreedyDecoder):
-    """Samples with numbers of its own, the same ones each time: a recording gets the same words again, and a precision
-    those of another wherever their chances are alike. The library draws from what all threads share.
+class _Samples(_Task):
+    """Rows that are samples of one window, at one temperature each."""
+
+    def __init__(self, model: Any, options: DecodingOptions, temperatures: Sequence[float]) -> None:
+        super().__init__(model, options)
+        self.decoder = _Drawn(temperatures, self.tokenizer.eot, model.device)
+        self.n_group, self._temperatures = len(temperatures), temperatures
+        self._features = torch.empty(0)
+
+    def _get_audio_features(self, mel: torch.Tensor) -> torch.Tensor:
+        self._features = mel
+        return mel
+
+    def _stop_loops(self, tokens: torch.Tensor) -> None:
+        """Ends the samples at higher temperatures, too, once one below them has ended and needs none."""
+        super()._stop_loops(tokens)
+        self._tokens = tokens
+        for row in range(len(tokens)):
+            if int(tokens[row, -1]) != self.tokenizer.eot:
+                return
+            if not Decoded(self.result(row), [], row in self.looped, ended=True).needs_fallback:
+                tokens[row + 1 :, -1] = self.tokenizer.eot
+                return
+
+    def result(self, row: int) -> DecodingResult:
+        """The sample of a row, as the library's result."""
+        end = self.tokenizer.eot
+        written: list[int] = self._tokens[row, self.sample_begin :].tolist()
+        tokens = written[: written.index(end)] if end in written else written
+        text = self.tokenizer.decode(tokens).strip()
+        return DecodingResult(
+            audio_features=self._features[0], language=str(self.options.language), tokens=tokens, text=text,
+            avg_logprob=float(self._sum_logprobs[row]) / (len(tokens) + 1), no_speech_prob=self._no_speech[row],
+            temperature=self._temperatures[row], compression_ratio=compression_ratio(text),
+        )  # fmt: skip
+
+
+def loops(tokens: Sequence[int], timestamp_begin: int) -> bool:
+    """Whether the text among `tokens` ends in a stretch that repeats: `_LOOP_REPEATS` times, `_LOOP_TOKENS` in all."""
+    text = [token for token in tokens if token < timestamp_begin]
+    for period in range(1, _LOOP_PERIOD + 1):
+        needed = max(_LOOP_TOKENS, _LOOP_REPEATS * period)
+        tail = text[-needed:]
+        if len(tail) == needed and tail[period:] == tail[:-period]:
+            return True
+    return False
+
+
+class _TimestampRules(ApplyTimestampRules):
+    """The library's rules; whether a timestamp is due is told from the logits, without a softmax of all of them."""
+
+    def apply(self, logits: torch.Tensor, tokens: torch.Tensor) -> None:
+        """Masks `logits` `(b, vocabulary)` in place, given what was written so far, `tokens` `(b, n)`."""
+        begin, end = self.tokenizer.timestamp_begin, self.tokenizer.eot
+        logits[:, self.tokenizer.no_timestamps] = -math.inf
+        first = tokens.shape[1] == self.sample_begin
+        for row, written in enumerate(tokens[:, self.sample_begin :].tolist()):
+            last_is_time = len(written) >= 1 and written[-1] >= begin
+            one_before_is_time = len(written) < 2 or written[-2] >= begin
+            if last_is_time and one_before_is_time:
+                logits[row, begin:] = -math.inf
+            elif last_is_time:
+                logits[row, :end] = -math.inf
+            if times := [token for token in written if token >= begin]:
+                # They rise, and a segment is not empty.
+                lowest = times[-1] if last_is_time and not one_before_is_time else times[-1] + 1
+                logits[row, begin:lowest] = -math.inf
+        if first:
+            logits[:, :begin] = -math.inf
+            if self.max_initial_timestamp_index is not None:
+                logits[:, begin + self.max_initial_timestamp_index + 1 :] = -math.inf
+            return
+        due = logits[:, begin:].logsumexp(-1) > logits[:, :begin].amax(-1)
+        if bool(due.any()):
+            logits[due, :begin] = -math.inf
+
+
+class _Greedy(GreedyDecoder):
+    """The library's choice of the likeliest token, without the log probabilities of all others."""
+
+    def update(
+        self, tokens: torch.Tensor, logits: torch.Tensor, sum_logprobs: torch.Tensor
+    ) -> tuple[torch.Tensor, bool]:
+        """`tokens` `(b, n)` with one more, and whether all rows have ended."""
+        return self._added(tokens, logits, sum_logprobs, logits.argmax(-1, keepdim=True))
+
+    def _added(
+        self, tokens: torch.Tensor, logits: torch.Tensor, sum_logprobs: torch.Tensor, chosen: torch.Tensor
+    ) -> tuple[torch.Tensor, bool]:
+        ended = tokens[:, -1:] == self.eot
+        logprobs = logits.gather(1, chosen)[:, 0] - logits.logsumexp(-1)
+        sum_logprobs += logprobs.masked_fill(ended[:, 0], 0)
+        tokens = torch.cat([tokens, chosen.masked_fill(ended, self.eot)], -1)
+        return tokens, bool((tokens[:, -1] == self.eot).all())
+
+
+class _Drawn(_Greedy):
+    """Samples, each row at its own temperature, with numbers of its own that are the same each time.
+
+    So a recording gets the same words again, and a precision those of another wherever their probabilities are alike.
     """
 
-    def __init__(self, temperature: float, end: int, device: torch.device) -> None:
-        super().__init__(temperature, end)
+    def __init__(self, temperatures: Sequence[float], end: int, device: torch.device) -> None:
+        super().__init__(0.0, end)
+        self._temperatures = torch.tensor(temperatures, device=device)[:, None]
         self._numbers = torch.Generator(device).manual_seed(0)
 
     def update(
         self, tokens: torch.Tensor, logits: torch.Tensor, sum_logprobs: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As the library's: `tokens` `(b, n)` with one more, and whether all rows have ended."""
-        chances = (logits.float() / self.temperature).softmax(-1)
-        # As torch.multinomial draws one, which on a GPU ends the process over a number that is not finite.
-        drawn = (chances / torch.empty_like(chances).exponential_(generator=self._numbers)).argmax(-1, keepdim=True)
-        ended = tokens[:, -1:] == self.eot
-        sum_logprobs += logits.float().log_softmax(-1).gather(1, drawn).masked_fill(ended, 0)[:, 0]
-        tokens = torch.cat([tokens, drawn.masked_fill(ended, self.eot)], -1)
-        return tokens, (tokens[:, -1] == self.eot).all()
+    ) -> tuple[torch.Tensor, bool]:
+        """As that of `_Greedy`. A temperature of 0 takes the likeliest token."""
+        # The Gumbel trick: as torch.multinomial, which on a GPU ends the process over a number that is not finite.
+        noise = torch.empty_like(logits).exponential_(generator=self._numbers).log_().neg_()
+        return self._added(
+            tokens, logits, sum_logprobs, (logits + self._temperatures * noise).argmax(-1, keepdim=True)
+        )  # fmt: skip
 
 
 @dataclass
-class _Kept:
+class KVCache:
     """What one layer keeps: of what was heard, row by row or of all rows at once, and of what was said so far,
     `(b, heads, n, d)` each. Several samplings of one window have heard one row."""
 
-    heard: list[Heard]
+    heard: list[CrossKV]
     keys: torch.Tensor
     values: torch.Tensor
 
@@ -172,8 +393,8 @@ class Steps(Inference):
 
     def __init__(self, decoder: Decoder, initial: int, end: int) -> None:
         self._decoder, self._initial, self._end = decoder, initial, end
-        self._layers: list[_Kept] = []
-        self._heard: list[list[Heard]] = []  # of each layer, of all rows
+        self._layers: list[KVCache] = []
+        self._cross: list[list[CrossKV]] = []  # of each layer, of all rows
         self._rows = torch.empty(0, dtype=torch.long)  # that are still kept
 
     def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
@@ -183,7 +404,7 @@ class Steps(Inference):
         """
         offset = 0
         if not self._layers:
-            self._hear(audio_features, 1)  # what is between stays in the cache, and rows that end need no copying
+            self._begin(audio_features, 1)  # what is between stays in the cache, and rows that end need no copying
         if tokens.shape[-1] <= self._initial:
             self._rows = torch.arange(len(tokens), device=tokens.device)
         else:
@@ -200,16 +421,16 @@ class Steps(Inference):
         every[self._rows] = found
         return every
 
-    def heard(self, row: int) -> list[Heard]:
-        """What each layer keeps of what was heard in that row, also after the end."""
-        at, within = divmod(row, len(self._heard[0][0][0]))
-        return [tuple(t[within : within + 1] for t in pieces[at]) for pieces in self._heard]  # type: ignore[misc]
+    def cross_kv(self, row: int) -> list[CrossKV]:
+        """Each layer's cross-attention keys and values of that row, also after the end."""
+        at, within = divmod(row, len(self._cross[0][0][0]))
+        return [tuple(t[within : within + 1] for t in pieces[at]) for pieces in self._cross]  # type: ignore[misc]
 
-    def _hear(self, audio_features: torch.Tensor, rows: int) -> None:
+    def _begin(self, audio_features: torch.Tensor, rows: int) -> None:
         """Begins anew with what was heard, so many rows at a time."""
-        self._heard = [_heard(block.cross_attn, audio_features, rows) for block in self._decoder.blocks]
+        self._cross = [_cross_kv(block.cross_attn, audio_features, rows) for block in self._decoder.blocks]
         nothing = audio_features.new_empty(0)
-        self._layers = [_Kept(pieces, nothing, nothing) for pieces in self._heard]
+        self._layers = [KVCache(pieces, nothing, nothing) for pieces in self._cross]
 
     def rearrange_kv_cache(self, source_indices: list[int]) -> None:
         """For beams, which are not used here."""
@@ -228,7 +449,7 @@ class RepeatedSteps(Steps):
     def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
         """As the other's; the logits of a step are overwritten by the next."""
         if not self._layers:
-            self._hear(audio_features, len(audio_features))
+            self._begin(audio_features, len(audio_features))
         rows, length = tokens.shape
         if length <= self._initial:
             self._repeated = None
@@ -248,10 +469,10 @@ class RepeatedSteps(Steps):
 class _Repeated:
     """The step of a decoder for so many rows, with the places where its layers keep what they do."""
 
-    def __init__(self, decoder: Decoder, like: Sequence[_Kept], rows: int) -> None:
+    def __init__(self, decoder: Decoder, like: Sequence[KVCache], rows: int) -> None:
         self._decoder, places = decoder, len(decoder.positional_embedding)
         self._layers = [
-            _Kept(
+            KVCache(
                 [tuple(t.new_zeros(rows, *t.shape[1:]) for t in kept.heard[0])],  # type: ignore[list-item]
                 *(t.new_zeros(rows, t.shape[1], places, t.shape[3]) for t in (kept.keys, kept.values)),
             )
@@ -260,7 +481,7 @@ class _Repeated:
         self._room = torch.arange(places, device=decoder.positional_embedding.device)
         self._captured: Captured | None = None
 
-    def begin(self, layers: Sequence[_Kept]) -> None:
+    def begin(self, layers: Sequence[KVCache]) -> None:
         """Takes what was heard, and what was said to begin with."""
         for place, kept in zip(self._layers, layers, strict=True):
             for room, heard in zip(place.heard[0], kept.heard[0], strict=True):
@@ -282,7 +503,7 @@ def steps_on(device: torch.device) -> type[Steps]:
     return RepeatedSteps if device.type == "cuda" else Steps
 
 
-def _heard(attention: Any, features: torch.Tensor, rows: int) -> list[Heard]:
+def _cross_kv(attention: Any, features: torch.Tensor, rows: int) -> list[CrossKV]:
     """The keys and values of a layer's `attention` for what was heard `(b, t, d)`, so many rows at a time."""
     parts = attention.key, attention.value
     dtype = _kept_in(parts, features)
@@ -294,7 +515,7 @@ def _heard(attention: Any, features: torch.Tensor, rows: int) -> list[Heard]:
     return [(made(parts[0], some), made(parts[1], some)) for some in features.split(rows)]
 
 
-def _attend(block: Any, layer: _Kept, x: torch.Tensor, position: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+def _attend(block: Any, layer: KVCache, x: torch.Tensor, position: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     """One token, what its layer keeps being written and read at a `position` that is a tensor."""
     q, k, v = _asked(block, x)
     layer.keys.index_copy_(2, position, k)
@@ -303,7 +524,7 @@ def _attend(block: Any, layer: _Kept, x: torch.Tensor, position: torch.Tensor, s
     return _rest(block, layer, x + block.attn.out(_joined(y)))
 
 
-def _step(block: Any, layer: _Kept, x: torch.Tensor, offset: int) -> torch.Tensor:
+def _step(block: Any, layer: KVCache, x: torch.Tensor, offset: int) -> torch.Tensor:
     attend = nn.functional.scaled_dot_product_attention
     length = offset + x.shape[1]
     q, k, v = _asked(block, x)
@@ -322,7 +543,7 @@ def _asked(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
     return [_by_head(part(y), own.n_head) for part in (own.query, own.key, own.value)]
 
 
-def _rest(block: Any, layer: _Kept, x: torch.Tensor) -> torch.Tensor:
+def _rest(block: Any, layer: KVCache, x: torch.Tensor) -> torch.Tensor:
     """What the block does after attending to what was said: attends to what was heard, and thinks."""
     q = _ask_heard(block, x)
     # One query a row: there the two products are faster one by one than in the kernel for many.
@@ -350,7 +571,7 @@ def _weighed(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 def _kept_in(parts: Sequence[nn.Module], heard: torch.Tensor) -> torch.dtype:
     """The dtype for what `parts` give, to be read again for every token: no finer than what it was made with."""
     coarse = all(
-        isinstance(part, Restored) and part.storage in (torch.int8, torch.float8_e4m3fn, torch.bfloat16)
+        isinstance(part, QuantizedModule) and part.storage in (torch.int8, torch.float8_e4m3fn, torch.bfloat16)
         for part in parts
     )
     here = heard.is_cuda or cpu_multiplies(torch.bfloat16)

@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import nn
 
+from asr_app.chinese import LANGUAGES as CHINESE
+from asr_app.chinese import SCRIPTS
 from asr_app.datatypes import ModelCard, Options, Segment, Word
 from asr_app.errors import UserError
 from asr_app.precision.recipes import Recipes
@@ -77,13 +79,15 @@ def as_spoken(card: ModelCard, language: str | None = None) -> Options:
 
 
 def require(card: ModelCard, options: Options) -> None:
-    """Raises UserError for an option the card's capabilities lack, naming those it has, and for an unknown language."""
+    """Raises UserError for an option that the card's capabilities lack, an unknown language or an unknown script."""
     asked = {
         "language": options.language is not None,
+        "languages": bool(options.languages),
         "itn": options.itn is not None,
         "hotwords": bool(options.hotwords),
         "prompt": bool(options.prompt),
         "translate": options.translate,
+        "short_windows": bool(options.short_windows),
     }
     lacking = [name for name, wanted in asked.items() if wanted and name not in card.capabilities]
     if lacking:
@@ -92,9 +96,28 @@ def require(card: ModelCard, options: Options) -> None:
             f"{card.id} has no option {lacking[0]}. It has: {has or 'none'}. Leave it out, or choose another model.",
             f"{card.id} 没有选项 {lacking[0]}。它支持：{has or '无'}。请去掉该选项，或选择其他模型。",
         )
-    if options.language is not None and options.language not in card.languages:
-        known = ", ".join(card.languages)
+    for language in (options.language, *options.languages):
+        if language is not None and language not in card.languages:
+            known = ", ".join(card.languages)
+            raise UserError(
+                f"{card.id} does not know the language {language!r}. Choose one of: {known}.",
+                f"{card.id} 不认识语言 {language!r}。可选：{known}。",
+            )
+    if options.languages and options.language is not None:
         raise UserError(
-            f"{card.id} does not know the language {options.language!r}. Choose one of: {known}.",
-            f"{card.id} 不认识语言 {options.language!r}。可选：{known}。",
+            "A language and a set of languages to choose from cannot be asked for at once. Leave one of them out.",
+            "不能同时指定语言和候选语言。请去掉其中一项。",
+        )
+    if options.script is not None:
+        _require_script(card, options.script)
+
+
+def _require_script(card: ModelCard, script: str) -> None:
+    if script not in SCRIPTS:
+        known = ", ".join(SCRIPTS)
+        raise UserError(f"Unknown script {script!r}. Choose one of: {known}.", f"未知字体 {script!r}。可选：{known}。")
+    if not set(CHINESE) & set(card.languages):
+        raise UserError(
+            f"{card.id} knows no Chinese, so it has no script to choose. Leave --script out.",
+            f"{card.id} 不支持中文，无法选择简体或繁体。请去掉 --script。",
         )

@@ -69,6 +69,7 @@ def _card(identifier: str, repository: str, title: str, languages: tuple[str, ..
         precisions=_PRECISIONS,
         capabilities=_CAPABILITIES,
         vad="fsmn",
+        good_for=f"good_{identifier}",
     )
 
 
@@ -85,6 +86,7 @@ CARDS = (
         precisions=_PRECISIONS,
         capabilities=_CAPABILITIES,
         note="demo",
+        good_for="good_demo",
     ),
     _card(
         "fun-asr-mlt-nano",

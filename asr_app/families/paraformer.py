@@ -60,6 +60,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_BASE,
         note="demo",
+        good_for="good_demo",
     ),
     ModelCard(
         id="paraformer-large",
@@ -79,6 +80,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_BASE,
         vad="fsmn",
+        good_for="good_paraformer",
     ),
     ModelCard(
         id="paraformer-zh",
@@ -100,6 +102,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_BASE | {"hotwords"},
         vad="fsmn",
+        good_for="good_paraformer_hotwords",
     ),
 )
 

@@ -55,6 +55,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_CAPABILITIES,
         note="demo",
+        good_for="good_demo",
     ),
     ModelCard(
         id="sensevoice-small",
@@ -71,6 +72,7 @@ CARDS = (
         precisions=_ALL,
         capabilities=_CAPABILITIES,
         vad="fsmn",
+        good_for="good_sensevoice",
     ),
 )
 

@@ -59,7 +59,7 @@ def apply(
             if full is None:
                 shutil.rmtree(high)
         counts = graph.counts_of(path)
-        graph.put(parts[part], stack, graph.GraphLayers(session(path), stack, counts))
+        graph.put(parts[part], stack, graph.GraphLayers(path, session(path), stack, counts))
         replaced += int("INT8" in counts.multiplied)
     if on_step:
         on_step(steps - 1, steps)

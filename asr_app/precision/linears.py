@@ -8,17 +8,12 @@ Per-channel weights and per-token activations follow Dettmers et al., "LLM.int8(
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
 
-# They are deprecated, but still the only door to fbgemm's packed format in the pinned torch.
-warnings.filterwarnings("ignore", ".*quantized tensor creation functions", UserWarning)
-
-_FEW = 8  # tokens: up to so many, sixteen bits of each cost less than reading the weight does
+_FEW = 8  # tokens up to which the weight-only kernel is the faster one
 
 
 def cpu_has_vnni() -> bool:
@@ -60,7 +55,7 @@ def int8_rows(weight: torch.Tensor, largest: int = 127) -> tuple[torch.Tensor, t
     return torch.round(weight / scale[:, None]).to(torch.int8), scale
 
 
-def coarse_and_fine(rows: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+def split_16bit(rows: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`rows` `(n, d)` as a sum of two: the coarse ones, then the fine ones `(2n, d)`, whole numbers up to `steps`.
 
     A fine number is worth `0.5 / steps` of a coarse one; with it comes what a coarse one is worth, `(n, 1)`.
@@ -77,27 +72,16 @@ def wide_bias(linear: nn.Linear) -> nn.Parameter | None:
     return None if linear.bias is None else nn.Parameter(linear.bias.detach().float(), requires_grad=False)
 
 
-class Restored(nn.Module):
-    """A layer that took the place of another: the dtype its weight is kept in, and the one its products are made in."""
+class QuantizedModule(nn.Module):
+    """A layer in the place of one with FP32 weights. `storage` is the dtype its weight is kept in, `arithmetic` the one
+    its products are made in, `weight_count` the number of weights that are multiplied."""
 
     storage: torch.dtype
     arithmetic: torch.dtype
     weight_count: int
 
-    def stored(self) -> dict[str, torch.Tensor]:
-        """Every tensor kept in memory, as it is kept, by its name."""
-        return own_tensors(self)
 
-    def kept(self) -> Mapping[str, torch.Tensor]:
-        """As `stored`, for counting: a tensor that it would have to copy is told of by one like it, without values."""
-        return self.stored()
-
-    def fill(self, stored: Mapping[str, nn.Parameter]) -> None:
-        """Takes what `stored` of a layer alike gave; this one was made of a layer on the meta device."""
-        give(self, stored)
-
-
-class HalfLinear(Restored):
+class HalfLinear(QuantizedModule):
     """Weight `(out, in)` in FP16 or BF16; products in it where the device can, else the weight is widened each call."""
 
     def __init__(self, linear: nn.Linear, storage: torch.dtype) -> None:
@@ -118,7 +102,7 @@ class HalfLinear(Restored):
         return y if self.bias is None else y + self.bias
 
 
-class HalfEmbedding(Restored):
+class HalfEmbedding(QuantizedModule):
     """A table `(rows, dim)` in FP16 or BF16 whose rows come out in FP32: a look-up loses only the rounding."""
 
     arithmetic = torch.float32
@@ -134,78 +118,56 @@ class HalfEmbedding(Restored):
         return nn.functional.embedding(ids, self.weight, self.padding_idx).float()
 
 
-class Int8Linear(Restored):
-    """Weight in INT8 by output channel, activations in 8 bits by token, products and sums in integers. CPU only.
+class Int8Linear(QuantizedModule):
+    """Weight `(out, in)` in INT8 by output channel. CPU only.
 
-    The library kernel scales a whole tensor of activations at once; dividing every token by its own maximum first,
-    and multiplying the result back, turns that into a scale a token and halves the error. A few tokens, as a decoder
-    has in a step, get sixteen bits, as a coarse and a fine number: twice the rows for a product whose time goes into
-    reading the weight, and half of the error again.
+    Up to `_FEW` tokens, a decoder's step, are multiplied in BF16 by torch's weight-only kernel, which takes as long as
+    reading the weight does. More tokens are narrowed to 8 bits each and multiplied in integers; where the CPU has no
+    VNNI the weight is widened to FP32 for them, since sums of two products would overflow 16 bits.
     """
 
     storage = torch.int8
-    arithmetic = torch.int8
+    arithmetic = torch.bfloat16  # of a step; what it decodes from is multiplied in INT8
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight
+        narrow, scale = (
+            (torch.empty(weight.shape, dtype=torch.int8, device="meta"), torch.empty(len(weight), device="meta"))
+            if weight.is_meta
+            else int8_rows(weight)
+        )
+        self.register_buffer("weight", narrow)
+        self.register_buffer("scale", scale)
         self.bias = wide_bias(linear)
-        self.out_features, self.in_features = weight.shape
+        self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight_count = weight.numel()
-        # Its alternative, onednn, keeps every weight twice, and takes twice as long for the few tokens of a decoder.
-        if "fbgemm" in torch.backends.quantized.supported_engines:
-            torch.backends.quantized.engine = "fbgemm"
-        self._reduce_range = not cpu_has_vnni()
-        self._packed: Any = None
-        if not weight.is_meta:
-            self._pack(*int8_rows(weight))
-
-    def _pack(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
-        zeros = torch.zeros(len(scale), dtype=torch.long)
-        quantised = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
-        self._packed = torch.ops.quantized.linear_prepack(quantised, None)
-        self._like = {
-            name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
-            for name, tensor in (("weight", weight), ("scale", scale.float()))
-        }
-
-    def kept(self) -> Mapping[str, torch.Tensor]:
-        return self._like | own_tensors(self)
-
-    def stored(self) -> dict[str, torch.Tensor]:
-        weight, _ = torch.ops.quantized.linear_unpack(self._packed)
-        return {"weight": weight.int_repr(), "scale": weight.q_per_channel_scales().float(), **super().stored()}
-
-    def fill(self, stored: Mapping[str, nn.Parameter]) -> None:
-        self._pack(stored["weight"].data, stored["scale"].data)
-        super().fill({name: tensor for name, tensor in stored.items() if name not in ("weight", "scale")})
+        self._integers = cpu_has_vnni()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.numel() <= _FEW * self.in_features:
-            y = self._finely(x)
-            return y if self.bias is None else y.add_(self.bias)
-        # The kernel takes no scale below 6e-5, and loses what is smaller.
-        largest = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12)
-        try:
-            y = torch.ops.quantized.linear_dynamic((x / largest).contiguous(), self._packed, self._reduce_range)
-        except RuntimeError:
-            if bool(x.isfinite().all()):
-                raise
-            # The kernel raises where a product of floats would go on with NaN, which is looked for further out.
-            return x.new_full((*x.shape[:-1], self.out_features), torch.nan)
-        y.mul_(largest)
+        rows = x.reshape(-1, self.in_features)
+        y = (self._few(rows) if len(rows) <= _FEW else self._many(rows)).reshape(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y.add_(self.bias)
 
-    def _finely(self, x: torch.Tensor) -> torch.Tensor:
-        steps = 63 if self._reduce_range else 127
-        rows = x.reshape(-1, self.in_features)
-        both, step = coarse_and_fine(rows, steps)
-        y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(both, 1.0, steps + 1, self._packed)
-        y = torch.add(y[: len(rows)], y[len(rows) :], alpha=0.5 / steps).mul_(step)
-        return y.reshape(*x.shape[:-1], self.out_features)
+    def _few(self, rows: torch.Tensor) -> torch.Tensor:
+        # The scale is applied to FP32: the kernel rounds it, and with it every product of a channel, to 8 bits.
+        ones = torch.ones(self.out_features, dtype=torch.bfloat16)
+        return (
+            torch._weight_int8pack_mm(rows.bfloat16(), self.get_buffer("weight"), ones)
+            .float()
+            .mul_(self.get_buffer("scale"))
+        )
+
+    def _many(self, rows: torch.Tensor) -> torch.Tensor:
+        if not self._integers:
+            return nn.functional.linear(rows, self.get_buffer("weight").float()).mul_(self.get_buffer("scale"))
+        step = rows.abs().amax(-1, keepdim=True).clamp_(min=1e-12).div_(127)
+        # A row that is not finite is not finite in FP32 either: its integers are of no use, its step keeps the fact.
+        narrow = (rows / step).round_().to(torch.int8)
+        return torch._int_mm(narrow, self.get_buffer("weight").t()).float().mul_(step).mul_(self.get_buffer("scale"))
 
 
-class CudaLinear(Restored):
+class CudaLinear(QuantizedModule):
     """What the layers for CUDA's kernels share: weight `(out, in)` and activations narrowed row by row.
 
     Raises ValueError where a side of the weight is no multiple of `multiple`, which the kernel needs.

@@ -28,7 +28,7 @@ from asr_app.precision.linears import (
     HalfLinear,
     Int8CudaLinear,
     Int8Linear,
-    Restored,
+    QuantizedModule,
 )
 from asr_app.precision.tables import Int8Embedding, Int8Head
 
@@ -44,8 +44,8 @@ class Recipe:
     """
 
     parts: tuple[str, ...]
-    linear: Callable[[nn.Linear], Restored]
-    embedding: Callable[[nn.Embedding], Restored] | None = None
+    linear: Callable[[nn.Linear], QuantizedModule]
+    embedding: Callable[[nn.Embedding], QuantizedModule] | None = None
     keep_high: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     smallest: int = 4096  # elements; smaller weights save nothing
@@ -62,7 +62,7 @@ class Recipe:
         """Whether the layer `name` of `part` keeps its FP32."""
         return _matches(part, name, self.keep_high)
 
-    def replacement(self, part: str, name: str, module: nn.Module) -> Restored | None:
+    def replacement(self, part: str, name: str, module: nn.Module) -> QuantizedModule | None:
         """What takes the place of `module`, called `name` in `part`; None leaves it as it is."""
         if not self.replaces(part, name, module):
             return None
@@ -88,7 +88,7 @@ def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ..
     return Recipe(parts, lambda m: HalfLinear(m, storage), lambda m: HalfEmbedding(m, storage), keep_high)
 
 
-def _on_cuda(layer: type[CudaLinear]) -> Callable[[nn.Linear], Restored]:
+def _on_cuda(layer: type[CudaLinear]) -> Callable[[nn.Linear], QuantizedModule]:
     """What the layer's kernel cannot multiply with goes to BF16."""
     return lambda linear: layer(linear) if layer.takes(linear) else HalfLinear(linear, torch.bfloat16)
 

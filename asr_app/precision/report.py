@@ -12,7 +12,7 @@ from torch import nn
 
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import GraphLayers
-from asr_app.precision.linears import Restored, own_tensors
+from asr_app.precision.linears import QuantizedModule, own_tensors
 
 _NAMES = {
     torch.float32: "FP32",
@@ -103,19 +103,16 @@ def _part(name: str, part: nn.Module, seen: set[tuple[int, torch.Size]]) -> Part
             stored.update(module.counts.stored)
             multiplied.update(module.counts.multiplied)
             continue
-        own = own_tensors(module)
-        counted = module.kept() if isinstance(module, Restored) else own
-        for key, tensor in counted.items():
-            if key in own:  # others are made to be counted, and go
-                place = tensor.data_ptr(), tensor.shape
-                if place in seen:
-                    continue
-                seen.add(place)
+        for tensor in own_tensors(module).values():
+            place = tensor.data_ptr(), tensor.shape
+            if place in seen:
+                continue
+            seen.add(place)
             stored[dtype_name(tensor.dtype)] += tensor.numel() * tensor.element_size()
             # Biases, norms and tables are added or looked up; only matrices and kernels are multiplied.
-            if tensor.dim() >= 2 and not isinstance(module, nn.Embedding | Restored):
+            if tensor.dim() >= 2 and not isinstance(module, nn.Embedding | QuantizedModule):
                 multiplied[dtype_name(tensor.dtype)] += tensor.numel()
-        if isinstance(module, Restored) and module.weight_count:
+        if isinstance(module, QuantizedModule) and module.weight_count:
             storage, arithmetic = dtype_name(module.storage), dtype_name(module.arithmetic)
             multiplied[arithmetic if storage == arithmetic else f"{storage}→{arithmetic}"] += module.weight_count
     return PartReport(name, dict(stored), dict(multiplied))

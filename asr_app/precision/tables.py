@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from asr_app.precision.linears import Restored, coarse_and_fine, cpu_has_vnni, int8_rows, wide_bias
+from asr_app.precision.linears import QuantizedModule, cpu_has_vnni, int8_rows, split_16bit, wide_bias
 
 _STEPS = 127  # of each of the two numbers
 
 
-class Int8Rows(Restored):
+class Int8Rows(QuantizedModule):
     """A table `(rows, dim)` in INT8 with a scale a row."""
 
     storage = torch.int8
@@ -46,7 +46,7 @@ class Int8Rows(Restored):
     def products(self, x: torch.Tensor) -> torch.Tensor:
         """`x` `(..., dim)` with every row of the table: `(..., rows)` in FP32."""
         flat = x.reshape(-1, x.shape[-1])
-        both, step = coarse_and_fine(flat, _STEPS)
+        both, step = split_16bit(flat, _STEPS)
         summed = torch._int_mm(both.to(torch.int8), self.weight.t()).float()
         y = torch.add(summed[: len(flat)], summed[len(flat) :], alpha=0.5 / _STEPS).mul_(step).mul_(self.scale)
         return y.reshape(*x.shape[:-1], -1)

@@ -30,11 +30,11 @@ from asr_app.notes import sha256
 from asr_app.precision.enum import Precision
 from asr_app.precision.evidence import versions
 from asr_app.precision.graph import GraphLayers
-from asr_app.precision.linears import Restored, cpu_has_vnni, give, own_tensors
+from asr_app.precision.linears import cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
 
 log = logging.getLogger(__name__)
-_FORMAT = 5  # of the folder; another one is another variant
+_FORMAT = 7  # of the folder; another one is another variant
 _WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
 # Weights and configuration, as FunASR, OpenAI, Hugging Face and CTranslate2 call them.
 _KINDS = ("*.pt", "*.yaml", "*.safetensors", "model.bin", "pytorch_model*.bin", "config.json", "generation_config.json")
@@ -178,7 +178,7 @@ def save(parts: Mapping[str, nn.Module], folder: Path) -> None:
     first: dict[tuple[int, torch.Size], str] = {}
     same: dict[str, str] = {}  # a table that is the head too is one tensor: it is written once
     for name, module in _modules(parts):
-        for own, tensor in _stored(module).items():
+        for own, tensor in own_tensors(module).items():
             full = f"{name}.{own}"
             other = first.setdefault((tensor.data_ptr(), tensor.shape), full) if tensor.numel() else full
             if other == full:
@@ -205,15 +205,8 @@ def fill(parts: Mapping[str, nn.Module], folder: Path, device: str) -> None:
         name, _, own = full.rpartition(".")
         by_module[name][own] = tensor
 
-    def filled(named: tuple[str, nn.Module]) -> None:
-        name, module = named
-        if isinstance(module, Restored):
-            module.fill(by_module[name])
-        else:
-            give(module, by_module[name])
-
-    with ThreadPoolExecutor(torch.get_num_threads(), "fill") as pool:  # weights in INT8 are laid out anew
-        list(pool.map(filled, _modules(parts)))
+    for name, module in _modules(parts):
+        give(module, by_module[name])
 
 
 def _modules(parts: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
@@ -222,7 +215,3 @@ def _modules(parts: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
         for name, module in part.named_modules():
             if not isinstance(module, GraphLayers):
                 yield f"{part_name}.{name}" if name else part_name, module
-
-
-def _stored(module: nn.Module) -> dict[str, torch.Tensor]:
-    return module.stored() if isinstance(module, Restored) else own_tensors(module)

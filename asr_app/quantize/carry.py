@@ -6,8 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
+from asr_app import catalog
 from asr_app.errors import UserError
 from asr_app.precision import Precision, variants
 
@@ -23,29 +22,25 @@ def refuse_used(target: Path) -> None:
         )
 
 
-def _without_weights(path: Path, place: Path) -> None:
-    """Of a Whisper checkpoint what it says of its dimensions; others say nothing of themselves."""
-    told = torch.load(path, map_location="meta", weights_only=True)
-    if "dims" in told:
-        torch.save({"dims": told["dims"], "model_state_dict": {}}, place)
-
-
-def write(folders: Mapping[str, Path], variant: Path, precision: Precision, target: Path) -> None:
+def write(family: str, folders: Mapping[str, Path], variant: Path, precision: Precision, target: Path) -> None:
     """Writes to `target` all of `folders` but what the variant has the weights of, and the variant.
+
+    A family may have a form of its own for a model without weights.
 
     It is a local folder as `--model` takes them. Raises OSError where it cannot be written.
     """
-    held = variants.parts(variant)
+    held, write_stub = variants.parts(variant), getattr(catalog.FAMILIES[family], "write_stub", None)
     for role, source in folders.items():
         folder = target if role == "model" else target / role
         folder.mkdir(parents=True, exist_ok=True)
+        if role == "model" and write_stub is not None:
+            write_stub(source, folder)
+            continue
         root, files = (source.parent, [source]) if source.is_file() else (source, sorted(source.rglob("*")))
         for path in files:
             place = folder / path.relative_to(root)
             if path.is_dir():
                 place.mkdir(exist_ok=True)
-            elif path.parent == root and path.match(_WEIGHTS) and (role == "model" or role in held):
-                _without_weights(path, place)
-            else:
+            elif not (path.parent == root and path.match(_WEIGHTS) and (role == "model" or role in held)):
                 shutil.copyfile(path, place)
     shutil.copytree(variant, target / precision.value)

@@ -55,7 +55,7 @@ def quantize(found: argparse.Namespace, language: str, downloading: OnProgress) 
         return 1
     if found.output:
         place, _ = variant_of(folders, card, precision, _DEVICE, cache)
-        carry.write(folders, place, precision, found.output)
+        carry.write(card.family, folders, place, precision, found.output)
         print(f"to carry: {found.output} (use it with --model)")
     if reason is not None:
         print(f"error: {reason.text(language)}", file=sys.stderr)

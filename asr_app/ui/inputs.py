@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from babel import Locale
 
-from asr_app import catalog, hub
+from asr_app import catalog
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
@@ -17,8 +20,10 @@ from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES, expected
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision
-from asr_app.ui import options, render
+from asr_app.startup import Preparer
+from asr_app.ui import models, options
 from asr_app.ui.labels import Labels
+from asr_app.ui.models import ModelInputs
 from asr_app.ui.options import OptionInputs
 from asr_app.ui.texts import LANGUAGES, t
 
@@ -30,12 +35,11 @@ class Inputs:
     """The components of the left side."""
 
     upload: gr.File
-    examples: gr.Dropdown
+    examples: dict[str, gr.Button]
     microphone: gr.Audio
     upload_tab: gr.Tab
     microphone_tab: gr.Tab
-    model: gr.Dropdown
-    facts: gr.HTML
+    models: ModelInputs
     lite: gr.Checkbox
     evidence: gr.HTML
     precision: gr.Radio
@@ -46,23 +50,20 @@ class Inputs:
 
 def lay_out(cards: Mapping[str, ModelCard], config: Config, device: str, labels: Labels) -> Inputs:
     """Makes the components, inside the column that is open; the first card is the chosen one."""
-    chosen, card = next(iter(cards.items()))
-    clips = list(expected())
+    card = next(iter(cards.values()))
     with gr.Tabs():
         with labels(gr.Tab(t("upload", "en"), id="upload"), label="upload") as upload_tab:
             upload = gr.File(
                 label=t("file", "en"), file_count="single", type="filepath", height=130, elem_id="upload",
                 file_types=["audio", "video", ".amr", ".m4a", ".aac", ".opus", ".flac", ".wma"],
             )  # fmt: skip
-            examples = gr.Dropdown(clips, value=None, label=t("examples", "en"), elem_id="examples", filterable=False)
+            examples = _example_buttons(labels)
         with labels(gr.Tab(t("microphone", "en"), id="microphone"), label="microphone") as microphone_tab:
             microphone = gr.Audio(
                 sources=["microphone"], type="filepath", label=t("speak", "en"), elem_id="microphone", editable=False,
                 buttons=[],
             )  # fmt: skip
-    titles = [(c.title, key) for key, c in cards.items()]
-    model = gr.Dropdown(titles, value=chosen, label=t("model", "en"), elem_id="model", filterable=False)
-    facts = gr.HTML(elem_id="facts")
+    chosen_model = models.lay_out(cards, config.hub)
     lite = gr.Checkbox(config.lite, label=t("lite", "en"), elem_id="lite")
     evidence = gr.HTML(elem_id="evidence")
     with labels(gr.Accordion(t("advanced", "en"), open=config.precision is not None), label="advanced"):
@@ -75,11 +76,11 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, device: str, labels:
         start = labels(gr.Button(t("transcribe", "en"), variant="primary", elem_id="transcribe"), value="transcribe")
         cancel = labels(gr.Button(t("cancel", "en"), interactive=False, elem_id="cancel"), value="cancel")
     for component, key in (
-        (upload, "file"), (examples, "examples"), (microphone, "speak"), (model, "model"), (lite, "lite"),
+        (upload, "file"), (microphone, "speak"), (lite, "lite"),
     ):  # fmt: skip
         labels(component, label=key)
     return Inputs(
-        upload, examples, microphone, upload_tab, microphone_tab, model, facts, lite, evidence, precision, asked, start, cancel
+        upload, examples, microphone, upload_tab, microphone_tab, chosen_model, lite, evidence, precision, asked, start, cancel
     )  # fmt: skip
 
 
@@ -88,11 +89,12 @@ def connect(
     cards: Mapping[str, ModelCard],
     engines: Engines,
     jobs: Jobs,
+    preparer: Preparer,
     job_id: gr.BrowserState,
     language: gr.Radio,
     quiet: Mapping[str, Any],
 ) -> None:
-    """Lets the components submit jobs into `job_id`, and cancel them."""
+    """Lets the components submit jobs into `job_id`, cancel them, and follow the chosen model."""
     source = gr.State("upload")
 
     def submit(path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any) -> str:
@@ -113,20 +115,41 @@ def connect(
         choices = precision_choices(LANGUAGES[label], cards[key], engines.device)
         return [
             gr.update(choices=choices, value=_AS_SWITCHED),
-            render.facts(cards[key], hub.on_disk(cards[key], engines.hub_name), LANGUAGES[label]),
+            *models.describe(cards[key], cards, engines.hub_name, LANGUAGES[label]),
             *options.described(cards[key], LANGUAGES[label]),
         ]
 
-    chosen = [language, inputs.model, inputs.lite, inputs.precision, *inputs.options.components]
+    def fetch_better(switch: bool) -> str:
+        card = cards[models.MANDARIN[0]]
+        preparer.begin(card, engines.choose(card, switch, None))
+        return card.key
+
+    model = inputs.models.model
+    chosen = [language, model, inputs.lite, inputs.precision, *inputs.options.components]
     inputs.start.click(submit_active, [source, inputs.upload, inputs.microphone, *chosen], job_id, **quiet)
     inputs.microphone.stop_recording(submit, [inputs.microphone, *chosen], job_id, **quiet)
-    inputs.examples.input(lambda n: str(EXAMPLES / n) if n else None, inputs.examples, inputs.upload, **quiet)
+    for name, button in inputs.examples.items():
+        button.click(partial(str, EXAMPLES / name), None, inputs.upload, **quiet)
     inputs.cancel.click(lambda job: jobs.cancel(job) if job else None, job_id, None, **quiet)
     inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
     inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
-    inputs.model.input(
-        describe, [inputs.model, language], [inputs.precision, inputs.facts, *inputs.options.components], **quiet
-    )
+    described = [inputs.precision, *inputs.models.described, *inputs.options.components]
+    model.change(describe, [model, language], described, **quiet)
+    inputs.models.better_button.click(fetch_better, inputs.lite, model, **quiet)
+
+
+def _example_buttons(labels: Labels) -> dict[str, gr.Button]:
+    """A button for each clip, by its file name: the language's own name, and a number."""
+    counts: Counter[str] = Counter()
+    buttons = {}
+    with gr.Row(elem_id="examples"):
+        labels(gr.HTML(t("examples", "en"), elem_id="examples-label"), value="examples")
+        for name, clip in expected().items():
+            code = clip["language"]
+            counts[code] += 1
+            said = f"{Locale.parse(code).languages.get(code, code)} {counts[code]}"
+            buttons[name] = gr.Button(said, size="sm", min_width=0)
+    return buttons
 
 
 def precision_choices(language: str, card: ModelCard, device: str) -> list[tuple[str, str]]:

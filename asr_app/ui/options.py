@@ -1,4 +1,4 @@
-"""What can be asked of the chosen model: a control is there only where the model's capabilities have its option."""
+"""The controls for a model's options: each is visible only where the chosen model has its option."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 import gradio as gr
 from babel import Locale
 
+from asr_app import chinese
 from asr_app.datatypes import ModelCard, Options
 from asr_app.ui.labels import Labels
 from asr_app.ui.texts import t
 
 _DETECT = "auto"
+_DEFAULT_SCRIPT = "auto"
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class OptionInputs:
     """The controls, in the order in which `read` takes their values."""
 
     spoken: gr.Dropdown
+    among: gr.Dropdown
+    script: gr.Dropdown
     itn: gr.Checkbox
     translate: gr.Checkbox
     hotwords: gr.Textbox
@@ -28,18 +32,30 @@ class OptionInputs:
 
     @property
     def components(self) -> list[Any]:
-        return [self.spoken, self.itn, self.translate, self.hotwords, self.prompt]
+        return [*self.renamed, self.itn, self.translate, self.hotwords, self.prompt]
+
+    @property
+    def renamed(self) -> list[Any]:
+        """The dropdowns, whose choices are named in the page's language."""
+        return [self.spoken, self.among, self.script]
 
 
-_CAPABILITIES = ("language", "itn", "translate", "hotwords", "prompt")  # of the components, in their order
+_NAMES = ("language", "languages", "script", "itn", "translate", "hotwords", "prompt")  # of the components, in order
 
 
 def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
-    """Makes the controls, those that `card` lacks out of sight."""
-    shown = {name: name in card.capabilities for name in _CAPABILITIES}
+    """Makes the controls; those that `card` lacks are not visible."""
+    shown = {name: _has(card, name) for name in _NAMES}
     return OptionInputs(
         gr.Dropdown(
             languages(card, "en"), value=_DETECT, label=t("spoken", "en"), visible=shown["language"], elem_id="spoken"
+        ),
+        gr.Dropdown(
+            languages(card, "en")[1:], value=[], multiselect=True, label=t("among", "en"), info=t("among_info", "en"),
+            visible=shown["languages"], elem_id="among",
+        ),
+        gr.Dropdown(
+            scripts("en"), value=_DEFAULT_SCRIPT, label=t("script", "en"), visible=shown["script"], elem_id="script"
         ),
         labels(gr.Checkbox(True, label=t("itn", "en"), visible=shown["itn"], elem_id="itn"), label="itn"),
         labels(
@@ -53,38 +69,61 @@ def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
         labels(
             gr.Textbox("", label=t("prompt", "en"), lines=2, visible=shown["prompt"], elem_id="prompt"), label="prompt"
         ),
-    )
+    )  # fmt: skip
 
 
 def languages(card: ModelCard, page_language: str) -> list[tuple[str, str]]:
-    """The choices of the spoken language, by their names in the page's language."""
+    """The choices of the spoken language, by their names in the page's language; detection comes first."""
     names = Locale.parse(page_language).languages
     return [(t("detect", page_language), _DETECT), *((f"{names.get(c, c)} ({c})", c) for c in card.languages)]
 
 
-def renamed(card: ModelCard, page_language: str) -> Any:
-    """The update of `spoken` for a page in another language; the other controls are renamed as labels."""
-    return gr.update(choices=languages(card, page_language), label=t("spoken", page_language))
+def scripts(page_language: str) -> list[tuple[str, str]]:
+    """The choices of the script of Chinese text, by their names in the page's language."""
+    names = [(t(f"script_{script}", page_language), script) for script in chinese.SCRIPTS]
+    return [(t("script_default", page_language), _DEFAULT_SCRIPT), *names]
+
+
+def renamed(card: ModelCard, page_language: str) -> list[Any]:
+    """Updates of `OptionInputs.renamed` for a page in another language; the other controls are renamed as labels."""
+    return [
+        gr.update(choices=languages(card, page_language), label=t("spoken", page_language)),
+        gr.update(
+            choices=languages(card, page_language)[1:], label=t("among", page_language),
+            info=t("among_info", page_language),
+        ),
+        gr.update(choices=scripts(page_language), label=t("script", page_language)),
+    ]  # fmt: skip
 
 
 def described(card: ModelCard, page_language: str) -> list[Any]:
-    """The updates of all controls for another model, which may not know the language chosen before."""
-    shown = [gr.update(visible=name in card.capabilities) for name in _CAPABILITIES[1:]]
-    spoken = gr.update(
-        choices=languages(card, page_language), value=_DETECT, visible="language" in card.capabilities
-    )  # fmt: skip
-    return [spoken, *shown]
+    """The updates of all controls for another model, which may not know the languages chosen before."""
+    choices = languages(card, page_language)
+    return [
+        gr.update(choices=choices, value=_DETECT, visible=_has(card, "language")),
+        gr.update(choices=choices[1:], value=[], visible=_has(card, "languages")),
+        *(gr.update(visible=_has(card, name)) for name in _NAMES[2:]),
+    ]
 
 
 def read(card: ModelCard, values: Sequence[Any]) -> Options:
-    """The options from the controls' values; what is out of sight does not count."""
-    spoken, itn, translate, hotwords, prompt = (
-        value if name in card.capabilities else None for name, value in zip(_CAPABILITIES, values, strict=True)
+    """The options from the controls' values; those of invisible controls do not count."""
+    spoken, among, script, itn, translate, hotwords, prompt = (
+        value if _has(card, name) else None for name, value in zip(_NAMES, values, strict=True)
     )
+    language = None if spoken in (None, _DETECT) else spoken
     return Options(
         hotwords=tuple(w.strip() for w in (hotwords or "").splitlines() if w.strip()),
-        language=None if spoken in (None, _DETECT) else spoken,
+        language=language,
         itn=False if itn is False else None,
         translate=bool(translate),
         prompt=(prompt or "").strip(),
+        languages=() if language else tuple(among or ()),  # nothing is detected where the language is chosen
+        script=None if script in (None, _DEFAULT_SCRIPT) else script,
     )
+
+
+def _has(card: ModelCard, name: str) -> bool:
+    if name == "script":
+        return bool(set(chinese.LANGUAGES) & set(card.languages))
+    return name in card.capabilities

@@ -10,16 +10,19 @@ from typing import Any
 
 import gradio as gr
 
-from asr_app import catalog, hub
+from asr_app import catalog
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.jobs import Jobs
+from asr_app.startup import Preparer
+from asr_app.ui import arrival as band
 from asr_app.ui import inputs as left
-from asr_app.ui import options, render
+from asr_app.ui import models, options
 from asr_app.ui import result as right
 from asr_app.ui.labels import Labels
 from asr_app.ui.texts import LANGUAGES, t
+from asr_app.ui.watch import Watch
 
 # Fixed, so that what a browser kept is still readable after the server restarts; it guards nothing but a job's id.
 _STORAGE_KEY = "asr-app"
@@ -27,7 +30,7 @@ _STORAGE_KEY = "asr-app"
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
+def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> gr.Blocks:
     """The page's Blocks. The start-up's model is offered first, a local folder included."""
     cards = _offered(config)
     labels = Labels()
@@ -48,14 +51,16 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
                     container=False,
                     elem_id="language",
                 )
-        notice = gr.HTML()
+        arrival = band.lay_out(pill, labels)
         with gr.Row():
             with gr.Column(scale=4, min_width=300):
                 inputs = left.lay_out(cards, config, engines.device, labels)
             with gr.Column(scale=6, min_width=320):
                 result = right.lay_out(labels)
-        left.connect(inputs, cards, engines, jobs, job_id, language, _QUIET)
-        right.connect(result, inputs, cards, engines, jobs, job_id, language, pill, notice, _QUIET)
+        band.connect(arrival, preparer, _QUIET)
+        left.connect(inputs, cards, engines, jobs, preparer, job_id, language, _QUIET)
+        Watch(arrival, inputs, result, cards, engines, jobs, preparer).connect(job_id, language, _QUIET)
+        model, shown_first = inputs.models.model, next(iter(cards))
 
         def rename(label: str, key: str, picked: str) -> list[Any]:
             lang = LANGUAGES[label]
@@ -64,27 +69,35 @@ def build(config: Config, engines: Engines, jobs: Jobs) -> gr.Blocks:
                 choices=left.precision_choices(lang, cards[key], engines.device), value=picked, label=t("precision", lang),
                 info=t("precision_info", lang),
             )  # fmt: skip
-            facts = render.facts(cards[key], hub.on_disk(cards[key], engines.hub_name), lang)
-            return [title, precision, options.renamed(cards[key], lang), facts, lang, *labels.updates(lang)]
+            listed: dict[str, Any] = {"label": t("model", lang), "groups": models.groups(cards, engines.hub_name, lang)}
+            if key != shown_first:  # else a choice made while the page was loading would be undone
+                listed["value"] = key
+            return [
+                title, precision, *options.renamed(cards[key], lang), gr.update(**listed), lang,
+                *labels.updates(lang),
+            ]  # fmt: skip
 
-        def greet(kept: str, key: str, picked: str, request: gr.Request) -> list[Any]:
-            """The language chosen before, else the browser's."""
+        def greet(kept: str, picked: str, request: gr.Request) -> list[Any]:
+            """In the language chosen before, else the browser's; with the model that answers for the start's."""
             accepted = request.headers.get("accept-language", "")
             label = "中文" if (kept or accepted[:2]) == "zh" else "English"
-            # Where the model asked for at start-up could not be had, the page is on the one that was loaded instead.
-            key = engines.startup.model if engines.startup.error and engines.startup.model in cards else key
-            return [label, key, *rename(label, key, picked)]
+            return [label, *rename(label, preparer.home, picked)]
+
+        def describe(label: str, key: str) -> list[Any]:
+            return models.describe(cards[key], cards, engines.hub_name, LANGUAGES[label])
 
         def fit(label: str, key: str) -> list[Any]:
-            return options.described(cards[key], LANGUAGES[label])
+            return [*describe(label, key), *options.described(cards[key], LANGUAGES[label])]
 
-        renamed = [head, inputs.precision, inputs.options.spoken, inputs.facts, kept_language, *labels.components]
-        greeted = page.load(
-            greet, [kept_language, inputs.model, inputs.precision], [language, inputs.model, *renamed], **_QUIET
-        )
+        renamed = [
+            head, inputs.precision, *inputs.options.renamed, model, kept_language, *labels.components,
+        ]  # fmt: skip
+        greeted = page.load(greet, [kept_language, inputs.precision], [language, *renamed], **_QUIET)
         # Labels and what is in sight are updates of the same components: one event may not have both.
-        greeted.then(fit, [language, inputs.model], inputs.options.components, **_QUIET)
-        language.input(rename, [language, inputs.model, inputs.precision], renamed, **_QUIET)
+        fitted = [*inputs.models.described, *inputs.options.components]
+        greeted.then(fit, [language, model], fitted, **_QUIET)
+        changed = language.input(rename, [language, model, inputs.precision], renamed, **_QUIET)
+        changed.then(describe, [language, model], inputs.models.described, **_QUIET)
     return page
 
 

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from urllib.parse import quote
 
-from asr_app.datatypes import Doubt, ModelCard, Segment, Transcript
-from asr_app.engines import Startup
+from asr_app.datatypes import Doubt, Finding, ModelCard, Recording, Segment, Transcript
 from asr_app.journal import Comparison, View
-from asr_app.loading import Loaded
 from asr_app.precision import Evidence, Precision
-from asr_app.ui.texts import TEXTS, t
+from asr_app.ui.texts import t
 
 _WORK = ("decode", "vad", "asr", "punctuation")
 _WAITS = ("queue", "load", "warmup")
+_FULL_BAND_HZ = 6_000  # few voices reach further, and no recognition needs it
 # A tag without a picture, as of an emotion that is no news, is not shown; the downloads have them all.
 _PICTURES = {
     "happy": "😊", "sad": "😔", "angry": "😡", "fearful": "😰", "disgusted": "🤢", "surprised": "😮", "bgm": "🎼",
@@ -30,7 +29,15 @@ def clock(seconds: float) -> str:
 
 
 def megabytes(count: float) -> str:
+    """`5.6 MB`, `145 MB`, `2.1 GB`, of a count of bytes."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count < 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def short_name(card: ModelCard) -> str:
+    """The title without what it says in parentheses."""
+    return card.title.partition(" (")[0]
 
 
 def duration(seconds: float) -> str:
@@ -38,46 +45,6 @@ def duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 100 else clock(seconds)
-
-
-def pill(resident: list[Loaded], startup: Startup, language: str) -> str:
-    """The model that answers now: name, precision as counted, size, state."""
-    if startup.busy:
-        arriving = startup.done < startup.total
-        doing = "loading" if not arriving else "quantising" if startup.making else "downloading"
-        state = t(doing, language)
-        share = f" {startup.done / startup.total:.0%}" if arriving else ""
-        return f'<span class="pill busy" role="status">{escape(startup.model)} · {state}{share}</span>'
-    if not resident:
-        return f'<span class="pill bad" role="status">{t("not_loaded", language)}</span>'
-    top = resident[0]
-    ok = top.check.passed
-    state = t("ready", language) if ok else t("self_check", language, reason=top.check.reason)
-    size = megabytes(top.precision.weight_bytes)
-    return (
-        f'<span class="pill {"ok" if ok else "bad"}" role="status" title="{escape(top.precision.effective)}">'
-        f"{escape(top.card.id)} · {top.precision.requested.label} · {size} · {escape(state)}</span>"
-    )
-
-
-def notice(startup: Startup, demo: bool, language: str) -> str:
-    """The start-up's error, if there was one, and what a demo model is."""
-    parts = []
-    if startup.error:
-        parts.append(
-            f'<div class="notice bad" role="alert">{t("fell_back", language)}{escape(startup.error.text(language))}</div>'
-        )
-    if demo:
-        parts.append(f'<div class="notice">{t("demo", language)}</div>')
-    return "".join(parts)
-
-
-def facts(card: ModelCard, here: bool, language: str) -> str:
-    """What the catalog says of a model before it is loaded: size, whether it must be downloaded, languages, licence."""
-    spoken = ", ".join(card.languages) if len(card.languages) <= 5 else t("languages", language, n=len(card.languages))
-    can = [t(f"can_{name}", language) for name in sorted(card.capabilities) if f"can_{name}" in TEXTS]
-    told = [megabytes(card.size_mb * 1e6), t("on_disk" if here else "to_download", language), spoken, *can]
-    return f'<p class="evidence">{escape(" · ".join([*told, *filter(None, [card.licence])]))}</p>'
 
 
 def evidence(
@@ -105,6 +72,26 @@ def evidence(
     return f'<div class="evidence"><p>{said}</p>{told}{_out_of_reach(failed)}</div>'
 
 
+def speed_sentence(low: float, median: float, high: float, smaller: float, language: str) -> str:
+    """What the lite side is against the full one, measured in alternation on this machine.
+
+    `low`, `median` and `high` are of the ratio of speeds, above 1 where lite is faster; `smaller` is the share of the
+    full size that is saved, 0 to 1. Where the spread holds 1, or the median rounds to it, the two are as fast.
+    """
+    if low <= 1 <= high or round(median, 1) == 1:
+        speed = t("speed_same", language)
+    else:
+        key = "speed_faster" if median > 1 else "speed_slower"
+        speed = t(key, language, x=f"{median:.1f}", low=f"{low:.1f}", high=f"{high:.1f}")
+    size = t("smaller", language, p=f"{100 * smaller:.0f}")
+    return t("both", language, speed=speed, size=size)
+
+
+def speed_unknown(busy: bool, language: str) -> str:
+    """What stands in place of the sentence before there is a measurement that counts."""
+    return t("speed_busy" if busy else "speed_measuring", language)
+
+
 def _compared(
     lite: Precision, speed: float, rtfs: tuple[float, float], sizes: tuple[int, int], on: str, language: str
 ) -> str:
@@ -120,8 +107,8 @@ def _out_of_reach(precisions: Iterable[Precision]) -> str:
     return f"<style>{chosen} {{ opacity: 0.45; pointer-events: none; }}</style>" if chosen else ""
 
 
-def progress(view: View | None, language: str) -> str:
-    """State, bar and time left of the job."""
+def progress(view: View | None, waits: bool, language: str) -> str:
+    """State, bar and time left of the job. `waits`: its model is on its way, which the page shows elsewhere."""
     if view is None:
         return ""
     if view.state == "failed":
@@ -131,18 +118,38 @@ def progress(view: View | None, language: str) -> str:
         return f'<div class="notice" role="status">{t("cancelled", language)}</div>'
     if view.state == "done":
         return ""
-    share = min(1.0, view.done / view.total) if view.total else 0.0
-    label = t("queued", language, ahead=view.ahead) if view.state == "queued" else t(view.stage or "loading", language)
-    figures = f"{share:.0%}" if view.total else ""
-    if view.stage == "recognising" and view.total:
-        figures = f"{clock(view.done)} / {clock(view.total)}"
-        if view.eta_s is not None:
-            figures += " · " + t("left", language, time=clock(view.eta_s))
+    if view.state == "queued":
+        return bar(f"{view.name} · {t('queued', language, ahead=view.ahead)}", "", 0.0)
+    if waits and view.stage in ("loading", "downloading", "quantising"):
+        return bar(f"{view.name} · {t('on_its_way', language)}", "", 0.0)
+    label = f"{view.name} · {t(view.stage or 'loading', language)}"
+    return bar(label, _how_far(view, language), view.done / view.total if view.total else None)
+
+
+def _how_far(view: View, language: str) -> str:
+    """The figures of a running job: speech, bytes or steps."""
+    if view.stage == "downloading":
+        return share_of_bytes(view.done, view.total, language)
+    if view.stage != "recognising" or not view.total:
+        return f"{min(1.0, view.done / view.total):.0%}" if view.total else ""
+    figures = f"{clock(view.done)} / {clock(view.total)}"
+    return figures if view.eta_s is None else figures + " · " + t("left", language, time=clock(view.eta_s))
+
+
+def share_of_bytes(done: float, total: float, language: str) -> str:
+    """`43.0 MB of 145 MB`; only what has arrived where the total is unknown."""
+    return t("of", language, done=megabytes(done), total=megabytes(total)) if total else megabytes(done)
+
+
+def bar(label: str, figures: str, share: float | None) -> str:
+    """A line with a bar below it. `share` is 0 to 1; None is work without an end in sight."""
+    percent = 100 * min(1.0, share or 0.0)
+    value = "" if share is None else f' aria-valuenow="{percent:.0f}"'
     return (
-        f'<div class="progress" role="status"><div class="line"><span>{escape(view.name)} · {label}</span>'
-        f"<span>{figures}</span></div>"
-        f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}" aria-valuemin="0" aria-valuemax="100">'
-        f'<div style="width:{share * 100:.1f}%"></div></div></div>'
+        f'<div class="progress" role="status"><div class="line"><span>{escape(label)}</span>'
+        f"<span>{escape(figures)}</span></div>"
+        f'<div class="bar" role="progressbar" aria-label="{escape(label)}" '
+        f'aria-valuemin="0" aria-valuemax="100"{value}><div style="width:{percent:.1f}%"></div></div></div>'
     )
 
 
@@ -151,7 +158,7 @@ def transcript(view: View | None, language: str) -> str:
     if view is None or (view.state == "failed" and not view.segments):
         return f'<div class="transcript empty">{t("empty_page", language)}</div>'
     if not view.segments:
-        said = t("no_speech", language) if view.state == "done" else ""
+        said = "" if view.state == "cancelled" else t("no_speech" if view.state == "done" else "soon", language)
         return f'<div class="transcript empty">{said}</div>'
     rows = "".join(
         f'<button class="segment" data-start="{s.start_s:.3f}" data-end="{s.end_s:.3f}">'
@@ -228,3 +235,33 @@ def card(done: Transcript | None, language: str) -> str:
         f'<section class="card"><h3>{head}</h3><dl>{cells}</dl><div class="stages">{bar}</div>'
         f'<div class="legend">{legend}</div>{waited}</section>'
     )
+
+
+def recording(done: Transcript | None, language: str) -> str:
+    """What the recording is like: one line, and below it a list of what is wrong, what was done, what to do."""
+    if done is None or done.recording is None:
+        return ""
+    found = done.recording
+    faults = [f for f in found.findings if f.code != "tracks"]
+    verdict = "" if faults else t("recording_good", language)
+    line = f"<b>{t('recording', language)}</b> {escape(verdict + _measured(found, language))}"
+    items = "".join(f'<li data-code="{escape(f.code)}">{escape(_finding(f, language))}</li>' for f in found.findings)
+    return f'<section class="recording"><p>{line}</p>{f"<ul>{items}</ul>" if items else ""}</section>'
+
+
+def _measured(found: Recording, language: str) -> str:
+    """`-20 dBFS, 45 dB signal to noise, full bandwidth, 23 % pauses`, without what could not be measured."""
+    if found.speech_db is None:
+        return t("recording_silent", language)
+    told = [f"{found.speech_db:.0f} dBFS", t("recording_snr", language, db=f"{found.snr_db:.0f}")]
+    if found.bandwidth_hz is not None:
+        full = found.bandwidth_hz >= _FULL_BAND_HZ
+        khz = f"{found.bandwidth_hz / 1000:g}"
+        told.append(t("recording_full_band", language) if full else t("recording_band", language, khz=khz))
+    told.append(t("recording_pauses", language, percent=f"{100 * found.silence:.0f}"))
+    return t("comma", language).join(told)
+
+
+def _finding(found: Finding, language: str) -> str:
+    figures = {k: f"{v:g}" for k, v in found.figures.items()}
+    return t(f"finding_{found.code}", language, **figures)

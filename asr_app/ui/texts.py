@@ -11,14 +11,78 @@ TEXTS: dict[str, dict[str, str]] = {
         "zh": "以您选择的精度转写录音，并用实测数据说明代价。",
     },
     "demo": {
-        "en": "<b>Demo model.</b> It was trained on synthetic voices and knows only a small vocabulary: digits, phone "
-        "numbers, times and dates, temperatures, smart-home and player commands, some two hundred everyday sentences, "
-        "in Mandarin and English. Real people, and Mandarin above all, are often misheard. For real speech choose a model "
-        "below whose name does not begin with <code>demo</code> (downloaded once), or start with "
-        "<code>--model DIRECTORY</code>.",
-        "zh": "<b>演示模型。</b>它用合成语音训练，只认识很小的词汇：数字、电话号码、时间日期、温度、家居与播放指令，以及约两百句日常用语"
-        "（普通话和英语）。真人语音、尤其是普通话，常会识别错误。如需识别真实语音，请在下方选择名称不以 <code>demo</code> 开头的模型"
-        "（首次使用时下载），或用 <code>--model 目录</code> 启动。",
+        "en": "<b>Demo model.</b> It learned from synthetic voices and knows only digits, dates, smart-home commands and "
+        "some two hundred everyday sentences, in Mandarin and English. For real speech choose another model.",
+        "zh": "<b>演示模型。</b>它用合成语音训练，只认识数字、日期、家居指令和约两百句普通话与英语日常用语。如需识别真实语音，请选择其他模型。",
+    },
+    "not_ready": {"en": "{model} could not be made ready.", "zh": "{model} 未能就绪。"},
+    "not_ready_instead": {
+        "en": "{model} could not be made ready; the demo model answers in its place.",
+        "zh": "{model} 未能就绪，暂由演示模型代替。",
+    },
+    "why": {"en": "Why, and what to do", "zh": "原因与解决办法"},
+    "try_again": {"en": "Try again", "zh": "重试"},
+    "stop_download": {"en": "Stop", "zh": "停止"},
+    "arriving_downloading": {"en": "Downloading {model}", "zh": "正在下载 {model}"},
+    "arriving_quantising": {"en": "Quantising {model} (once)", "zh": "正在量化 {model}（仅一次）"},
+    "arriving_loading": {"en": "Loading {model}", "zh": "正在加载 {model}"},
+    "already": {
+        "en": "Recordings can be given already: they are transcribed as soon as it is ready.",
+        "zh": "现在就可以提交录音，模型就绪后会立即转写。",
+    },
+    "then": {"en": "Next: {models}.", "zh": "接下来：{models}。"},
+    "of": {"en": "{done} of {total}", "zh": "{done} / {total}"},
+    "on_its_way": {"en": "Waiting for the model", "zh": "正在等待模型"},
+    "group_on_disk": {"en": "On this disk", "zh": "已在本机"},
+    "group_to_download": {"en": "To download (once)", "zh": "需要下载（仅一次）"},
+    "group_demo": {"en": "Demo (small vocabulary)", "zh": "演示（小词汇量）"},
+    "better_for_mandarin": {
+        "en": "For Mandarin, {one} ({one_size}) or {two} ({two_size}) is the better choice.",
+        "zh": "识别普通话，{one}（{one_size}）或 {two}（{two_size}）效果更好。",
+    },
+    "fetch_and_choose": {"en": "Download {model} ({size}) and use it", "zh": "下载并使用 {model}（{size}）"},
+    "choose": {"en": "Use {model}", "zh": "使用 {model}"},
+    "good_demo": {"en": "To try the page; real speech is often misheard.", "zh": "仅供体验；真人语音常会识别错误。"},
+    "good_whisper_tiny": {
+        "en": "99 languages; a rough transcript of clear English.",
+        "zh": "99 种语言；适合清晰英语的粗略转写。",
+    },
+    "good_whisper_base": {
+        "en": "99 languages; good for English and the major European ones, weak for Mandarin.",
+        "zh": "99 种语言；英语和主要欧洲语言效果好，普通话较弱。",
+    },
+    "good_whisper_small": {
+        "en": "99 languages; better than base in all of them, fair for Mandarin.",
+        "zh": "99 种语言；各语言均优于 base，普通话尚可。",
+    },
+    "good_whisper_medium": {
+        "en": "99 languages; good for most of them, slow without a GPU.",
+        "zh": "99 种语言；多数语言效果好，无 GPU 时较慢。",
+    },
+    "good_whisper_large-v3": {
+        "en": "100 languages; the most accurate Whisper, for a GPU.",
+        "zh": "100 种语言；最准确的 Whisper，适合 GPU。",
+    },
+    "good_whisper_large-v3-turbo": {
+        "en": "100 languages; close to large-v3 and several times as fast. Does not translate.",
+        "zh": "100 种语言；接近 large-v3，速度快数倍。不支持翻译。",
+    },
+    "good_paraformer": {"en": "The best for Mandarin.", "zh": "普通话首选。"},
+    "good_paraformer_hotwords": {
+        "en": "Mandarin with names and terms of your own (hotwords).",
+        "zh": "普通话，可用热词指定人名和术语。",
+    },
+    "good_sensevoice": {
+        "en": "Mandarin, Cantonese, English, Japanese and Korean; fast, with emotion and sound events.",
+        "zh": "普通话、粤语、英语、日语和韩语；速度快，可识别情感与声音事件。",
+    },
+    "good_fun-asr-mlt-nano": {
+        "en": "31 languages, above all of Asia and Europe; slow without a GPU.",
+        "zh": "31 种语言，以亚洲和欧洲语言为主；无 GPU 时较慢。",
+    },
+    "good_fun-asr-nano": {
+        "en": "Mandarin and its dialects, English, Japanese; slow without a GPU.",
+        "zh": "普通话及方言、英语、日语；无 GPU 时较慢。",
     },
     "upload": {"en": "Upload", "zh": "上传"},
     "microphone": {"en": "Microphone", "zh": "麦克风"},
@@ -33,6 +97,16 @@ TEXTS: dict[str, dict[str, str]] = {
     "auto": {"en": "as the switch says", "zh": "由开关决定"},
     "spoken": {"en": "Spoken language", "zh": "录音语言"},
     "detect": {"en": "detect", "zh": "自动检测"},
+    "among": {"en": "Detect only among", "zh": "仅在这些语言中检测"},
+    "among_info": {"en": "None chosen: all languages.", "zh": "不选则为全部语言。"},
+    "script": {"en": "Characters of Chinese text", "zh": "中文字体"},
+    "script_default": {
+        "en": "simplified for Mandarin, Cantonese as the model writes it",
+        "zh": "普通话用简体，粤语按模型输出",
+    },
+    "script_simplified": {"en": "simplified", "zh": "简体"},
+    "script_traditional": {"en": "traditional", "zh": "繁体"},
+    "script_as-heard": {"en": "as the model writes it", "zh": "按模型输出"},
     "itn": {"en": "Write numbers in digits", "zh": "数字书写规整（ITN）"},
     "translate": {"en": "Translate into English", "zh": "翻译成英语"},
     "prompt": {"en": "Prompt: names and style the recording begins in", "zh": "提示词：录音中的名字与书写风格"},
@@ -46,6 +120,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "and stays if you reload the page or the tunnel breaks.",
         "zh": "上传录音、选择示例，或对着麦克风说话。识别的文字会逐步显示在这里；刷新页面或隧道中断也不会丢失。",
     },
+    "soon": {"en": "The text will appear here.", "zh": "文字将显示在这里。"},
     "no_speech": {"en": "No speech was found in this recording.", "zh": "这段录音中没有检测到语音。"},
     "nothing_given": {
         "en": "There is no recording yet. Upload one, pick an example, or record one.",
@@ -74,15 +149,28 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "Not measured on this machine yet: transcribe the same recording with the switch off and on.",
         "zh": "本机尚未测量：请用同一段录音在关闭和打开开关时各转写一次。",
     },
+    "speed_faster": {"en": "{x} times as fast here ({low}–{high})", "zh": "本机速度为 {x} 倍（{low}–{high}）"},
+    "speed_slower": {
+        "en": "slower here: {x} times as fast ({low}–{high})",
+        "zh": "本机更慢：速度为 {x} 倍（{low}–{high}）",
+    },
+    "speed_same": {"en": "about as fast here", "zh": "本机速度相近"},
+    "speed_measuring": {"en": "measuring ...", "zh": "正在测量……"},
+    "speed_busy": {
+        "en": "measured while the machine was busy: will be measured anew",
+        "zh": "测量时机器繁忙，将重新测量",
+    },
     "faster": {"en": "{x} times as fast", "zh": "速度为 {x} 倍"},
     "slower": {"en": "slower ({x} times as fast)", "zh": "更慢（速度为 {x} 倍）"},
     "smaller": {"en": "{p} % smaller", "zh": "体积小 {p} %"},
+    "both": {"en": "{speed}, {size}", "zh": "{speed}，{size}"},
     "on_examples": {"en": "on the examples", "zh": "在示例上"},
     "on_recordings": {"en": "median, recordings: {n}", "zh": "{n} 段录音的中位数"},
     "languages": {"en": "{n} languages", "zh": "{n} 种语言"},
     "on_disk": {"en": "on this disk", "zh": "已在本机"},
     "to_download": {"en": "downloaded on first use", "zh": "首次使用时下载"},
     "can_language": {"en": "told the language", "zh": "可指定语言"},
+    "can_languages": {"en": "detection among chosen languages", "zh": "限定检测语言"},
     "can_itn": {"en": "numbers in digits", "zh": "数字规整"},
     "can_prompt": {"en": "a prompt", "zh": "提示文本"},
     "can_word_timestamps": {"en": "word times", "zh": "词级时间戳"},
@@ -119,6 +207,72 @@ TEXTS: dict[str, dict[str, str]] = {
     "card_given_back": {"en": "Given back by models that went", "zh": "卸载其他模型释放的内存"},
     "card_peak": {"en": "Peak memory", "zh": "内存峰值"},
     "card_device_peak": {"en": "Peak on the GPU", "zh": "显存峰值"},
+    "comma": {"en": ", ", "zh": "，"},
+    "recording": {"en": "Recording:", "zh": "录音："},
+    "recording_good": {"en": "good: ", "zh": "良好："},
+    "recording_silent": {"en": "digital silence", "zh": "数字静音"},
+    "recording_snr": {"en": "{db} dB signal to noise", "zh": "信噪比 {db} dB"},
+    "recording_full_band": {"en": "full bandwidth", "zh": "全频带"},
+    "recording_band": {"en": "bandwidth {khz} kHz", "zh": "带宽 {khz} kHz"},
+    "recording_pauses": {"en": "{percent} % pauses", "zh": "停顿占 {percent} %"},
+    "finding_quiet": {
+        "en": "Very quiet: raised by {raised_db} dB for recognition. Record closer to the microphone, or turn it up.",
+        "zh": "音量很低：识别前已提高 {raised_db} dB。录音时请靠近麦克风或调高增益。",
+    },
+    "finding_over_full_scale": {
+        "en": "Over full scale: lowered by {lowered_db} dB for recognition, nothing is lost.",
+        "zh": "电平超过满刻度：识别前已降低 {lowered_db} dB，没有损失。",
+    },
+    "finding_clipped": {
+        "en": "Clipped: {percent} % of the samples are at full scale, and cannot be restored. Turn the microphone down.",
+        "zh": "削波：{percent} % 的采样达到满刻度，无法恢复。录音时请调低增益。",
+    },
+    "finding_narrow_band": {
+        "en": "Narrow band: no speech above {hz} Hz, as on a telephone. Words are less certain; use a wideband original "
+        "if there is one.",
+        "zh": "窄带：{hz} Hz 以上没有语音，与电话录音相同，识别不够可靠。如有宽带原始录音，请使用它。",
+    },
+    "finding_noisy": {
+        "en": "Noisy: speech is {snr_db} dB above the noise. Record closer to the microphone, or in a quieter place.",
+        "zh": "噪声大：语音仅比噪声高 {snr_db} dB。请靠近麦克风或在更安静的地方录音。",
+    },
+    "finding_no_sound": {
+        "en": "No sound: the loudest sample is at {peak_db} dBFS. Check that the microphone was on and not muted.",
+        "zh": "没有声音：最大电平为 {peak_db} dBFS。请检查麦克风是否打开、是否静音。",
+    },
+    "finding_mostly_silent": {
+        "en": "{percent} % of it are pauses. If speech is missing, check the microphone's place and its noise gate.",
+        "zh": "{percent} % 为停顿。如果缺少语音，请检查麦克风的位置和噪声门设置。",
+    },
+    "finding_cancelling_channels": {
+        "en": "The two channels cancel each other for {seconds} s (one is inverted): the louder one was taken there. "
+        "Check the cable or the recorder's settings.",
+        "zh": "两个声道有 {seconds} 秒互相抵消（其中一个反相）：该处已改用较响的声道。请检查音频线或录音设备的设置。",
+    },
+    "finding_silent_channels": {
+        "en": "Silent channels: {silent} of {channels}, the first is number {first}. The others were used.",
+        "zh": "{channels} 个声道中有 {silent} 个没有声音（第一个是声道 {first}），已使用其余声道。",
+    },
+    "finding_tracks": {
+        "en": "Audio track {track} of {tracks} was transcribed. For another one, export it as a file of its own.",
+        "zh": "共 {tracks} 条音轨，已转写第 {track} 条。如需其他音轨，请单独导出。",
+    },
+    "finding_other_track": {
+        "en": "The first choice of {tracks} audio tracks is silent: track {track} was transcribed, the loudest one.",
+        "zh": "{tracks} 条音轨中默认的一条没有声音，已转写最响的第 {track} 条。",
+    },
+    "finding_late_start": {
+        "en": "The audio track begins {seconds} s after the file. Times count from the file's start, as in a player.",
+        "zh": "音轨比文件晚 {seconds} 秒开始。时间从文件开头算起，与播放器一致。",
+    },
+    "finding_holes": {
+        "en": "{seconds} s are missing inside the audio track. Silence took their place, so that times stay right.",
+        "zh": "音轨中缺失 {seconds} 秒，已用静音补齐，以保持时间准确。",
+    },
+    "finding_breaks_off": {
+        "en": "The file is damaged and was read for {seconds} s. Copy or download it again if something is missing.",
+        "zh": "文件已损坏，读取到 {seconds} 秒。如有缺失，请重新复制或下载。",
+    },
     "before": {"en": "Before the work:", "zh": "处理之前："},
     "stage_queue": {"en": "wait", "zh": "排队"},
     "stage_load": {"en": "load", "zh": "加载"},
@@ -127,10 +281,6 @@ TEXTS: dict[str, dict[str, str]] = {
     "stage_vad": {"en": "VAD", "zh": "语音检测"},
     "stage_asr": {"en": "recognition", "zh": "识别"},
     "stage_punctuation": {"en": "punctuation", "zh": "标点"},
-    "fell_back": {
-        "en": "The model asked for at start-up could not be used; the demo model is loaded instead. ",
-        "zh": "启动时指定的模型无法使用，已改为加载演示模型。",
-    },
 }
 
 

@@ -1,0 +1,255 @@
+"""Transcribes chunks with Whisper: windows are encoded together, decoded, decoded again where that failed, and timed.
+
+Source: https://github.com/openai/whisper (whisper/transcribe.py). Where its ladder of temperatures ends at 0, the text
+of a window is equal to its text. Differences, each of which bounds the time that a window may take:
+
+- All temperatures above 0 are tried in one batch, one sample each, instead of one after the other.
+- A loop ends when it is noticed, not when 224 tokens are written.
+- With `Options.short_windows` a window is as long as its speech needs, not 30 s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import whisper
+from torch import nn
+from whisper.audio import HOP_LENGTH, N_FFT, N_FRAMES
+from whisper.decoding import DecodingOptions
+from whisper.tokenizer import Tokenizer, get_tokenizer
+
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
+from asr_app.families._sentences import rising
+from asr_app.families._whisper_decoder import Decoded, Decoder, Encoder, decode, decode_samples
+from asr_app.families._whisper_text import with_marks
+from asr_app.families.base import require
+
+FRAME_S = HOP_LENGTH / SAMPLE_RATE  # of the spectrogram, 10 ms; a position of the encoder and a timestamp are two
+_STRIDE = 2
+# A short window: the speech and this much silence behind it. With less the decoder, trained on 30 s, begins to loop.
+_MARGIN_S, _SHORTEST_S = 5.0, 10.0
+_MOST_WINDOWS = 8  # of one chunk: what a window left unfinished is decoded from where it stopped
+_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
+# No language takes more tokens for a second of speech; only loops do.
+_LEAST_TOKENS, _TOKENS_A_SECOND = 50, 16
+_MARKS = " \t\"'“”¿([{-.。,，!！?？:：;；)]}、…"
+
+
+@dataclass
+class _Chunk:
+    """A chunk while it is decoded: `mel` `(mels, frames)`, decoded up to the frame `seek`."""
+
+    mel: torch.Tensor
+    language: str | None
+    seek: int = 0
+    windows: int = 0
+    last_speech_s: float = 0.0
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        return self.mel.shape[-1]
+
+
+class WhisperEngine:
+    """Whisper behind the app's seam: arrays in, its own segments with words and language out."""
+
+    def __init__(self, card: ModelCard, model: Any, workers: int) -> None:
+        model.encoder.__class__, model.decoder.__class__ = Encoder, Decoder
+        model.decoder.repeated = {}
+        self._card, self._model, self.workers = card, model, workers
+        self.parts: dict[str, nn.Module] = {"encoder": model.encoder, "decoder": model.decoder}
+
+    @torch.no_grad()
+    def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
+        """The segments of each chunk; none for silence. Raises UserError for an option that the model lacks."""
+        require(self._card, options)
+        language = options.language if self._model.is_multilingual else "en"
+        chunks = [_Chunk(self._spectrogram(samples), language) for samples in batch]
+        going = [chunk for chunk, samples in zip(chunks, batch, strict=True) if samples.any() and chunk.frames]
+        while going:
+            for chunk, (mel, result) in zip(going, self._decoded(going, options), strict=True):
+                self._take(chunk, mel, result, options)
+            going = [c for c in going if c.seek < c.frames and c.windows < _MOST_WINDOWS]
+        return [with_marks(chunk.segments) for chunk in chunks]
+
+    def reference_loss(
+        self, batch: Sequence[np.ndarray], texts: Sequence[str], languages: Sequence[str | None]
+    ) -> list[tuple[float, int]]:
+        """See `families.base.ReferenceLoss`. Chunks of 30 s at most."""
+        from asr_app.families._whisper_loss import reference_loss
+
+        return reference_loss(self._model, batch, texts, languages)
+
+    def _spectrogram(self, samples: np.ndarray) -> torch.Tensor:
+        # The library pads with 30 s of zeros; the last frames need half of a transform of them.
+        mel = whisper.log_mel_spectrogram(np.ascontiguousarray(samples), self._model.dims.n_mels, padding=N_FFT)
+        return mel[:, : len(samples) // HOP_LENGTH]
+
+    def _decoded(self, chunks: Sequence[_Chunk], options: Options) -> list[tuple[torch.Tensor, Decoded]]:
+        """The next window `(mels, frames)` of each chunk, and what it was decoded to."""
+        windows = [chunk.mel[:, chunk.seek : chunk.seek + N_FRAMES] for chunk in chunks]
+        frames = self._window_frames(windows, options)
+        languages = {chunk.language for chunk in chunks}
+        if len(languages) > 1:  # found in their first windows
+            return [pair for chunk in chunks for pair in self._decoded([chunk], options)]
+        asked = self._asked(languages.pop(), options, windows)
+        found = decode(self._model, self._encoded(windows, frames), asked, options.languages)
+        for i, window in enumerate(windows):
+            if found[i].needs_fallback and options.retries:
+                found[i] = self._decoded_again(window, found[i], asked, is_short=frames < N_FRAMES)
+        return list(zip(windows, found, strict=True))
+
+    def _decoded_again(self, window: torch.Tensor, first: Decoded, asked: DecodingOptions, is_short: bool) -> Decoded:
+        """The window `(mels, frames)` at all temperatures at once; at 0 too where the first try had a short window."""
+        features = first.result.audio_features[None]
+        temperatures: Sequence[float] = _TEMPERATURES
+        if is_short:
+            features, temperatures = self._encoded([window], N_FRAMES), (0.0, *temperatures)
+        asked = dataclasses.replace(asked, language=first.result.language)
+        return decode_samples(self._model, features, asked, temperatures) or first
+
+    def _window_frames(self, windows: Sequence[torch.Tensor], options: Options) -> int:
+        """How many frames the encoder gets of each of `windows`."""
+        if not options.short_windows:
+            return N_FRAMES
+        longest_s = max(window.shape[-1] for window in windows) * FRAME_S
+        return min(N_FRAMES, _STRIDE * round(max(longest_s + _MARGIN_S, _SHORTEST_S) / FRAME_S / _STRIDE))
+
+    def _encoded(self, windows: Sequence[torch.Tensor], frames: int) -> torch.Tensor:
+        """`(b, frames / 2, d)`."""
+        mels = torch.stack([whisper.pad_or_trim(window, frames) for window in windows])
+        encoded: torch.Tensor = self._model.encoder(mels.to(self._model.device))
+        return encoded
+
+    def _asked(self, language: str | None, options: Options, windows: Sequence[torch.Tensor]) -> DecodingOptions:
+        prompt: list[int] = []
+        if options.prompt:
+            prompt = get_tokenizer(self._model.is_multilingual).encode(" " + options.prompt.strip())
+        longest_s = max(window.shape[-1] for window in windows) * FRAME_S
+        most = min(self._model.dims.n_text_ctx // 2, int(_LEAST_TOKENS + _TOKENS_A_SECOND * longest_s))
+        return DecodingOptions(task=_task(options), language=language, prompt=prompt, fp16=False, sample_len=most)
+
+    def _take(self, chunk: _Chunk, mel: torch.Tensor, decoded: Decoded, options: Options) -> None:
+        """Adds the window's segments to the chunk, and moves it to where its next window begins."""
+        chunk.language, chunk.windows = decoded.result.language, chunk.windows + 1
+        if decoded.is_silence:
+            chunk.seek += mel.shape[-1]
+            return
+        tokenizer = get_tokenizer(
+            self._model.is_multilingual, num_languages=self._model.num_languages, language=chunk.language,
+            task=_task(options),
+        )  # fmt: skip
+        made, end, ended = _segments_in(decoded, tokenizer, chunk.seek, mel.shape[-1])
+        chunk.seek = end
+        if not options.translate:
+            self._time(made, decoded, tokenizer, mel, chunk)
+            chunk.last_speech_s = next(
+                (w["end"] for s in reversed(made) for w in reversed(s["words"])), made[-1]["end"]
+            )
+            if not ended and chunk.last_speech_s > made[0]["seek"] * FRAME_S:
+                chunk.seek = round(chunk.last_speech_s / FRAME_S)
+        seconds = chunk.frames * FRAME_S
+        segments = [_segment(s, seconds, chunk.language) for s in made if s["start"] != s["end"]]
+        if decoded.is_plausible:
+            chunk.segments.extend(s for s in segments if s is not None)
+
+    def _time(
+        self, segments: list[dict[str, Any]], decoded: Decoded, tokenizer: Tokenizer, mel: torch.Tensor, chunk: _Chunk
+    ) -> None:
+        """Gives the segments their words, with times, by the library's alignment of the decoder's attention."""
+        from whisper.timing import add_word_timestamps
+
+        add_word_timestamps(
+            segments=segments, model=_Aligned(self._model, decoded), tokenizer=tokenizer, mel=mel,
+            num_frames=mel.shape[-1], last_speech_timestamp=chunk.last_speech_s,
+        )  # fmt: skip
+
+
+class _Aligned:
+    """The model as `whisper.timing` sees it, for one window that is encoded already.
+
+    The library registers hooks on the decoder's blocks, which several threads share; here they register with `decoder`,
+    which belongs to this window alone.
+    """
+
+    def __init__(self, model: Any, decoded: Decoded) -> None:
+        self._model, self._decoded = model, decoded
+        self.decoder = SimpleNamespace(blocks=[SimpleNamespace(cross_attn=_Hooked()) for _ in model.decoder.blocks])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, mel: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Passes the cross-attention of `tokens` `(1, n)` to the hooks. The logits, for the words' probabilities, which
+        are not used here, are zeros."""
+        weights = self._model.decoder.cross_attention_weights(tokens, self._decoded.cross_kv)
+        for block, of_layer in zip(self.decoder.blocks, weights, strict=True):
+            block.cross_attn.hook(None, None, (of_layer,))
+        return mel.new_zeros(1, 1, 1).expand(*tokens.shape, self._model.dims.n_vocab)
+
+
+class _Hooked:
+    """A module's stand-in that keeps the hook registered with it."""
+
+    hook: Callable[..., None]
+
+    def register_forward_hook(self, hook: Callable[..., None]) -> SimpleNamespace:
+        self.hook = hook
+        return SimpleNamespace(remove=lambda: None)
+
+
+def _task(options: Options) -> str:
+    return "translate" if options.translate else "transcribe"
+
+
+def _segments_in(
+    decoded: Decoded, tokenizer: Tokenizer, seek: int, frames: int
+) -> tuple[list[dict[str, Any]], int, bool]:
+    """The window's segments as the library's dictionaries, the frame where the next window begins, and whether the
+    text ended within this one.
+
+    `seek` and `frames` are where the window begins in the chunk and how long it is. As `whisper.transcribe` does it:
+    two timestamps in a row end a segment; one alone at the end says that nothing is spoken after it.
+    """
+    begin, tokens = tokenizer.timestamp_begin, decoded.result.tokens
+    is_time = [token >= begin for token in tokens]
+    ended = is_time[-2:] == [False, True]
+    cuts = [i for i in range(1, len(tokens)) if is_time[i] and is_time[i - 1]]
+
+    def segment(start_s: float, end_s: float, of: Sequence[int]) -> dict[str, Any]:
+        text = tokenizer.decode([token for token in of if token < tokenizer.eot])
+        start_s, end_s = start_s + seek * FRAME_S, end_s + seek * FRAME_S
+        return {"seek": seek, "start": start_s, "end": end_s, "text": text, "tokens": list(of)}
+
+    def seconds(token: int) -> float:
+        return (token - begin) * _STRIDE * FRAME_S
+
+    if cuts:
+        if ended:
+            cuts.append(len(tokens))
+        pieces = [tokens[start:end] for start, end in zip([0, *cuts], cuts, strict=False)]
+        made = [segment(seconds(piece[0]), seconds(piece[-1]), piece) for piece in pieces]
+        following = frames if ended else (tokens[cuts[-1] - 1] - begin) * _STRIDE
+        return made, seek + following, ended
+    last = next((token for token in reversed(tokens) if token >= begin), begin)
+    end_s = seconds(last) if last != begin else frames * FRAME_S
+    return [segment(0.0, end_s, tokens)], seek + frames, ended
+
+
+def _segment(found: Mapping[str, Any], seconds: float, language: str) -> Segment | None:
+    """A segment of the chunk, which has so many seconds; None where it has no word."""
+    text = found["text"].strip()
+    if not any(c.isalnum() for c in text):
+        return None
+    timed = ((float(w["start"]), float(w["end"]), w["word"].strip(_MARKS)) for w in found.get("words", ()))
+    words = rising((word for word in timed if word[2]), seconds)
+    start_s = words[0].start_s if words else min(float(found["start"]), seconds)
+    end_s = words[-1].end_s if words else min(max(float(found["end"]), start_s), seconds)
+    return Segment(start_s, end_s, text, words, None, language)

@@ -1,0 +1,175 @@
+"""What is recognised again, and when: stretches of speech without words at once, chunks in doubt one precision up."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from asr_app import catalog, vad
+from asr_app.checks import FiniteWatch, doubt
+from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes
+from asr_app.errors import UserError
+from asr_app.loading import Loaded
+from asr_app.precision import Precision, one_up
+from asr_app.scoring import normalise
+
+log = logging.getLogger(__name__)
+# The model of a job at another precision, as `Engines.use` gives it.
+At = Callable[[Precision], AbstractContextManager[Loaded]]
+
+_SHORTEST_S = 0.7  # a stretch without words that is worth a second try
+_SURE_S = 0.4  # of it the VAD must be sure that somebody speaks
+_WORD_S = 1.0  # a longer word covers a pause as well: it counts at its ends, for half of this
+_ROUNDS = 3
+_PAD_S = 0.2  # of what is around a stretch, recognised with it
+_NEAR_S = 5.0  # how far off the times of words may be that a second try finds again
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an engine gave for a batch, and whether all numbers on the way were finite."""
+
+    segments: list[list[Segment]]
+    finite: bool
+
+
+def transcribe(loaded: Loaded, watch: FiniteWatch, batch: Sequence[np.ndarray], options: Options) -> Result:
+    """The batch, float32 `(n,)` each, by an engine under `watch`."""
+    if options.short_windows is None:
+        short = loaded.precision.requested is Precision.INT8 and "short_windows" in loaded.card.capabilities
+        options = replace(options, short_windows=short)
+    try:
+        segments = loaded.engine.transcribe(batch, options)
+    except (ValueError, RuntimeError):
+        if not watch.taken():
+            raise
+        return Result([[] for _ in batch], finite=False)  # a decoder that samples refuses such numbers
+    return Result(segments, not watch.taken())
+
+
+def without_words(chunk: Chunk, segments: Sequence[Segment]) -> list[tuple[float, float]]:
+    """Stretches of the chunk, in seconds from its start, where somebody surely speaks and `segments` have no word.
+
+    Empty where the model gives no times of words. Whisper's decoder skips what is quiet between loud speech.
+    """
+    words = [word for segment in segments for word in segment.words]
+    if segments and not all(segment.words for segment in segments):
+        return []
+    covered: list[tuple[float, float]] = []
+    for word in words:
+        if word.end_s - word.start_s <= _WORD_S:
+            covered.append((word.start_s, word.end_s))
+        else:
+            covered += [(word.start_s, word.start_s + _WORD_S / 2), (word.end_s - _WORD_S / 2, word.end_s)]
+    found: list[tuple[float, float]] = []
+    for start, end in chunk.speech:
+        for low, high in [*covered, (end, end)]:
+            if low > start and min(low, end) - start >= _SHORTEST_S:
+                found.append((start, min(low, end)))
+            start = max(start, high)
+            if start >= end:
+                break
+    joined: list[tuple[float, float]] = []
+    for start, end in found:
+        if joined and start - joined[-1][1] < _SHORTEST_S and not any(joined[-1][1] <= a < start for a, _ in covered):
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return [(start, end) for start, end in joined if vad.is_sure(vad.levelled(_cut(chunk, start, end)), _SURE_S)]
+
+
+def stretches(
+    chunk: Chunk, segments: list[Segment], loaded: Loaded, watch: FiniteWatch, options: Options
+) -> tuple[list[Segment], tuple[Doubt, ...]]:
+    """The chunk's segments with those of the stretches that had no words, each recognised alone and levelled.
+
+    Times are in seconds from the chunk's start, those of the doubts from the file's.
+    """
+    if options.language is None and segments and "language" in loaded.card.capabilities:
+        options = replace(options, language=segments[0].language)
+    doubts: list[Doubt] = []
+    tried: set[tuple[float, float]] = set()
+    for _ in range(_ROUNDS):  # what is moved to its right time may leave another stretch without words
+        missing = [s for s in without_words(chunk, segments) if s not in tried]
+        if not missing:
+            break
+        tried.update(missing)
+        for (start, end), new in zip(missing, _alone(chunk, missing, loaded, watch, options), strict=True):
+            there = [s for s in segments if _is_same(s, new)]
+            if not new or any(s.start_s < end and s.end_s > start for s in there):
+                continue
+            segments = sorted([*(s for s in segments if s not in there), *new], key=lambda s: s.start_s)
+            doubts.append(
+                Doubt(chunk.start_s + start, chunk.start_s + end, "unheard", loaded.precision.requested)
+            )  # fmt: skip
+    return segments, tuple(doubts)
+
+
+def _alone(
+    chunk: Chunk, stretches: Sequence[tuple[float, float]], loaded: Loaded, watch: FiniteWatch, options: Options
+) -> list[list[Segment]]:
+    """The segments of each stretch, recognised alone and levelled; none where numbers are not finite."""
+    samples = [vad.levelled(_cut(chunk, start, end)) for start, end in stretches]
+    size = loaded.card.chunks_a_batch
+    found: list[list[Segment]] = []
+    for first in range(0, len(samples), size):
+        result = transcribe(loaded, watch, samples[first : first + size], options)
+        found += result.segments if result.finite else [[] for _ in result.segments]
+    return [
+        [s.shifted(max(0.0, start - _PAD_S)) for s in segments]
+        for (start, _), segments in zip(stretches, found, strict=True)
+    ]
+
+
+def _is_same(there: Segment, new: Sequence[Segment]) -> bool:
+    """Whether most of a segment near `new` is what `new` says, only at another time."""
+    units = normalise(there.text)
+    if not new or not units or there.end_s < new[0].start_s - _NEAR_S or there.start_s > new[-1].end_s + _NEAR_S:
+        return False
+    said = f" {' '.join(normalise(' '.join(s.text for s in new)))} "
+    runs = [" ".join(units[i : i + 3]) for i in range(max(1, len(units) - 2))]
+    return sum(f" {run} " in said for run in runs) > len(runs) / 2
+
+
+def _cut(chunk: Chunk, start_s: float, end_s: float) -> np.ndarray:
+    first = max(0, round((start_s - _PAD_S) * SAMPLE_RATE))
+    return chunk.samples[first : round((end_s + _PAD_S) * SAMPLE_RATE)]
+
+
+def higher(
+    chunk: Chunk, found: list[Segment], reason: str, loaded: Loaded, options: Options, times: StageTimes, at: At | None
+) -> tuple[list[Segment], Precision | None, StageTimes]:
+    """The chunk at the next higher precisions until its text can be trusted: its text, from which one, the time spent.
+
+    What was `found` stays where there is none.
+    """
+    redone_at: Precision | None = None
+    precision: Precision | None = loaded.precision.requested
+    while reason and precision is not None and at is not None:
+        allowed = catalog.precisions(loaded.card, loaded.device)
+        precision = one_up(precision, catalog.recipes(loaded.card), allowed, loaded.device)
+        if precision is None:
+            break
+        try:
+            with at(precision) as above:
+                if above.fresh:
+                    times = dataclasses.replace(
+                        times, load_s=times.load_s + above.load_s, warmup_s=times.warmup_s + above.warmup_s
+                    )
+                    above.fresh = False
+                began = time.perf_counter()
+                with FiniteWatch(above.engine.parts) as watch:
+                    result = transcribe(above, watch, [chunk.samples], options)
+                times = replace(times, asr_s=times.asr_s + time.perf_counter() - began)
+        except UserError as error:  # it does not pass its self-check, or there is no room for it
+            log.warning("a chunk could not be done again at %s: %s", precision.label, error)
+            continue
+        found, redone_at = result.segments[0], precision
+        reason = doubt(chunk.samples, found, result.finite)
+    return found, redone_at, times

@@ -1,0 +1,44 @@
+"""Progress of a download on stderr: a bar on a terminal, a log line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+_LOG_EVERY_S = 10.0
+
+
+class DownloadProgress:
+    """Call it with bytes so far and bytes in all (0 while unknown). Shows nothing before the first call."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: tqdm | None = None
+        self._logged = float("-inf")
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            self._draw(done, total)
+        elif time.monotonic() - self._logged >= _LOG_EVERY_S or done >= total > 0:
+            self._logged = time.monotonic()
+            of = f" of {total / 1e6:.0f}" if total else ""
+            log.info("downloading %s: %.0f%s MB", self._title, done / 1e6, of)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _draw(self, done: int, total: int) -> None:
+        if self._bar is None:
+            # An earlier try's bytes do not count towards the speed.
+            self._bar = tqdm(desc=self._title, unit="B", unit_scale=True, file=sys.stderr, leave=False, initial=done)
+        self._bar.total = total or None
+        self._bar.update(done - self._bar.n)
+        if done >= total > 0:
+            self.close()
