@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--peers", action="store_true", help="also what people use instead, on the same weights and clips"
     )
+    check.add_argument("--windows", action="store_true", help="also FP32 with short encoder windows, INT8 with 30 s")
     check.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
     check.add_argument("--limit", type=int, metavar="N", help="recordings of each language, evenly spread")
     check.add_argument("--detect-language", action="store_true", help="all arms detect the language; default: given")
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--clips", type=int, metavar="N", help="time to the text of N short clips, one after the other")
     bench.add_argument("--seconds", type=float, default=5.0, help="of each of the --clips; default 5")
     bench.add_argument("--data", type=Path, metavar="FOLDER", help="recordings with references, for --clips")
+    bench.add_argument("--windows", action="store_true", help="also FP32 with short encoder windows, INT8 with 30 s")
     bench.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
     bench.add_argument("--precision", action="append", help="may be repeated; default: fp32 and int8")
     bench.add_argument("--peers", action="store_true", help="also what people use instead, on the same weights")

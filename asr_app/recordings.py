@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.examples import EXAMPLES, expected
+from asr_app.examples import EXAMPLES, understood_by
 from asr_app.scoring import Score, score, score_in
 
 
@@ -29,11 +30,11 @@ class Recording:
         return score_in(reference, text, self.language) if self.language else score([(reference, text)])
 
 
-def examples() -> list[Recording]:
-    """The clips of example/ with their words."""
+def examples(card: ModelCard) -> list[Recording]:
+    """The clips of example/ that the model of `card` may be expected to understand, with their words."""
     return [
         Recording(EXAMPLES / name, (entry["text"], entry["written"]), entry["language"])
-        for name, entry in expected().items()
+        for name, entry in understood_by(card).items()
     ]
 
 

@@ -114,9 +114,13 @@ def chunks_of(samples: np.ndarray, clip: Clip) -> list[np.ndarray]:
 
 
 class App:
-    """This app at a precision, through its own pipeline: decoding, VAD, recognition, punctuation."""
+    """This app at a precision, through its own pipeline: decoding, VAD, recognition, punctuation.
 
-    def __init__(self, task: Task, precision: Precision) -> None:
+    `short_windows` as in `Options`: None is what users get at that precision.
+    """
+
+    def __init__(self, task: Task, precision: Precision, short_windows: bool | None = None) -> None:
+        self._short_windows = short_windows
         self.card: ModelCard = catalog.find(task.model)
         folders = locate(self.card, task.hub)
         self.loaded: Loaded = load_from(folders, self.card, precision, task.device, task.threads, task.cache)
@@ -128,12 +132,16 @@ class App:
 
         Stages `asr.encoder` and so on are what each part of the model took, all threads and clips together.
         """
-        options = as_spoken(self.card, clips[0].language)
+        options = self.options(clips)
         with _Clock(self.loaded.engine.parts) as clock:
             found = [self._whole(clips[0], options)] if len(clips) == 1 else self._batch(clips, options)
         parts = {f"asr.{name}": seconds / len(clips) for name, seconds in clock.seconds.items() if seconds}
         found = [dataclasses.replace(heard, stages={**heard.stages, **parts}) for heard in found]
         return self.with_loss(clips, found)
+
+    def options(self, clips: Sequence[Clip]) -> Options:
+        """Words as references have them, in the clips' common language."""
+        return dataclasses.replace(as_spoken(self.card, clips[0].language), short_windows=self._short_windows)
 
     def _whole(self, clip: Clip, options: Options) -> Heard:
         result = pipeline.transcribe(clip.path, self.loaded, options, Limits())
@@ -195,7 +203,7 @@ class EngineAlone(App):
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Heard]:
         """Raises RuntimeError for a clip that is longer than the family takes."""
-        options = as_spoken(self.card, clips[0].language)
+        options = self.options(clips)
         found: list[Heard] = []
         torch.set_num_threads(self.loaded.threads)
         for some in _batches(clips, self.card.chunks_a_batch):
@@ -254,7 +262,12 @@ def _stages(times: StageTimes) -> dict[str, float]:
 
 
 FP32_NO_VAD = "fp32-no-vad"
+# The encoder's window of the other length: users get 30 s at FP32, as long as the speech needs at INT8.
+FP32_SHORT, INT8_30S = "fp32-short", "int8-30s"
+OTHER_WINDOWS: Mapping[Precision, str] = {Precision.FP32: FP32_SHORT, Precision.INT8: INT8_30S}
 APP: Mapping[str, Callable[[Task], Arm]] = {
     **{p.value: functools.partial(App, precision=p) for p in Precision},
     FP32_NO_VAD: functools.partial(EngineAlone, precision=Precision.FP32),
+    FP32_SHORT: functools.partial(App, precision=Precision.FP32, short_windows=True),
+    INT8_30S: functools.partial(App, precision=Precision.INT8, short_windows=False),
 }

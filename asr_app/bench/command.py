@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_app import catalog, config
-from asr_app.bench.arms import Task
+from asr_app.bench.arms import OTHER_WINDOWS, Task
 from asr_app.bench.export import export
 from asr_app.bench.peers import PEERS
 from asr_app.bench.requests import Request, cut, of_length, request_of, speech
@@ -65,7 +65,10 @@ def _check(found: argparse.Namespace) -> None:
 def _arms(card: ModelCard, found: argparse.Namespace) -> list[str]:
     """The arms asked for, in the order of the table. Raises UserError for a name that none of them has."""
     asked = [Precision.parse(p) for p in found.precision or ("fp32", "int8")]
-    arms = [p.value for p in asked if p in card.precisions]
+    asked = [p for p in asked if p in card.precisions]
+    arms = [p.value for p in asked]
+    if found.windows and "short_windows" in card.capabilities:
+        arms += [OTHER_WINDOWS[p] for p in asked if p in OTHER_WINDOWS]
     if found.peers:
         arms += [name for name, peer in PEERS.items() if card.family in peer.families]
     for name in found.arm or ():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asr_app import catalog
 from asr_app.bench import checkpoint
-from asr_app.bench.arms import APP, FP32_NO_VAD, Task
+from asr_app.bench.arms import APP, FP32_NO_VAD, OTHER_WINDOWS, Task
 from asr_app.bench.export import export
 from asr_app.bench.peers import PEERS
 from asr_app.bench.process import ArmProcess
@@ -48,11 +48,12 @@ def peers_of(card: ModelCard) -> list[str]:
 
 
 def arms_of(
-    card: ModelCard, task: Task, asked: Sequence[Precision] | None, peers: Sequence[str]
+    card: ModelCard, task: Task, asked: Sequence[Precision] | None, peers: Sequence[str], windows: bool
 ) -> list[EvaluationArm]:
     """This app at each precision it has or that is `asked` for, and the `peers`.
 
-    With peers goes this app's engine at FP32 on the samples that they get.
+    With peers goes this app's engine at FP32 on the samples that they get, with `windows` FP32 and INT8 with encoder
+    windows of the other length.
     """
     weights, code = _content(card, task), _own_code()
     found = []
@@ -64,6 +65,8 @@ def arms_of(
         names = [precision.value]
         if precision is Precision.FP32 and peers and problem is None:
             names.append(FP32_NO_VAD)
+        if windows and precision in OTHER_WINDOWS and "short_windows" in card.capabilities:
+            names.append(OTHER_WINDOWS[precision])
         for name in names:
             key = _digest(name, task.device, weights, code, *here())
             found.append(EvaluationArm(name, task, key, problem.en if problem else ""))
