@@ -63,7 +63,19 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="run models at each precision; 1 where one does not hold")
     check.add_argument("models", nargs="*", metavar="MODEL", help="default: those on this disk")
     check.add_argument("--precision", action="append", help="may be repeated; default all the model has")
-    check.add_argument("--data", type=Path, metavar="FOLDER", help="recordings with references, beside the examples")
+    check.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="recordings with references, instead of the examples"
+    )
+    check.add_argument(
+        "--peers", action="store_true", help="also what people use instead, on the same weights and clips"
+    )
+    check.add_argument("--windows", action="store_true", help="also FP32 with short encoder windows, INT8 with 30 s")
+    check.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
+    check.add_argument("--limit", type=int, metavar="N", help="recordings of each language, evenly spread")
+    check.add_argument("--detect-language", action="store_true", help="all arms detect the language; default: given")
+    check.add_argument("--fresh", action="store_true", help="forget the clips that earlier runs have finished")
+    check.add_argument("--output", metavar="FILE.json", help="every figure; default: as the last line")
+    check.add_argument("--threads", default=None)
     check.add_argument("--device", default="auto")
     check.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
     check.set_defaults(run=_verify)
@@ -73,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--random-weights", action="store_true", help="speed and memory only, nothing is downloaded")
     bench.add_argument("--minutes", type=float, default=3.0, help="of speech, made of the examples")
     bench.add_argument("--audio", type=Path, metavar="FILE", help="a recording instead of the examples")
+    bench.add_argument("--reference", type=Path, metavar="FILE", help="its text, or a refs.tsv; default: beside it")
+    bench.add_argument("--clips", type=int, metavar="N", help="time to the text of N short clips, one after the other")
+    bench.add_argument("--seconds", type=float, default=5.0, help="of each of the --clips; default 5")
+    bench.add_argument("--data", type=Path, metavar="FOLDER", help="recordings with references, for --clips")
+    bench.add_argument("--windows", action="store_true", help="also FP32 with short encoder windows, INT8 with 30 s")
+    bench.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
     bench.add_argument("--precision", action="append", help="may be repeated; default: fp32 and int8")
     bench.add_argument("--peers", action="store_true", help="also what people use instead, on the same weights")
     bench.add_argument("--vad", type=Path, metavar="FOLDER", help="fsmn-vad, for a model that has none beside it")
@@ -175,38 +193,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _verify(found: argparse.Namespace, _language: str) -> int:
-    from asr_app.audio import Limits
-    from asr_app.engines import pick_device, usable_cores
-    from asr_app.pipeline import read
-    from asr_app.verify import HEAD, examples, line, references, verify
+    from asr_app.evaluate.command import verify
 
-    cards = [catalog.find(name) for name in found.models]
-    if not cards:
-        cards = [card for card in catalog.CARDS.values() if hub.on_disk(card, found.hub)]
-    precisions = [Precision.parse(name) for name in found.precision] if found.precision else None
-    given = references(found.data) if found.data else []
-    for path, _ in given:
-        try:
-            read(path, path.name, Limits())
-        except UserError as error:
-            raise UserError(f"{path.name}: {error.en}", f"{path.name}：{error.zh}") from error
-    progress = DownloadProgress("download")
-    print(HEAD)
-    failed = False
-    for row in verify(
-        cards,
-        precisions,
-        examples() + given,
-        pick_device(found.device),
-        usable_cores(),
-        found.hub,
-        progress,
-        config.cache(),
-    ):
-        print(line(row), flush=True)
-        failed |= not row.passed
-    progress.close()
-    return 1 if failed else 0
+    return verify(found, DownloadProgress("download"))
 
 
 def _bench(found: argparse.Namespace, _language: str) -> int:

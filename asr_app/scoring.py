@@ -1,14 +1,15 @@
 """How far a transcript is from its reference: error counts, their uncertainty, and a difference to show.
 
-Counts in units: a Han character or kana is one, in other scripts a word is. So the rate is the CER of Mandarin, the
-WER of English, and both at once where they mix.
+Counts in units. `normalise` needs no language: a Han character or kana is one unit, in other scripts a word is. So the
+rate is the CER of Mandarin, the WER of English, and both at once where they mix. `units_in` follows the practice of
+the field for a language that is known: Whisper's normalisers and words, or characters where a script has no spaces.
 """
 
 from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import jiwer
@@ -18,6 +19,8 @@ import opencc
 from asr_app.text import is_spaceless
 
 _APOSTROPHES = "'’ʼ"
+CHARACTERS = ("zh", "yue", "ja", "th")  # languages whose unit is a character: the rate is a CER
+HAN = ("zh", "yue")  # of these, languages written in either set of Chinese characters
 
 
 @functools.cache
@@ -59,12 +62,49 @@ def normalise(text: str) -> list[str]:
     return spaced.split()
 
 
+def base_language(code: str) -> str:
+    """The language of a tag with a region: "zh" of `zh-TW`, "sv" of `sv-SE`."""
+    return code.replace("_", "-").partition("-")[0].lower()
+
+
+def units_in(text: str, language: str) -> list[str]:
+    """The units of `text` in a known language.
+
+    English: Whisper's English normaliser, words. zh, yue, ja, th: NFKC, no punctuation, characters; Chinese in
+    simplified ones. Other languages: Whisper's basic normaliser, words; of scripts that have vowel signs it drops them.
+    """
+    language = base_language(language)
+    if language not in CHARACTERS:
+        return list(_whisper_normaliser(language)(text).split())
+    text = unicodedata.normalize("NFKC", text).lower()
+    if language in HAN:
+        text = _to_simplified().convert(text)
+    return [character for character in text if unicodedata.category(character)[0] not in "PSCZ"]
+
+
+@functools.cache
+def _whisper_normaliser(language: str) -> Callable[[str], str]:
+    from whisper.normalizers import BasicTextNormalizer, EnglishTextNormalizer
+
+    made: Callable[[str], str] = EnglishTextNormalizer() if language == "en" else BasicTextNormalizer()
+    return made
+
+
+def score_in(reference: str, hypothesis: str, language: str) -> Score:
+    """The score of one pair in a known language; either text may be empty."""
+    return _count([" ".join(units_in(reference, language))], [" ".join(units_in(hypothesis, language))])
+
+
 def score(pairs: Iterable[tuple[str, str]]) -> Score:
     """The corpus score of (reference, hypothesis) pairs; either text may be empty."""
     references, hypotheses = [], []
     for reference, hypothesis in pairs:
         references.append(" ".join(normalise(reference)))
         hypotheses.append(" ".join(normalise(hypothesis)))
+    return _count(references, hypotheses)
+
+
+def _count(references: list[str], hypotheses: list[str]) -> Score:
     if not references:
         return Score(0, 0, 0, 0, 0)
     out = jiwer.process_words(references, hypotheses)
@@ -78,11 +118,11 @@ def score(pairs: Iterable[tuple[str, str]]) -> Score:
 
 
 def paired_bootstrap(
-    errors_a: Sequence[int], errors_b: Sequence[int], units: Sequence[int], draws: int = 1000, seed: int = 0
+    errors_a: Sequence[float], errors_b: Sequence[float], units: Sequence[float], draws: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
     """By how much the corpus error rate of B is above that of A, and the 95 % interval of it: (delta, low, high).
 
-    Entry i of each sequence belongs to clip i. The clips are drawn anew, with both systems on the same ones, `draws`
+    Entry i of each sequence belongs to clip i. Nats and tokens, in the place of errors and units, give the loss's. The clips are drawn anew, with both systems on the same ones, `draws`
     times; an interval that holds 0 is no evidence of a difference. Raises ValueError for unequal lengths or no units.
     """
     if not len(errors_a) == len(errors_b) == len(units):

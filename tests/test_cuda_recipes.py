@@ -9,11 +9,11 @@ from torch import nn
 
 from asr_app import catalog, hub
 from asr_app.audio import decode
+from asr_app.families.base import as_spoken
 from asr_app.loading import load
 from asr_app.precision import Precision, apply, captured, refusal, report
 from asr_app.precision.linears import Fp8Linear, HalfLinear, Int8CudaLinear
 from asr_app.scoring import score
-from asr_app.verify import as_spoken
 
 # The layer, what it stores, and how far off it is.
 LAYERS = [(Int8CudaLinear, torch.int8, 0.02), (Fp8Linear, torch.float8_e4m3fn, 0.05)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asr_app.scoring import Score, difference, normalise, paired_bootstrap, score
+from asr_app.scoring import Score, difference, normalise, paired_bootstrap, score, score_in, units_in
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,26 @@ def test_difference_of_empty_sides() -> None:
 def test_traditional_and_simplified_characters_are_one():
     assert normalise("請打開客廳的燈，頭髮。") == normalise("请打开客厅的灯，头发。")
     assert score([("请打开灯", "請打開燈")]).errors == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "units"),
+    [
+        ("Mr. Smith's colour isn't £5.", "en", ["mister", "smith", "is", "color", "is", "not", "£5"]),
+        ("Größe, bitte!", "de", ["größe", "bitte"]),
+        ("請打開燈，ＡＢ。", "zh-TW", ["请", "打", "开", "灯", "a", "b"]),
+        ("係唔係呀？", "yue", ["系", "唔", "系", "呀"]),
+        ("気持ち、いい。", "ja", ["気", "持", "ち", "い", "い"]),
+        ("ที่ นี่", "th", ["ท", "ี", "่", "น", "ี", "่"]),
+        ("", "sv-SE", []),
+    ],
+)
+def test_units_of_a_known_language(text: str, language: str, units: list[str]) -> None:
+    assert units_in(text, language) == units
+
+
+def test_the_unit_is_the_word_or_the_character_by_language() -> None:
+    assert score_in("今天天气好", "今天的天器好", "zh") == Score(2, 5, 1, 0, 1)
+    assert score_in("The cat's colour", "the cat's color", "en").errors == 0
+    assert score_in("ein Hund", "ein und", "de") == Score(1, 2, 1, 0, 0)
+    assert score_in("ein Hund", "", "de") == Score(2, 2, 0, 2, 0)

@@ -1,4 +1,4 @@
-"""One arm in a process of its own: loads, then runs once for each line on stdin, and answers on stdout in JSON.
+"""One arm in a process of its own: loads, then answers each request on stdin, a list of clips, on stdout in JSON.
 
 Libraries print what they like: their stdout is stderr here.
 """
@@ -6,6 +6,7 @@ Libraries print what they like: their stdout is stderr here.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import logging
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from asr_app import catalog
-from asr_app.bench.arms import APP, Task
+from asr_app.bench.arms import APP, Clip, Task
 from asr_app.bench.peers import PEERS
+from asr_app.errors import UserError
 from asr_app.memory import PeakMemory, resident_bytes
 
 
@@ -50,9 +52,9 @@ def main(name: str, given: str) -> None:
         print(json.dumps(told), file=answers)
 
     fields: dict[str, Any] = json.loads(given)
-    fields |= {k: Path(fields[k]) for k in ("model", "audio", "cache", "vad", "exported") if fields[k]}
+    fields |= {k: Path(fields[k]) for k in ("weights", "cache", "vad", "exported") if fields[k]}
     task = Task(**fields)
-    imported_s = _import_all(name, catalog.find(str(task.model)).family)
+    imported_s = _import_all(name, catalog.find(task.model).family)
     empty = resident_bytes()
     began = time.perf_counter()
     try:
@@ -60,17 +62,24 @@ def main(name: str, given: str) -> None:
     except ImportError as error:
         answer(missing=str(error.name or error))
         return
+    except UserError as error:
+        answer(problem=error.en)
+        return
     answer(
         import_s=imported_s, load_s=time.perf_counter() - began, weights_mb=arm.weights_mb,
-        loaded_mb=(resident_bytes() - empty) / 1e6,
+        loaded_mb=(resident_bytes() - empty) / 1e6, check=arm.problem,
     )  # fmt: skip
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        clips = [Clip(**{**fields, "path": Path(fields["path"])}) for fields in json.loads(line)]
         began, cpu = time.perf_counter(), time.process_time()
         with PeakMemory("cpu") as memory:
-            stages = arm.run()
+            heard = arm.transcribe(clips)
         seconds = time.perf_counter() - began
         cpu_s, peak = time.process_time() - cpu, memory.as_dict(0)["peak_rss"]
-        answer(seconds=seconds, cpu_s=cpu_s, rss_mb=(peak - empty) / 1e6, stages=stages)
+        answer(
+            seconds=seconds, cpu_s=cpu_s, rss_mb=(peak - empty) / 1e6,
+            heard=[dataclasses.asdict(one) for one in heard],
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,70 +1,223 @@
-"""What is measured, behind one small seam: this app at a precision. Its peers are in peers.py."""
+"""The seam between systems under measurement: clips in, texts out. This app's arms are here, the peers' in peers/."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
-from asr_app.datatypes import Options
+from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk, ModelCard, Options, Segment, StageTimes
+from asr_app.families.base import ReferenceLoss, as_spoken
 from asr_app.loading import Loaded, load_from, locate
 from asr_app.precision import Precision
+from asr_app.text import join
+
+T = TypeVar("T")
+_BETWEEN_S = 60.0  # silence between the clips of one request, so that the pipeline never joins two of them
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every arm is given: `model` is a folder or a `.pt`, `vad` a folder with fsmn-vad, if there is one.
+    """What an arm loads. `model` is a catalog id or a path, `weights` the folder or file it stands for.
 
-    `exported` is a folder with the model in the formats of peers that need their own; `chunks` are where the audio's
-    chunks of speech begin and end, in seconds, for peers that find none.
+    `vad` is a folder with fsmn-vad, for FunASR's own `AutoModel`. `exported` is the model in the peer's own format.
     """
 
-    model: Path
-    audio: Path
+    model: str
+    weights: Path
     threads: int
     cache: Path
     hub: str
+    device: str = "cpu"
     vad: Path | None = None
     exported: Path | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording to transcribe. `language` is None where the arm must detect it.
+
+    A `reference` asks for the loss of that text. `chunks` are start and end of each stretch of speech in seconds, for
+    peers that find none themselves; without any, the recording is one chunk.
+    """
+
+    path: Path
+    language: str | None = None
+    reference: str = ""
     chunks: tuple[tuple[float, float], ...] = ()
 
 
+@dataclass(frozen=True)
+class Heard:
+    """The result for one clip. `seconds` is its share of the request's wall clock.
+
+    `temperature` is the highest that Whisper's ladder ended at, None where the arm does not tell. `nats` is the sum of
+    the cross-entropy over the `tokens` of the reference. `doubts` are the pipeline's reasons to distrust the text.
+    """
+
+    text: str
+    seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    temperature: float | None = None
+    nats: float | None = None
+    tokens: int | None = None
+    doubts: tuple[str, ...] = ()
+
+
 class Arm(Protocol):
-    """A system that is loaded. `weights_mb` is None where it cannot be counted."""
+    """A loaded system. `weights_mb` is None where it cannot be counted, `problem` what its self-check found."""
 
     weights_mb: float | None
+    problem: str
 
-    def run(self) -> dict[str, float]:
-        """Recognises the audio once; seconds by stage, where it knows them."""
+    def transcribe(self, clips: Sequence[Clip]) -> list[Heard]:
+        """One result a clip, in order. All clips of a request share one language."""
         ...
 
 
+class PeerArm:
+    """Base of the peers: decodes each clip as this app does and hands the samples over, one clip after another."""
+
+    weights_mb: float | None = None
+    problem = ""
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Heard]:
+        """The clock starts at the file, as it does for this app."""
+        found = []
+        for clip in clips:
+            began = time.perf_counter()
+            audio, decode_s = pipeline.read(clip.path, clip.path.name, Limits())
+            text, temperature = self.recognise(np.ascontiguousarray(audio.samples), clip)
+            found.append(Heard(text.strip(), time.perf_counter() - began, {"decode": decode_s}, temperature))
+        return found
+
+    def recognise(self, samples: np.ndarray, clip: Clip) -> tuple[str, float | None]:
+        """Text of float32 `(n,)` at 16 kHz, and the highest temperature of its segments where that is known."""
+        raise NotImplementedError
+
+
+def chunks_of(samples: np.ndarray, clip: Clip) -> list[np.ndarray]:
+    """The samples of each of the clip's chunks."""
+    spans = clip.chunks or ((0.0, len(samples) / SAMPLE_RATE),)
+    return [samples[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)] for start, end in spans]
+
+
 class App:
-    """This app through its own pipeline, from the file to sentences."""
+    """This app at a precision, through its own pipeline: decoding, VAD, recognition, punctuation.
 
-    def __init__(self, task: Task, precision: Precision) -> None:
-        card = catalog.find(str(task.model))
-        self._task = task
-        folders = locate(card, task.hub)
-        self._loaded: Loaded = load_from(folders, card, precision, "cpu", task.threads, task.cache)
-        self.weights_mb: float | None = self._loaded.precision.weight_bytes / 1e6
+    `short_windows` as in `Options`: None is what users get at that precision.
+    """
 
-    def run(self) -> dict[str, float]:
-        """Beside the stages, `asr.encoder` and so on: what each part of the model took, all threads together."""
-        with _Clock(self._loaded.engine.parts) as clock:
-            times = pipeline.transcribe(self._task.audio, self._loaded, Options(), Limits()).times
-        stages = {"decode": times.decode_s, "vad": times.vad_s, "asr": times.asr_s, "punctuation": times.punctuation_s}
-        stages |= {f"asr.{name}": seconds for name, seconds in clock.seconds.items()}
-        return {name: seconds for name, seconds in stages.items() if seconds}
+    def __init__(self, task: Task, precision: Precision, short_windows: bool | None = None) -> None:
+        self._short_windows = short_windows
+        self.card: ModelCard = catalog.find(task.model)
+        folders = locate(self.card, task.hub)
+        self.loaded: Loaded = load_from(folders, self.card, precision, task.device, task.threads, task.cache)
+        self.weights_mb: float | None = self.loaded.precision.weight_bytes / 1e6
+        self.problem = self.loaded.check.reason
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Heard]:
+        """A lone clip goes the way of an upload; the chunks of several share the engine's batches and workers.
+
+        Stages `asr.encoder` and so on are what each part of the model took, all threads and clips together.
+        """
+        options = self.options(clips)
+        with _Clock(self.loaded.engine.parts) as clock:
+            found = [self._whole(clips[0], options)] if len(clips) == 1 else self._batch(clips, options)
+        parts = {f"asr.{name}": seconds / len(clips) for name, seconds in clock.seconds.items() if seconds}
+        found = [dataclasses.replace(heard, stages={**heard.stages, **parts}) for heard in found]
+        return self.with_loss(clips, found)
+
+    def options(self, clips: Sequence[Clip]) -> Options:
+        """Words as references have them, in the clips' common language."""
+        return dataclasses.replace(as_spoken(self.card, clips[0].language), short_windows=self._short_windows)
+
+    def _whole(self, clip: Clip, options: Options) -> Heard:
+        result = pipeline.transcribe(clip.path, self.loaded, options, Limits())
+        times = result.times
+        return Heard(
+            result.text, times.work_s, _stages(times), doubts=tuple(doubt.reason for doubt in result.doubts)
+        )  # fmt: skip
+
+    def _batch(self, clips: Sequence[Clip], options: Options) -> list[Heard]:
+        """The clips on one time axis, far apart, so that one call of the pipeline recognises them all."""
+        times: list[StageTimes] = []
+        chunks: list[Chunk] = []
+        owner: list[int] = []
+        start_s = 0.0
+        for i, clip in enumerate(clips):
+            audio, decode_s = pipeline.read(clip.path, clip.path.name, Limits())
+            own, vad_s = pipeline.cut(audio, self.loaded)
+            times.append(StageTimes(decode_s=decode_s, vad_s=vad_s))
+            chunks += [Chunk(start_s + chunk.start_s, chunk.samples) for chunk in own]
+            owner += [i] * len(own)
+            start_s += audio.seconds + _BETWEEN_S
+        segments: list[list[Segment]] = [[] for _ in clips]
+        doubts: list[list[str]] = [[] for _ in clips]
+        spent = StageTimes()
+        for i, progress in zip(
+            owner, pipeline.recognise(chunks, self.loaded, options, StageTimes()), strict=True
+        ):  # fmt: skip
+            segments[i] += progress.segments
+            doubts[i] += [doubt.reason for doubt in progress.doubts]
+            times[i] = dataclasses.replace(
+                times[i], asr_s=times[i].asr_s + progress.times.asr_s - spent.asr_s,
+                punctuation_s=times[i].punctuation_s + progress.times.punctuation_s - spent.punctuation_s,
+            )  # fmt: skip
+            spent = progress.times
+        return [
+            Heard(join(s.text for s in own), clock.work_s, _stages(clock), doubts=tuple(reasons))
+            for own, clock, reasons in zip(segments, times, doubts, strict=True)
+        ]
+
+    def with_loss(self, clips: Sequence[Clip], found: list[Heard]) -> list[Heard]:
+        """The loss of each clip's reference beside its text, where the family can compute it. Not in `seconds`."""
+        engine = self.loaded.engine
+        asked = [i for i, clip in enumerate(clips) if clip.reference]
+        if not isinstance(engine, ReferenceLoss):
+            return found
+        for some in _batches(asked, self.card.chunks_a_batch):
+            losses = engine.reference_loss(
+                [samples_of(clips[i]) for i in some],
+                [clips[i].reference for i in some],
+                [clips[i].language for i in some],
+            )  # fmt: skip
+            for i, (nats, tokens) in zip(some, losses, strict=True):
+                found[i] = dataclasses.replace(found[i], nats=nats, tokens=tokens)
+        return found
+
+
+class EngineAlone(App):
+    """This app's engine given the whole clip, without VAD, cutting or checks: the samples that a peer gets."""
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Heard]:
+        """Raises RuntimeError for a clip that is longer than the family takes."""
+        options = self.options(clips)
+        found: list[Heard] = []
+        torch.set_num_threads(self.loaded.threads)
+        for some in _batches(clips, self.card.chunks_a_batch):
+            began = time.perf_counter()
+            samples = [samples_of(clip) for clip in some]
+            if max(map(len, samples)) > self.card.max_chunk_s * SAMPLE_RATE:
+                raise RuntimeError(f"a clip is longer than the {self.card.max_chunk_s:g} s that the engine takes")
+            results = self.loaded.engine.transcribe(samples, options)
+            pace = (time.perf_counter() - began) / max(1, sum(map(len, samples)))
+            found += [
+                Heard(join(s.text for s in segments), pace * len(x), {"asr": pace * len(x)})
+                for segments, x in zip(results, samples, strict=True)
+            ]
+        return found
 
 
 class _Clock:
@@ -93,8 +246,28 @@ class _Clock:
             self.seconds[name] += time.perf_counter() - getattr(self._began, name)
 
 
-def _app(precision: Precision) -> Callable[[Task], Arm]:
-    return lambda task: App(task, precision)
+def samples_of(clip: Clip) -> np.ndarray:
+    """The clip's samples, float32 `(n,)` at 16 kHz."""
+    audio: Audio = pipeline.read(clip.path, clip.path.name, Limits())[0]
+    return np.ascontiguousarray(audio.samples)
 
 
-APP: Mapping[str, Callable[[Task], Arm]] = {p.value: _app(p) for p in Precision}
+def _batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _stages(times: StageTimes) -> dict[str, float]:
+    stages = {"decode": times.decode_s, "vad": times.vad_s, "asr": times.asr_s, "punctuation": times.punctuation_s}
+    return {name: seconds for name, seconds in stages.items() if seconds}
+
+
+FP32_NO_VAD = "fp32-no-vad"
+# The encoder's window of the other length: users get 30 s at FP32, as long as the speech needs at INT8.
+FP32_SHORT, INT8_30S = "fp32-short", "int8-30s"
+OTHER_WINDOWS: Mapping[Precision, str] = {Precision.FP32: FP32_SHORT, Precision.INT8: INT8_30S}
+APP: Mapping[str, Callable[[Task], Arm]] = {
+    **{p.value: functools.partial(App, precision=p) for p in Precision},
+    FP32_NO_VAD: functools.partial(EngineAlone, precision=Precision.FP32),
+    FP32_SHORT: functools.partial(App, precision=Precision.FP32, short_windows=True),
+    INT8_30S: functools.partial(App, precision=Precision.INT8, short_windows=False),
+}

@@ -4,73 +4,110 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from asr_app import catalog, config, pipeline, vad
-from asr_app.audio import Limits
-from asr_app.bench.arms import Task
+from asr_app import catalog, config
+from asr_app.bench.arms import OTHER_WINDOWS, Task
+from asr_app.bench.export import export
 from asr_app.bench.peers import PEERS
-from asr_app.bench.run import measure, speech
-from asr_app.bench.table import HEAD, full, line, result
+from asr_app.bench.requests import Request, cut, of_length, request_of, speech
+from asr_app.bench.run import Measured, measure
+from asr_app.bench.table import Result
+from asr_app.datatypes import ModelCard
 from asr_app.engines import usable_cores
 from asr_app.errors import UserError
 from asr_app.loading import locate
-from asr_app.precision import Precision, variants
+from asr_app.precision import Precision
+from asr_app.recordings import reference_of, references
 
 
 def bench(found: argparse.Namespace) -> int:
     """Prints the table, and one line of JSON last. Raises UserError where what is asked for is not there."""
     threads = config.number("--threads", found.threads) if found.threads else usable_cores()
-    if found.rounds < 1 or found.minutes <= 0:
-        raise UserError("--rounds and --minutes must be more than 0.", "--rounds 和 --minutes 需大于 0。")
+    _check(found)
     cache = config.cache()
-    model, name = _model(found, cache)
-    card = catalog.find(str(model))
-    asked = [Precision.parse(p) for p in found.precision or ("fp32", "int8")]
-    arms = [p.value for p in asked if p in card.precisions]
-    if found.peers:
-        arms += [name for name, peer in PEERS.items() if card.family in peer.families]
-    exporting = {PEERS[arm].exported for arm in arms if arm in PEERS and PEERS[arm].exported and PEERS[arm].here}
-    exported = _exported(model, cache, exporting.pop()) if exporting else None
+    model, weights, name = _model(found, cache)
+    card = catalog.find(model)
+    arms = _arms(card, found)
+    task = Task(model, weights, threads, cache, found.hub, "cpu", found.vad.resolve() if found.vad else None)
     with tempfile.TemporaryDirectory(prefix="asr-bench-") as folder:
-        audio = found.audio or Path(folder) / "speech.wav"
-        if found.audio is None:
-            speech(audio, found.minutes)
-        sound = pipeline.read(audio, audio.name, Limits())[0]
-        audio_s = sound.seconds
-        # Only peers that take the model exported find no chunks themselves.
-        pieces = vad.pack(sound, vad.speech_spans(sound), card.max_chunk_s, card.max_gap_s) if exported else []
-        task = Task(
-            model, audio.resolve(), threads, cache, found.hub, found.vad.resolve() if found.vad else None, exported,
-            tuple((c.start_s, c.end_s) for c in pieces),
-        )  # fmt: skip
-        measured = measure(arms, task, found.rounds, _tell)
+        requests = _requests(found, card, arms, Path(folder))
+        tasks, problems = _tasks(arms, task)
+        measured = measure(tasks, [request.clip for request in requests], _tell)
+    measured = {arm: problems.get(arm) or measured[arm] for arm in arms}
+    told = Result(name, bool(found.random_weights), threads, requests, measured, bool(found.clips))
     if found.random_weights:
         print("Random weights: speed and memory only, never accuracy.")
-    print(HEAD)
-    for arm, figures in measured.items():
-        print(line(arm, figures, audio_s, full(measured)))
-    print(json.dumps(result(name, found.random_weights, audio_s, threads, measured), ensure_ascii=False))
+    print(told.head())
+    for arm in measured:
+        print(told.line(arm))
+    print(json.dumps(told.as_dict(), ensure_ascii=False))
     return 0
 
 
-def _exported(model: Path, cache: Path, module: str) -> Path | None:
-    """The model in its peers' formats, made once by `module`; None where that fails."""
-    place = cache / "exported" / variants.fingerprint({"model": model})
-    if not place.exists():
-        _tell("peers", "exporting the model for them")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", module, str(model), str(place)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"the model could not be exported for its peers: {done.stderr.strip()[-500:]}", file=sys.stderr)
-            return None
-    return place
+def _check(found: argparse.Namespace) -> None:
+    if found.rounds < 1 or found.minutes <= 0:
+        raise UserError("--rounds and --minutes must be more than 0.", "--rounds 和 --minutes 需大于 0。")
+    if found.clips is not None and (found.clips < 1 or found.seconds <= 0):
+        raise UserError("--clips and --seconds must be more than 0.", "--clips 和 --seconds 需大于 0。")
+    if found.data and not found.clips:
+        raise UserError(
+            "--data is for short clips: add --clips N.", "--data 用于短片段：请加 --clips N。"
+        )  # fmt: skip
+
+
+def _arms(card: ModelCard, found: argparse.Namespace) -> list[str]:
+    """The arms asked for, in the order of the table. Raises UserError for a name that none of them has."""
+    asked = [Precision.parse(p) for p in found.precision or ("fp32", "int8")]
+    asked = [p for p in asked if p in card.precisions]
+    arms = [p.value for p in asked]
+    if found.windows and "short_windows" in card.capabilities:
+        arms += [OTHER_WINDOWS[p] for p in asked if p in OTHER_WINDOWS]
+    if found.peers:
+        arms += [name for name, peer in PEERS.items() if card.family in peer.families]
+    for name in found.arm or ():
+        if name not in arms:
+            choices = ", ".join(arms)
+            raise UserError(
+                f"There is no arm {name!r}. Choose from: {choices}. Peers need --peers.",
+                f"没有名为 {name!r} 的对比项。可选：{choices}。其他系统需加 --peers。",
+            )
+    return [arm for arm in arms if not found.arm or arm in found.arm]
+
+
+def _requests(found: argparse.Namespace, card: ModelCard, arms: Sequence[str], folder: Path) -> list[Request]:
+    """One recording as often as there are rounds, or short clips."""
+    if found.clips and found.data:
+        return of_length(references(found.data), found.clips, found.seconds, card)
+    audio = found.audio or folder / "speech.wav"
+    if found.audio is None:
+        speech(audio, found.minutes)
+    if found.clips:
+        return cut(audio, found.clips, found.seconds, card, folder)
+    recording = reference_of(audio, found.reference)
+    with_chunks = any(arm in PEERS and PEERS[arm].chunked for arm in arms)
+    return [request_of(audio, card, recording, with_chunks=with_chunks)] * int(found.rounds)
+
+
+def _tasks(arms: Sequence[str], task: Task) -> tuple[dict[str, Task], dict[str, Measured]]:
+    """Each arm's task, with the model in the format of the peer that has its own; and the arms that have no model."""
+    tasks, problems = {}, {}
+    for arm in arms:
+        peer = PEERS.get(arm)
+        tasks[arm] = task
+        if peer is not None and peer.export is not None and peer.here:
+            try:
+                tasks[arm] = dataclasses.replace(task, exported=export(task.weights, task.cache, peer.export, _tell))
+            except RuntimeError as error:
+                problems[arm] = Measured(str(error))
+                del tasks[arm]
+    return tasks, problems
 
 
 def _tell(arm: str, doing: str) -> None:
@@ -79,14 +116,14 @@ def _tell(arm: str, doing: str) -> None:
     print(f"{begin}{arm}: {doing}", end=end, file=sys.stderr, flush=True)
 
 
-def _model(found: argparse.Namespace, cache: Path) -> tuple[Path, str]:
-    """Where the model lies, built if it is to be random, and what it is called."""
+def _model(found: argparse.Namespace, cache: Path) -> tuple[str, Path, str]:
+    """The model as the catalog finds it, where its weights lie, built if they are to be random, and what it is called."""
     if bool(found.arch) == bool(found.model):
         raise UserError(
             "Name a model, or an --arch with --random-weights.", "请指定模型，或 --arch 加 --random-weights。"
         )
     if found.model:
-        return locate(catalog.find(found.model), found.hub)["model"], found.model
+        return found.model, locate(catalog.find(found.model), found.hub)["model"], found.model
     from asr_app.demo.published import MODELS
 
     if found.arch not in MODELS or not found.random_weights:
@@ -101,6 +138,7 @@ def _model(found: argparse.Namespace, cache: Path) -> tuple[Path, str]:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         with contextlib.redirect_stdout(sys.stderr):  # FunASR prints a line for each weight there is not
-            built = MODELS[found.arch](place)
-        done.write_text(str(built.relative_to(place)), encoding="utf-8")
-    return (place / done.read_text(encoding="utf-8")).resolve(), found.arch
+            made = MODELS[found.arch](place)
+        done.write_text(str(made.relative_to(place)), encoding="utf-8")
+    built = (place / done.read_text(encoding="utf-8")).resolve()
+    return str(built), built, found.arch

@@ -19,9 +19,9 @@ from asr_app.datatypes import SAMPLE_RATE
 from asr_app.demo.corpus import evaluation_set
 from asr_app.demo.vocabulary import EN_DIGITS, ZH_DIGITS
 from asr_app.engines import Engines, pick_device, usable_cores
+from asr_app.families.base import as_spoken
 from asr_app.precision import Precision
 from asr_app.scoring import paired_bootstrap, score
-from asr_app.verify import as_spoken
 
 Set = list[tuple[str, np.ndarray]]
 

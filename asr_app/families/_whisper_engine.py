@@ -79,6 +79,14 @@ class WhisperEngine:
             going = [c for c in going if c.seek < c.frames and c.windows < _MOST_WINDOWS]
         return [with_marks(chunk.segments) for chunk in chunks]
 
+    def reference_loss(
+        self, batch: Sequence[np.ndarray], texts: Sequence[str], languages: Sequence[str | None]
+    ) -> list[tuple[float, int]]:
+        """See `families.base.ReferenceLoss`. Chunks of 30 s at most."""
+        from asr_app.families._whisper_loss import reference_loss
+
+        return reference_loss(self._model, batch, texts, languages)
+
     def _spectrogram(self, samples: np.ndarray) -> torch.Tensor:
         # The library pads with 30 s of zeros; the last frames need half of a transform of them.
         mel = whisper.log_mel_spectrogram(np.ascontiguousarray(samples), self._model.dims.n_mels, padding=N_FFT)

@@ -42,6 +42,17 @@ class PunctuatingEngine(Engine, Protocol):
         ...
 
 
+@runtime_checkable
+class ReferenceLoss(Protocol):
+    """An engine that can say how likely it finds a text, whatever it would have written itself."""
+
+    def reference_loss(
+        self, batch: Sequence[np.ndarray], texts: Sequence[str], languages: Sequence[str | None]
+    ) -> list[tuple[float, int]]:
+        """Cross-entropy of each text given its chunk, summed, in nats; and the number of tokens it was summed over."""
+        ...
+
+
 class Family(Protocol):
     """A module of this package, seen as a value."""
 
@@ -57,6 +68,14 @@ class Family(Protocol):
         ...
 
     def recognises(self, folder: Path) -> bool: ...
+
+
+def as_spoken(card: ModelCard, language: str | None = None) -> Options:
+    """Options that ask for words as references have them, as they are spoken, in `language` if the card takes one."""
+    return Options(
+        language=language if "language" in card.capabilities else None,
+        itn=False if "itn" in card.capabilities else None,
+    )
 
 
 def require(card: ModelCard, options: Options) -> None:

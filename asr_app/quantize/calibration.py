@@ -16,7 +16,7 @@ from asr_app import vad
 from asr_app.audio import Limits
 from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk, ModelCard
 from asr_app.errors import UserError
-from asr_app.verify import references
+from asr_app.recordings import references
 
 _NO_SOUND = {".txt", ".tsv", ".csv", ".json", ".md"}
 _QUIET_S = 0.3  # less than this outside of speech tells nothing of the noise
@@ -51,7 +51,7 @@ def read(folder: Path, card: ModelCard) -> list[Recording]:
             f"{folder.name} 不是目录。请提供一个包含语音录音的目录。",
         )
     try:
-        clips = references(folder)
+        clips = [(found.path, found.texts) for found in references(folder)]
     except UserError:  # none has a reference
         clips = [(path, ()) for path in sorted(folder.iterdir()) if path.is_file() and path.suffix not in _NO_SOUND]
     found = []

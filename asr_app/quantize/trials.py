@@ -15,14 +15,14 @@ from torch import nn
 from asr_app import catalog, pipeline
 from asr_app.checks import Check
 from asr_app.datatypes import Chunk, ModelCard, StageTimes
-from asr_app.families.base import Engine
+from asr_app.families.base import Engine, as_spoken
 from asr_app.loading import Loaded
 from asr_app.memory import give_back_memory
 from asr_app.precision import Precision, Recipe, apply, graph, report, tuned
 from asr_app.quantize.calibration import Recording
 from asr_app.quantize.search import Candidate, Trial
+from asr_app.recordings import nearest
 from asr_app.scoring import score
-from asr_app.verify import as_spoken, nearest
 
 _RANKED_ON, _CALIBRATED_ON = 4, 64  # chunks: to see which layers suffer, and for ranges
 _TOO_MANY = 1e-12

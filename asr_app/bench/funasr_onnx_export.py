@@ -1,4 +1,4 @@
-"""`python -m asr_app.bench.exported MODEL TARGET`: a FunASR folder as the peers take it, from the same weights.
+"""`python -m asr_app.bench.funasr_onnx_export MODEL TARGET`: a FunASR folder as the peers take it, from the same weights.
 
 FunASR's own export and its own INT8, which funasr-onnx reads; sherpa-onnx reads the same graph with what it wants to
 know written into it (https://github.com/k2-fsa/sherpa-onnx/tree/master/scripts/paraformer). In a process of its own:

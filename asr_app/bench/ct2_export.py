@@ -1,4 +1,4 @@
-"""`python -m asr_app.bench.ct2 MODEL TARGET`: an OpenAI checkpoint as faster-whisper takes it, from the same weights.
+"""`python -m asr_app.bench.ct2_export WEIGHTS TARGET KIND`: Whisper's weights as faster-whisper takes them.
 
 CTranslate2 converts from the transformers library, which names the same layers otherwise
 (https://opennmt.net/CTranslate2/guides/transformers.html#whisper). In a process of its own: it takes several times the
@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from asr_app.bench import checkpoint
+
 _NAMES = (
     ("blocks", "layers"), ("mlp.0", "fc1"), ("mlp.2", "fc2"), ("mlp_ln", "final_layer_norm"),
     (".attn_ln", ".self_attn_layer_norm"), ("cross_attn_ln", "encoder_attn_layer_norm"), (".attn.", ".self_attn."),
@@ -22,16 +24,14 @@ _NAMES = (
 )  # fmt: skip
 
 
-def main(model: Path, target: Path) -> None:
-    """Writes the folder `target`, whole or not at all: the model in INT8 and its tokenizer."""
-    import torch
+def main(weights: Path, target: Path, kind: str) -> None:
+    """Writes the folder `target`, whole or not at all: the model in "int8" or "float32", and its tokenizer."""
     from ctranslate2.converters.transformers import WhisperLoader
     from whisper.tokenizer import get_tokenizer
 
-    saved = torch.load(model, map_location="cpu", weights_only=True)
-    dims = saved["dims"]
+    dims, state = checkpoint.read(weights)
     tokenizer = get_tokenizer(True, num_languages=dims["n_vocab"] - 51_766)
-    spec = WhisperLoader().get_model_spec(_as_transformers(saved["model_state_dict"], dims))
+    spec = WhisperLoader().get_model_spec(_as_transformers(state, dims))
     spec.register_vocabulary(_vocabulary(tokenizer, dims["n_vocab"]))
     spec.config.suppress_ids = list(tokenizer.non_speech_tokens)
     spec.config.suppress_ids_begin = [*tokenizer.encode(" "), tokenizer.eot]
@@ -39,7 +39,7 @@ def main(model: Path, target: Path) -> None:
     half, heads = dims["n_text_layer"] // 2, dims["n_text_head"]
     spec.config.alignment_heads = [(layer, head) for layer in range(half, 2 * half) for head in range(heads)]
     spec.validate()
-    spec.optimize(quantization="int8")
+    spec.optimize(quantization=kind)
     part = target.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -66,7 +66,7 @@ def _as_transformers(state: dict[str, Any], dims: dict[str, int]) -> Any:
     for name, tensor in state.items():
         for ours, theirs in _NAMES:
             name = name.replace(ours, theirs)
-        renamed[f"model.{name}"] = tensor.float()
+        renamed[f"model.{name}"] = tensor
     renamed["proj_out.weight"] = renamed["model.decoder.embed_tokens.weight"]
     model.load_state_dict(renamed, assign=True)
     return model.eval()
@@ -79,7 +79,9 @@ def _vocabulary(tokenizer: Any, size: int) -> list[str]:
     names = {number: name for name, number in encoding._special_tokens.items()}
     ranks = encoding._mergeable_ranks
     words = {rank: "".join(letters[byte] for byte in token) for token, rank in ranks.items()}
-    return [names.get(i) or words.get(i) or f"<|unused{i}|>" for i in range(size)]
+    # The one number without a token is the empty one, as in the published files: CTranslate2 looks it up, and writes one
+    # word for ever where it is missing.
+    return [names.get(i) or words.get(i) or "" for i in range(size)]
 
 
 def _save_tokenizer(tokenizer: Any, path: Path) -> None:
@@ -98,4 +100,4 @@ def _save_tokenizer(tokenizer: Any, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,116 @@
+"""Recordings whose words are known, and how far a text is from them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr_app.datatypes import ModelCard
+from asr_app.errors import UserError
+from asr_app.examples import EXAMPLES, understood_by
+from asr_app.scoring import Score, score, score_in
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording and its reference. `texts` are what may be written for it: as spoken and perhaps with digits.
+
+    `language` is as the reference table gives it (`zh-TW`), empty where it gives none.
+    """
+
+    path: Path
+    texts: tuple[str, ...]
+    language: str = ""
+
+    def score(self, text: str) -> Score:
+        """Errors of `text` against the nearest of the references, by the practice for the language, if it is known."""
+        reference = nearest(self.texts, text, self.language)
+        return score_in(reference, text, self.language) if self.language else score([(reference, text)])
+
+
+def examples(card: ModelCard) -> list[Recording]:
+    """The clips of example/ that the model of `card` may be expected to understand, with their words."""
+    return [
+        Recording(EXAMPLES / name, (entry["text"], entry["written"]), entry["language"])
+        for name, entry in understood_by(card).items()
+    ]
+
+
+def references(folder: Path) -> list[Recording]:
+    """Recordings of `folder` whose words are known: by refs.tsv, by transcripts.tsv, or by NAME.txt beside NAME.wav.
+
+    A line of refs.tsv is file, language, text. One of transcripts.tsv begins with the file's name and ends with its
+    text. Files that are named and not there are left out. Raises UserError where none of these gives any.
+    """
+    found: list[Recording] = []
+    if (folder / "refs.tsv").is_file():
+        for row in _rows(folder / "refs.tsv"):
+            if len(row) == 3 and (folder / row[0]).is_file():
+                found.append(Recording(folder / row[0], (row[2],), row[1]))
+    elif (folder / "transcripts.tsv").is_file():
+        for row in _rows(folder / "transcripts.tsv"):
+            if len(row) > 1 and (folder / row[0]).is_file():
+                found.append(Recording(folder / row[0], (row[-1],)))
+    else:
+        for path in sorted(folder.glob("*")):
+            text = path.with_suffix(".txt")
+            if path.suffix != ".txt" and text.is_file():
+                found.append(Recording(path, (text.read_text(encoding="utf-8").strip(),)))
+    if not found:
+        raise UserError(
+            f"{folder.name}: no recordings with references are there. Put NAME.txt beside each NAME.wav, or a refs.tsv "
+            "with file, language and text in each line (separated by tabs), or a transcripts.tsv with file and text.",
+            f"{folder.name}：没有带参考文本的录音。请在每个 NAME.wav 旁放 NAME.txt，或提供 refs.tsv（每行以制表符分隔："
+            "文件名、语言、文本），或 transcripts.tsv（文件名、文本）。",
+        )
+    return found
+
+
+def reference_of(recording: Path, reference: Path | None) -> Recording | None:
+    """What is said in `recording`: by `reference`, a text or a refs.tsv, or by what lies beside it; None without.
+
+    Raises UserError where a given `reference` does not have it.
+    """
+    tables = [recording.parent / "refs.tsv", recording.with_suffix(".txt")] if reference is None else [reference]
+    for table in tables:
+        if not table.is_file():
+            continue
+        if table.suffix != ".tsv":
+            return Recording(recording, (table.read_text(encoding="utf-8").strip(),))
+        for row in _rows(table):
+            if len(row) == 3 and row[0] == recording.name:
+                return Recording(recording, (row[2],), row[1])
+    if reference is not None:
+        raise UserError(
+            f"{reference.name} is not there or has no line for {recording.name}. Give a text file, or a refs.tsv with "
+            "file, language and text in each line.",
+            f"{reference.name} 不存在，或其中没有 {recording.name}。请提供文本文件，或每行含文件名、语言、文本的 refs.tsv。",
+        )
+    return None
+
+
+def spread(recordings: Sequence[Recording], limit: int) -> list[Recording]:
+    """At most `limit` recordings of each language, evenly spread over those that there are."""
+    by_language: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        by_language[recording.language].append(recording)
+    return [
+        some[i * len(some) // min(limit, len(some))]
+        for some in by_language.values()
+        for i in range(min(limit, len(some)))
+    ]
+
+
+def nearest(texts: Sequence[str], hypothesis: str, language: str = "") -> str:
+    """That of `texts` which `hypothesis` has fewest errors against."""
+    if len(texts) == 1:
+        return texts[0]
+    if language:
+        return min(texts, key=lambda text: score_in(text, hypothesis, language).rate)
+    return min(texts, key=lambda text: score([(text, hypothesis)]).rate)
+
+
+def _rows(table: Path) -> list[list[str]]:
+    return [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
