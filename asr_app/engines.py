@@ -141,7 +141,7 @@ class Engines:
                 given_back = self._evict(coming=card.size_mb * 1_000_000)
             loaded = load_from(folders, card, precision, self.device, self.threads, self.cache, on_step)
             if not loaded.check.passed:
-                failed = Evidence(0.0, loaded.precision.weight_bytes, loaded.check.reason)
+                failed = Evidence(loaded.precision.weight_bytes, loaded.check.reason)
                 self.evidence.note(loaded.card.key, precision, loaded.weights, failed)
             if not loaded.check.passed and precision is not Precision.FP32:
                 raise UserError(

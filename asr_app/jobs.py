@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from asr_app import catalog, pipeline, selfbench
+from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, StageTimes
 from asr_app.engines import Engines
@@ -190,6 +190,4 @@ class Jobs:
                 segments, doubts = self.journal.segments(task.id), self.journal.doubts(task.id)
                 transcript = pipeline.finish(segments, doubts, loaded, task.options, audio.seconds, times, memory)
             self.journal.finish(task.id, dataclasses.replace(transcript, recording=audio.recording))
-            if self.journal.idle():  # nobody waits: the next one may be told what this precision does here
-                selfbench.note(self._engines, loaded)
         return "done"

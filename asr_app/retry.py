@@ -25,7 +25,7 @@ At = Callable[[Precision], AbstractContextManager[Loaded]]
 
 _SHORTEST_S = 0.7  # a stretch without words that is worth a second try
 _SURE_S = 0.4  # of it the VAD must be sure that somebody speaks
-_WORD_S = 1.0  # a longer word covers a pause as well: it counts at its ends, for half of this
+_WORD_S = 0.7  # a longer word begins where the one before it ended: it is spoken at its end
 _ROUNDS = 3
 _PAD_S = 0.2  # of what is around a stretch, recognised with it
 _NEAR_S = 5.0  # how far off the times of words may be that a second try finds again
@@ -61,12 +61,7 @@ def without_words(chunk: Chunk, segments: Sequence[Segment]) -> list[tuple[float
     words = [word for segment in segments for word in segment.words]
     if segments and not all(segment.words for segment in segments):
         return []
-    covered: list[tuple[float, float]] = []
-    for word in words:
-        if word.end_s - word.start_s <= _WORD_S:
-            covered.append((word.start_s, word.end_s))
-        else:
-            covered += [(word.start_s, word.start_s + _WORD_S / 2), (word.end_s - _WORD_S / 2, word.end_s)]
+    covered = [(max(w.start_s, w.end_s - _WORD_S), w.end_s) for w in words]
     found: list[tuple[float, float]] = []
     for start, end in chunk.speech:
         for low, high in [*covered, (end, end)]:
@@ -101,10 +96,12 @@ def stretches(
             break
         tried.update(missing)
         for (start, end), new in zip(missing, _alone(chunk, missing, loaded, watch, options), strict=True):
-            there = [s for s in segments if _is_same(s, new)]
-            if not new or any(s.start_s < end and s.end_s > start for s in there):
+            if not new:
                 continue
-            segments = sorted([*(s for s in segments if s not in there), *new], key=lambda s: s.start_s)
+            # No word lies in the stretch: what says the same near it has the wrong times.
+            there = [s for s in segments if _is_same(s, new)]
+            kept = [_after(s, start, end) for s in segments if s not in there]
+            segments = sorted([*kept, *new], key=lambda s: s.start_s)
             doubts.append(
                 Doubt(chunk.start_s + start, chunk.start_s + end, "unheard", loaded.precision.requested)
             )  # fmt: skip
@@ -125,6 +122,14 @@ def _alone(
         [s.shifted(max(0.0, start - _PAD_S)) for s in segments]
         for (start, _), segments in zip(stretches, found, strict=True)
     ]
+
+
+def _after(segment: Segment, start_s: float, end_s: float) -> Segment:
+    """The segment with what it says later than a stretch of other speech that its first words were stretched over."""
+    if not (start_s - _WORD_S <= segment.start_s < end_s < segment.end_s):
+        return segment
+    words = tuple(replace(w, start_s=max(w.start_s, end_s), end_s=max(w.end_s, end_s)) for w in segment.words)
+    return replace(segment, start_s=end_s, words=words)
 
 
 def _is_same(there: Segment, new: Sequence[Segment]) -> bool:

@@ -1,57 +1,91 @@
-"""Measures models on this machine, on the clips of example/, so that the page can say what the switch does here."""
+"""Measures both sides of the switch on this machine, so that the page can say what the switch does here."""
 
 from __future__ import annotations
 
-import itertools
 import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+
+import psutil
 
 from asr_app import audio, pipeline
-from asr_app.datatypes import ModelCard, Options, StageTimes
+from asr_app.datatypes import Chunk, ModelCard, Options, StageTimes
 from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES, expected, understood_by
 from asr_app.loading import Loaded
-from asr_app.precision import Evidence, Precision
+from asr_app.precision import Evidence, Precision, Speed
 
 log = logging.getLogger(__name__)
-_AT_MOST_S = 8.0  # of recognition
-_ROUNDS = 4  # of as many chunks as are recognised at once
+_ROUNDS = 7  # of both sides in alternation; the fastest and the slowest ratio are left out of the spread
+_MOST_OTHER_LOAD = 0.1  # of all cores, by other programs: above it figures are of the machine's load, not of the model
+_TRIES, _WAIT_S = 3, 30.0
 
 
-def note(engines: Engines, loaded: Loaded) -> None:
-    """Measures an engine in use, and keeps it, unless it is known already."""
-    table, precision = engines.evidence, loaded.precision.requested
-    if loaded.weights and not table.known(loaded.card.key, precision, loaded.weights):
-        table.note(loaded.card.key, precision, loaded.weights, measure(loaded))
+def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Callable[[], bool]) -> None:
+    """Measures FP32 and lite of a model at `precision`, unless they are known already or there is no room for both.
 
-
-def measure(loaded: Loaded) -> Evidence:
-    """RTF of recognition and punctuation as a recording has it, with as many chunks at once; takes some seconds."""
-    told = list(understood_by(loaded.card) or expected())
-    chunks = [c for path in (EXAMPLES / name for name in told) for c in pipeline.cut(audio.decode(path), loaded)[0]]
-    first = list(pipeline.recognise(chunks[:1], loaded, Options(), StageTimes()))[-1].times
-    count = min(_ROUNDS * loaded.engine.workers, int(_AT_MOST_S / max(first.asr_s, 1e-6)))
-    if count < 1:  # one alone takes longer
-        several, times = chunks[:1], first
-    else:
-        several = list(itertools.islice(itertools.cycle(chunks), count))
-        times = list(pipeline.recognise(several, loaded, Options(), StageTimes()))[-1].times
-    speech_s = sum(c.end_s - c.start_s for c in several)
-    return Evidence((times.asr_s + times.punctuation_s) / speech_s, loaded.precision.weight_bytes)
-
-
-def both_sides(engines: Engines, card: ModelCard, precision: Precision) -> None:
-    """Measures the model the server has started with, on both sides of the switch where there is room for both.
-
-    The other side is loaded for it, and then is there for whoever turns the switch.
+    Stops as soon as somebody waits (`idle` is False), and tries again later where the machine was busy. The other side
+    is loaded for it, and then is there for whoever turns the switch.
     """
     try:
-        with engines.use(card, precision) as loaded:
-            note(engines, loaded)
-        other = engines.choose(card, precision is Precision.FP32, None)
-        if other is not precision and other not in engines.evidence.of(loaded.card.key) and engines.has_room(card):
-            with engines.use(card, other) as loaded:
-                loaded.fresh = False  # no job waited for it
-                note(engines, loaded)
+        lite = engines.choose(card, True, None)
+        full = engines.choose(card, False, None)
+        table = engines.evidence
+        if full is lite or precision not in (full, lite) or not engines.has_room(card):
+            return
+        with engines.use(card, full) as one, engines.use(card, lite) as two:
+            one.fresh = two.fresh = False  # no job waited for them
+            if table.known(card.key, lite, two.weights):
+                return
+        for _ in range(_TRIES):
+            with engines.use(card, full) as one, engines.use(card, lite) as two:
+                speed = compare(one, two, idle)
+                sizes = {loaded.precision.requested: loaded.precision.weight_bytes for loaded in (one, two)}
+                if speed is not None:
+                    table.note(card.key, full, one.weights, Evidence(sizes[full]))
+                    table.note(card.key, lite, two.weights, Evidence(sizes[lite], speed=speed))
+                    return
+            table.busy = True
+            time.sleep(_WAIT_S)
+            while not idle():
+                time.sleep(1.0)
     except UserError as error:  # a side that cannot be had is told of where it is asked for
         log.warning("not measured: %s", error)
+
+
+def compare(full: Loaded, lite: Loaded, idle: Callable[[], bool] = lambda: True) -> Speed | None:
+    """How many times as fast `lite` recognises a clip of example/ as `full`, in alternation: median and spread.
+
+    None where other programs were busy, or somebody waits.
+    """
+    name = next(iter(understood_by(full.card)), next(iter(expected())))
+    chunks = pipeline.cut(audio.decode(EXAMPLES / name), full)[0]
+    ratios: list[float] = []
+    began, own, busy = time.perf_counter(), time.process_time(), _busy_s()
+    for round_ in range(_ROUNDS + 1):
+        if not idle():
+            return None
+        pair = _seconds(full, chunks), _seconds(lite, chunks)
+        if round_:  # the first one warms both up
+            ratios.append(pair[0] / pair[1])
+    others = (_busy_s() - busy) - (time.process_time() - own)
+    if others > _MOST_OTHER_LOAD * (time.perf_counter() - began) * (os.cpu_count() or 1):
+        log.info("other programs took %.1f s of CPU: what was measured does not count", others)
+        return None
+    ratios.sort()
+    return Speed(ratios[1], ratios[len(ratios) // 2], ratios[-2])
+
+
+def _seconds(loaded: Loaded, chunks: Sequence[Chunk]) -> float:
+    """Of recognition and punctuation, as a recording has it."""
+    *_, last = pipeline.recognise(chunks, loaded, Options(), StageTimes())
+    return last.times.asr_s + last.times.punctuation_s
+
+
+def _busy_s() -> float:
+    """Seconds that the machine's cores have worked, those of all programs together."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "steal", 0.0)
+    return float(sum(times[:8]) - idle)

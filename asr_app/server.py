@@ -65,7 +65,7 @@ def run(config: Config) -> None:
         while not jobs.journal.idle():  # what somebody waits for goes before, and would be measured too
             time.sleep(1.0)
         if card.key == wanted.key:
-            selfbench.both_sides(engines, card, precision)
+            selfbench.both_sides(engines, card, precision, jobs.journal.idle)
 
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
     page = build(config, engines, jobs, preparer)

@@ -195,7 +195,10 @@ class _Pip:
         if any(sign in text for sign in _UNREACHABLE):
             return NotFetched("cannot be reached", "无法连接")
         if "No matching distribution found" in text:
-            return NotFetched(f"it does not have {self.requirement}", f"没有 {self.requirement}")
+            return NotFetched(
+                f"the index that pip is set to does not have {self.requirement}",
+                f"pip 所用的索引没有 {self.requirement}",
+            )
         last = next((line for line in reversed(text.splitlines()) if line.strip()), "").removeprefix("ERROR: ")
         return NotFetched(f"pip failed: {last[:200]}", f"pip 失败：{last[:200]}")
 

@@ -9,7 +9,7 @@ keeps what was measured of it on this machine, and choice.py chooses by it.
 from asr_app.precision.apply import OnStep, apply
 from asr_app.precision.choice import choose, one_up, refusal
 from asr_app.precision.enum import Precision
-from asr_app.precision.evidence import Evidence
+from asr_app.precision.evidence import Evidence, Speed
 from asr_app.precision.recipes import Recipe
 from asr_app.precision.report import PrecisionReport, report
 
@@ -19,6 +19,7 @@ __all__ = [
     "Precision",
     "PrecisionReport",
     "Recipe",
+    "Speed",
     "apply",
     "choose",
     "one_up",

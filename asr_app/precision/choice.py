@@ -59,8 +59,8 @@ def choose(
 ) -> Precision:
     """The precision to run at: what was picked, else the lite or the full one.
 
-    Where all that lite could mean was measured here, it is the fastest of it; else the first in the device's order.
-    What failed its self-check it never is. Raises UserError if there is none, or what was picked is not allowed.
+    Lite is the first in the device's order that has not failed its self-check. Raises UserError if there is none, or
+    what was picked is not allowed.
     """
     if picked is None:
         picked = Precision.FP32 if Precision.FP32 in allowed else allowed[0]
@@ -75,7 +75,7 @@ def choose(
                     "This model has no lite variant here. Turn the switch off.",
                     "该模型在此设备上没有轻量版本。请关闭轻量模式。",
                 )
-            picked = min(usable, key=lambda p: measured[p].rtf) if set(usable) <= set(measured) else usable[0]
+            picked = usable[0]
     problem = refusal(picked, recipes, allowed, device)
     if problem:
         raise problem

@@ -1,7 +1,7 @@
 """What each precision of a model was measured to be on this machine: kept from start to start, shown beside the switch.
 
-An entry is measured when a precision is loaded for the first time, on the clip of its self-check. It holds for one
-processor, number of threads, version of the libraries and set of weights, and is measured anew where any is another.
+An entry holds for one processor, number of threads, version of the libraries and set of weights, and is measured anew
+where any of them changes.
 """
 
 from __future__ import annotations
@@ -15,28 +15,47 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from asr_app.notes import Note
 from asr_app.precision.enum import Precision
 
-_FORMAT = 1
+_FORMAT = 2
 _LIBRARIES = ("torch", "onnxruntime", "funasr", "openai-whisper")
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """`rtf` on the clip, the bytes of the weights, and why the self-check failed (empty where it passed)."""
+class Speed:
+    """How many times as fast as FP32, measured in alternation: the median and the spread around it."""
 
-    rtf: float
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The bytes of the weights, why the self-check failed (empty where it passed), and the speed beside FP32."""
+
     weight_bytes: int
     reason: str = ""
+    speed: Speed | None = None
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> Evidence:
+        """From what `dataclasses.asdict` made. Raises TypeError or ValueError where it is something else."""
+        speed = told.pop("speed", None)
+        return cls(**told, speed=Speed(**speed) if speed else None)
 
 
 class Table:
     """The evidence of a device and its threads, in the folder `home` (None: only for as long as the process lives).
 
-    What failed its self-check is not kept: the next start looks again.
+    What failed its self-check is not kept: the next start looks again. `busy` is whether the last try to measure did not
+    count, since other programs were busy.
     """
+
+    busy = False
 
     def __init__(self, home: Path | None, device: str, threads: int) -> None:
         self._home, self._about = home, [device, threads]
@@ -72,7 +91,7 @@ class Table:
             self._known[model] = {}
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                 told = self._note(model).read() or {}
-                self._known[model] = {Precision(p): (e.pop("weights"), Evidence(**e)) for p, e in told.items()}
+                self._known[model] = {Precision(p): (e.pop("weights"), Evidence.from_dict(e)) for p, e in told.items()}
         return self._known[model]
 
     def _write(self, model: str) -> None:

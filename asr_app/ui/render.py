@@ -48,7 +48,11 @@ def duration(seconds: float) -> str:
 
 
 def evidence(
-    compared: Comparison | None, measured: Mapping[Precision, Evidence], lite: Precision | None, language: str
+    compared: Comparison | None,
+    measured: Mapping[Precision, Evidence],
+    lite: Precision | None,
+    busy: bool,
+    language: str,
 ) -> str:
     """What was measured here of the two sides of the switch, on the user's recordings if there are any at both.
 
@@ -59,11 +63,13 @@ def evidence(
     elif compared is not None:
         count = t("on_recordings", language, n=compared.recordings)
         said = _compared(lite, compared.speed, compared.rtfs, compared.weight_bytes, count, language)
-    elif (full := measured.get(Precision.FP32)) and (low := measured.get(lite)) and full.rtf and low.rtf:
-        sizes = full.weight_bytes, low.weight_bytes
-        said = _compared(lite, full.rtf / low.rtf, (full.rtf, low.rtf), sizes, t("on_examples", language), language)
+    elif (full := measured.get(Precision.FP32)) and (low := measured.get(lite)) and low.speed:
+        smaller = 1 - low.weight_bytes / full.weight_bytes
+        spread = low.speed
+        sentence = speed_sentence(spread.low, spread.median, spread.high, smaller, language)
+        said = f"{t('measured', language)} {lite.label} {sentence} <small>({t('on_examples', language)})</small>"
     else:
-        said = t("not_measured", language)
+        said = speed_unknown(busy, language)
     failed = {precision: found.reason for precision, found in measured.items() if found.reason}
     told = "".join(
         f"<p>{precision.label}: {escape(t('self_check', language, reason=reason))}</p>"

@@ -142,4 +142,4 @@ class Watch:
         except UserError:  # every lower precision has failed its self-check: said beside the switch
             lite = None
         compared = self.jobs.journal.compare(now.model, self.engines.device, Precision.FP32, lite) if lite else None
-        return render.evidence(compared, measured, lite, now.language)
+        return render.evidence(compared, measured, lite, self.engines.evidence.busy, now.language)
