@@ -185,7 +185,7 @@ class App:
         """The loss of each clip's reference beside its text, where the family can compute it. Not in `seconds`."""
         engine = self.loaded.engine
         asked = [i for i, clip in enumerate(clips) if clip.reference]
-        if not isinstance(engine, ReferenceLoss):
+        if not isinstance(engine, ReferenceLoss) or self._short_windows is not None:  # the loss is of windows of 30 s
             return found
         for some in _batches(asked, self.card.chunks_a_batch):
             losses = engine.reference_loss(
