@@ -143,7 +143,9 @@ class WhisperEngine:
     def _take(self, chunk: _Chunk, mel: torch.Tensor, decoded: Decoded, options: Options) -> None:
         """Adds the window's segments to the chunk, and moves it to where its next window begins."""
         chunk.language, chunk.windows = decoded.result.language, chunk.windows + 1
-        if decoded.is_silence:
+        if (
+            decoded.is_silence or not decoded.is_plausible
+        ):  # where a loop broke off says nothing of where speech goes on
             chunk.seek += mel.shape[-1]
             return
         tokenizer = get_tokenizer(
@@ -161,8 +163,7 @@ class WhisperEngine:
                 chunk.seek = round(chunk.last_speech_s / FRAME_S)
         seconds = chunk.frames * FRAME_S
         segments = [_segment(s, seconds, chunk.language) for s in made if s["start"] != s["end"]]
-        if decoded.is_plausible:
-            chunk.segments.extend(s for s in segments if s is not None)
+        chunk.segments.extend(s for s in segments if s is not None)
 
     def _time(
         self, segments: list[dict[str, Any]], decoded: Decoded, tokenizer: Tokenizer, mel: torch.Tensor, chunk: _Chunk
