@@ -101,7 +101,7 @@ def stretches(
             # No word lies in the stretch: what says the same near it has the wrong times.
             there = [s for s in segments if _is_same(s, new)]
             kept = [_after(s, start, end) for s in segments if s not in there]
-            segments = sorted([*kept, *new], key=lambda s: s.start_s)
+            segments = _rising(sorted([*kept, *new], key=lambda s: s.start_s))
             doubts.append(
                 Doubt(chunk.start_s + start, chunk.start_s + end, "unheard", loaded.precision.requested)
             )  # fmt: skip
@@ -130,6 +130,18 @@ def _after(segment: Segment, start_s: float, end_s: float) -> Segment:
         return segment
     words = tuple(replace(w, start_s=max(w.start_s, end_s), end_s=max(w.end_s, end_s)) for w in segment.words)
     return replace(segment, start_s=end_s, words=words)
+
+
+def _rising(segments: Sequence[Segment]) -> list[Segment]:
+    """The segments, in order, none of them beginning before the end of the one before it."""
+    found: list[Segment] = []
+    for segment in segments:
+        first_s = found[-1].end_s if found else 0.0
+        words = tuple(replace(w, start_s=max(w.start_s, first_s), end_s=max(w.end_s, first_s)) for w in segment.words)
+        found.append(
+            replace(segment, start_s=max(segment.start_s, first_s), end_s=max(segment.end_s, first_s), words=words)
+        )
+    return found
 
 
 def _is_same(there: Segment, new: Sequence[Segment]) -> bool:

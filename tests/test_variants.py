@@ -70,6 +70,28 @@ def test_rows_of_a_padded_batch_come_out_as_alone(tmp_path):
         assert torch.allclose(got[row, :length], want[row, :length], atol=1e-3, rtol=1e-3)
 
 
+@torch.no_grad()
+def test_a_row_alone_comes_out_the_same_on_several_threads(tmp_path):
+    """Also where the file is gone by then, as a variant's is that no cache keeps: on one thread."""
+    encoder = load_auto_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).model.encoder
+    graph.export(encoder, SANM_ENCODER, tmp_path / "full")
+    path = tmp_path / "full" / graph.FULL
+    x = torch.randn(1, 40, encoder.encoders0[0].in_size)
+    kept, gone = (graph.GraphLayers(path, graph.session(path), SANM_ENCODER, graph.count(path)) for _ in range(2))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        want = kept(x, None)[0]
+        assert kept._wide is None
+        torch.set_num_threads(2)
+        assert torch.allclose(kept(x, None)[0], want, atol=1e-4, rtol=1e-4)
+        assert kept._wide is not kept._session
+        path.unlink()
+        assert torch.equal(gone(x, None)[0], want)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8], ids=str)
 @pytest.mark.parametrize("card", ["demo-paraformer", "demo-sensevoice", "demo-fun-asr", "demo-whisper"])
 def test_the_second_start_reads_no_weights_and_gives_the_same(card, precision, tmp_path, monkeypatch):
@@ -162,7 +184,7 @@ def test_a_full_disk_costs_nothing_but_time(tmp_path, expected):
         "from asr_app.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "transcribe", str(EXAMPLE / name), "--precision", "int8"],
+        [sys.executable, "-c", code, "transcribe", str(EXAMPLE / name), "--model", CARD, "--precision", "int8"],
         cwd=ROOT, env=os.environ | {"ASR_CACHE": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

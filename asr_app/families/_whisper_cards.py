@@ -105,7 +105,6 @@ CARDS = (
         licence="MIT",
         max_chunk_s=30.0,
         max_gap_s=4.0,
-        retry_stretches=True,
         chunks_a_batch=BATCH,
         precisions=PRECISIONS,
         capabilities=CAPABILITIES,

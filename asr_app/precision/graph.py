@@ -351,7 +351,8 @@ class GraphLayers(nn.Module):
             return self._session
         with self._making:
             if self._wide is None:
-                self._wide = session(self._path, threads)
+                # The file may be gone: a variant that no cache keeps, or one that made room for others.
+                self._wide = session(self._path, threads) if self._path.exists() else self._session
             return self._wide
 
     def _run(self, sequences: Sequence[torch.Tensor], by: Any = None) -> torch.Tensor:
