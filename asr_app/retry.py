@@ -28,6 +28,7 @@ _SURE_S = 0.4  # of it the VAD must be sure that somebody speaks
 _WORD_S = 0.7  # a longer word begins where the one before it ended: it is spoken at its end
 _ROUNDS = 3
 _PAD_S = 0.2  # of what is around a stretch, recognised with it
+_BESIDE_S = 1.0  # between a stretch and the segment whose edge it may repeat
 _NEAR_S = 5.0  # how far off the times of words may be that a second try finds again
 
 
@@ -96,7 +97,7 @@ def stretches(
             break
         tried.update(missing)
         for (start, end), new in zip(missing, _alone(chunk, missing, loaded, watch, options), strict=True):
-            if not new:
+            if not new or _is_beside(new, segments):
                 continue
             # No word lies in the stretch: what says the same near it has the wrong times.
             there = [s for s in segments if _is_same(s, new)]
@@ -130,6 +131,18 @@ def _after(segment: Segment, start_s: float, end_s: float) -> Segment:
         return segment
     words = tuple(replace(w, start_s=max(w.start_s, end_s), end_s=max(w.end_s, end_s)) for w in segment.words)
     return replace(segment, start_s=end_s, words=words)
+
+
+def _is_beside(new: Sequence[Segment], segments: Sequence[Segment]) -> bool:
+    """Whether `new` only says once more the last words of the segment before it, or the first of the one after it."""
+    said = normalise(" ".join(s.text for s in new))
+    for segment in segments:
+        units = normalise(segment.text)
+        is_before = segment.start_s < new[0].start_s and abs(new[0].start_s - segment.end_s) < _BESIDE_S
+        is_after = segment.end_s > new[-1].end_s and abs(segment.start_s - new[-1].end_s) < _BESIDE_S
+        if (is_before and units[-len(said) :] == said) or (is_after and units[: len(said)] == said):
+            return True
+    return False
 
 
 def _rising(segments: Sequence[Segment]) -> list[Segment]:
