@@ -33,14 +33,13 @@ def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Ca
         lite = engines.choose(card, True, None)
         full = engines.choose(card, False, None)
         table = engines.evidence
-        if full is lite or precision not in (full, lite) or not engines.has_room(card):
+        with engines.use(card, precision) as loaded:
+            known = table.known(card.key, lite, loaded.weights)
+        if known or full is lite or not engines.has_room(card):
             return
-        with engines.use(card, full) as one, engines.use(card, lite) as two:
-            one.fresh = two.fresh = False  # no job waited for them
-            if table.known(card.key, lite, two.weights):
-                return
         for _ in range(_TRIES):
             with engines.use(card, full) as one, engines.use(card, lite) as two:
+                one.fresh = two.fresh = False  # no job waited for them
                 speed = compare(one, two, idle)
                 sizes = {loaded.precision.requested: loaded.precision.weight_bytes for loaded in (one, two)}
                 if speed is not None:

@@ -12,7 +12,7 @@ from asr_app.audio import decode
 from asr_app.families.base import as_spoken
 from asr_app.loading import load
 from asr_app.precision import Precision, apply, captured, refusal, report
-from asr_app.precision.linears import Fp8Linear, HalfLinear, Int8CudaLinear
+from asr_app.precision.linears import Fp8Linear, HalfLinear, Int8CudaLinear, own_tensors
 from asr_app.scoring import score
 
 # The layer, what it stores, and how far off it is.
@@ -27,7 +27,7 @@ def test_few_rows_and_many_come_out_close(kind, dtype, off, shape):
     linear, x = nn.Linear(256, 512), torch.randn(shape)
     layer = kind(linear)
     assert layer.weight.dtype is dtype
-    assert layer.stored().keys() == {"weight", "scale", "bias"}
+    assert own_tensors(layer).keys() == {"weight", "scale", "bias"}
     got, want = layer(x), linear(x)
     assert got.shape == want.shape
     assert got.dtype is torch.float32

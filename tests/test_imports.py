@@ -18,7 +18,7 @@ FLOORS = [
     ["families"],
     ["catalog", "checks"],
     ["loading"],
-    ["engines"],
+    ["engines", "retry"],
     ["pipeline", "startup"],
     ["config", "recordings", "selfbench"],
     ["journal"],

@@ -139,6 +139,12 @@ class Decoded:
         return (repetitive or self.result.avg_logprob < _LEAST_LOGPROB) and not self.is_silence
 
     @property
+    def is_final(self) -> bool:
+        """Whether a sample needs no other one. Only the likeliest words tell of silence: what is drawn at a higher
+        temperature may be unlikely by itself."""
+        return self.ended and not self.needs_fallback and not (self.is_silence and self.result.temperature > 0)
+
+    @property
     def is_plausible(self) -> bool:
         """Whether the text may be shown: repetition only where the model ended it, as with words said many times."""
         return self.result.compression_ratio <= _MOST_COMPRESSION or (self.ended and not self.looped)
@@ -173,7 +179,7 @@ def decode_samples(
         Decoded(task.result(row), task.inference.cross_kv(0), row in task.looped, task.is_ended(row))
         for row in range(len(temperatures))
     ]
-    if good := next((d for d in found if d.ended and not d.needs_fallback), None):
+    if good := next((d for d in found if d.is_final), None):
         return good
     return max((d for d in found if d.ended), key=lambda d: d.result.avg_logprob, default=None)
 
@@ -270,7 +276,7 @@ class _Samples(_Task):
         for row in range(len(tokens)):
             if int(tokens[row, -1]) != self.tokenizer.eot:
                 return
-            if not Decoded(self.result(row), [], row in self.looped, ended=True).needs_fallback:
+            if Decoded(self.result(row), [], row in self.looped, row not in self.looped).is_final:
                 tokens[row + 1 :, -1] = self.tokenizer.eot
                 return
 

@@ -34,8 +34,10 @@ FRAME_S = HOP_LENGTH / SAMPLE_RATE  # of the spectrogram, 10 ms; a position of t
 _STRIDE = 2
 # A short window: the speech and this much silence behind it. With less the decoder, trained on 30 s, begins to loop.
 _MARGIN_S, _SHORTEST_S = 5.0, 10.0
-_MOST_WINDOWS = 8  # of one chunk: what a window left unfinished is decoded from where it stopped
-_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
+# Windows of one chunk, since what a window left unfinished is decoded from where it stopped; fewer where the model had
+# to try again, as with speech of no language that it knows.
+_MOST_WINDOWS, _MOST_WITH_RETRIES = 8, 2
+_TEMPERATURES = (0.2, 0.5, 1.0)  # three rows of a batch keep the worst window below four times one of speech
 # No language takes more tokens for a second of speech; only loops do.
 _LEAST_TOKENS, _TOKENS_A_SECOND = 50, 16
 _MARKS = " \t\"'“”¿([{-.。,，!！?？:：;；)]}、…"
@@ -49,6 +51,7 @@ class _Chunk:
     language: str | None
     seek: int = 0
     windows: int = 0
+    most_windows: int = _MOST_WINDOWS
     last_speech_s: float = 0.0
     segments: list[Segment] = field(default_factory=list)
 
@@ -76,7 +79,7 @@ class WhisperEngine:
         while going:
             for chunk, (mel, result) in zip(going, self._decoded(going, options), strict=True):
                 self._take(chunk, mel, result, options)
-            going = [c for c in going if c.seek < c.frames and c.windows < _MOST_WINDOWS]
+            going = [c for c in going if c.seek < c.frames and c.windows < c.most_windows]
         return [with_marks(chunk.segments) for chunk in chunks]
 
     def reference_loss(
@@ -103,6 +106,7 @@ class WhisperEngine:
         found = decode(self._model, self._encoded(windows, frames), asked, options.languages)
         for i, window in enumerate(windows):
             if found[i].needs_fallback and options.retries:
+                chunks[i].most_windows = _MOST_WITH_RETRIES
                 found[i] = self._decoded_again(window, found[i], asked, is_short=frames < N_FRAMES)
         return list(zip(windows, found, strict=True))
 
