@@ -143,7 +143,7 @@ def test_short_clips_are_cut_evenly_or_chosen_by_their_length(tmp_path):
     other = tmp_path / "short.wav"
     speech(other, 0.05)
     recordings = [Recording(audio, ("x",), "en"), Recording(other, ("y",), "zh-TW")]
-    (nearest,) = of_length(recordings, 1, 4.0, card)
+    (nearest,) = of_length(recordings, 1, 4.0, card, tmp_path)
     assert (nearest.clip.path.name, nearest.clip.language) == ("short.wav", "zh")
 
 

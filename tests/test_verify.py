@@ -13,13 +13,15 @@ import pytest
 from conftest import DATA, EXAMPLE, ROOT
 
 from asr_app import catalog
-from asr_app.bench.arms import FP32_NO_VAD, Clip, Heard, Task
+from asr_app.audio import decode
+from asr_app.bench.arms import FP32_NO_VAD, App, Clip, Heard, Task
 from asr_app.bench.process import Answer, Started
 from asr_app.errors import UserError
 from asr_app.evaluate.arms import EvaluationArm
 from asr_app.evaluate.figures import ALL, figures, same_texts
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
 from asr_app.evaluate.table import tables
+from asr_app.precision import Precision
 from asr_app.recordings import Recording, reference_of, references, spread
 
 CLIPS = [Clip(Path(f"{i}.wav"), language, f"text {i}") for i, language in enumerate(["en", "en", "de", "en"])]
@@ -266,3 +268,34 @@ def test_real_weights_on_real_speech_at_fp32_and_int8(whisper_base: Path, tmp_pa
     assert 0.5 < full["languages"]["all"]["loss"] < 2
     assert abs(low["languages"]["all"]["loss"] / full["languages"]["all"]["loss"] - 1) < 0.05
     assert full["languages"]["all"]["error"] < 0.45
+
+
+@pytest.mark.real
+def test_the_loss_of_a_reference_is_its_own_whatever_shares_the_batch(whisper_base: Path) -> None:
+    """Short and long texts in one batch; the words that were said are likelier than others."""
+    if not DATA.is_dir():
+        pytest.skip("no real recordings here")
+    folder, card = DATA / "speech", catalog.find(str(whisper_base))
+    chosen = [r for r in references(folder) if r.language in ("en", "ja", "de")][::40][:3]
+    engine = catalog.FAMILIES[card.family].load(card, {"model": whisper_base}, "cpu", 1)
+    samples = [decode(recording.path).samples for recording in chosen]
+    texts = [recording.texts[0] for recording in chosen]
+    languages = [recording.language for recording in chosen]
+    together = engine.reference_loss(samples, texts, languages)
+    alone = [engine.reference_loss([x], [t], [la])[0] for x, t, la in zip(samples, texts, languages, strict=True)]
+    assert [tokens for _, tokens in together] == [tokens for _, tokens in alone]
+    assert [nats for nats, _ in together] == pytest.approx([nats for nats, _ in alone], rel=1e-3)
+    assert all(nats / tokens < 2 for nats, tokens in together)
+    other = engine.reference_loss(samples, [*texts[1:], texts[0]], languages)
+    assert all(nats / tokens > 3 for nats, tokens in other)
+
+
+@pytest.mark.real
+def test_clips_of_one_request_get_the_texts_that_they_get_alone(whisper_base: Path, cache: Path) -> None:
+    if not DATA.is_dir():
+        pytest.skip("no real recordings here")
+    app = App(Task(str(whisper_base), whisper_base, 1, cache, "modelscope"), Precision.FP32)
+    clips = [Clip(r.path, "en") for r in references(DATA / "speech") if r.language == "en"][:5]
+    together = app.transcribe(clips)
+    assert [heard.text for heard in together] == [app.transcribe([clip])[0].text for clip in clips]
+    assert all(heard.text and heard.seconds > 0 for heard in together)

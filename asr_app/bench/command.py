@@ -84,7 +84,7 @@ def _arms(card: ModelCard, found: argparse.Namespace) -> list[str]:
 def _requests(found: argparse.Namespace, card: ModelCard, arms: Sequence[str], folder: Path) -> list[Request]:
     """One recording as often as there are rounds, or short clips."""
     if found.clips and found.data:
-        return of_length(references(found.data), found.clips, found.seconds, card)
+        return of_length(references(found.data), found.clips, found.seconds, card, config.cache() / "sounds")
     audio = found.audio or folder / "speech.wav"
     if found.audio is None:
         speech(audio, found.minutes)

@@ -15,7 +15,7 @@ from asr_app.bench.arms import Clip
 from asr_app.datatypes import SAMPLE_RATE, ModelCard
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES, expected
-from asr_app.recordings import Recording, reference_of
+from asr_app.recordings import Recording, reference_of, sound_of
 from asr_app.scoring import base_language
 
 _PAUSE_S = 0.6
@@ -57,10 +57,16 @@ def request_of(path: Path, card: ModelCard, recording: Recording | None, *, with
     return Request(Clip(path.resolve(), language if known else None, chunks=spans), sound.seconds, recording)
 
 
-def of_length(recordings: Sequence[Recording], count: int, seconds: float, card: ModelCard) -> list[Request]:
-    """The `count` recordings whose length is nearest to `seconds`, whole, so that their error can be counted."""
-    found = [request_of(one.path, card, one, with_chunks=False) for one in recordings]
-    return sorted(found, key=lambda request: abs(request.seconds - seconds))[:count]
+def of_length(
+    recordings: Sequence[Recording], count: int, seconds: float, card: ModelCard, notes: Path
+) -> list[Request]:
+    """The `count` recordings whose length is nearest to `seconds`, whole, so that their error can be counted.
+
+    Their lengths are kept in the folder `notes`.
+    """
+    lengths = [sound_of(recording.path, notes).seconds for recording in recordings]
+    nearest = sorted(range(len(recordings)), key=lambda i: abs(lengths[i] - seconds))[:count]
+    return [request_of(recordings[i].path, card, recordings[i], with_chunks=False) for i in nearest]
 
 
 def cut(path: Path, count: int, seconds: float, card: ModelCard, folder: Path) -> list[Request]:

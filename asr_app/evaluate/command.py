@@ -20,13 +20,12 @@ from asr_app.errors import UserError
 from asr_app.evaluate.arms import EvaluationArm, arms_of, peers_of, started
 from asr_app.evaluate.figures import figures, same_texts
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
-from asr_app.evaluate.sounds import Sound, sound_of
 from asr_app.evaluate.table import tables
 from asr_app.hub import OnProgress
 from asr_app.loading import locate
 from asr_app.precision import Precision
 from asr_app.precision.evidence import processor
-from asr_app.recordings import Recording, examples, references, spread
+from asr_app.recordings import Recording, Sound, examples, references, sound_of, spread
 
 _LOG_EVERY_S = 30.0
 Pairs = Sequence[tuple[Recording, Sound]]
