@@ -3,7 +3,7 @@
 Source: https://github.com/openai/whisper (whisper/transcribe.py). Where its ladder of temperatures ends at 0, the text
 of a window is equal to its text. Differences, each of which bounds the time that a window may take:
 
-- All temperatures above 0 are tried in one batch, one sample each, instead of one after the other.
+- Three temperatures above 0 are tried in one batch, one sample each, instead of five one after the other.
 - A loop ends when it is noticed, not when 224 tokens are written.
 - With `Options.short_windows` a window is as long as its speech needs, not 30 s.
 """
