@@ -101,8 +101,9 @@ def test_an_upload_becomes_punctuated_text_with_figures_and_downloads(page, expe
 
 
 def test_the_page_says_what_the_switch_does_here_before_anyone_used_it(page):
-    page.wait_for_function("() => /Measured here.*on the examples/.test(document.querySelector('#evidence').innerText)")
-    assert re.search(r"INT8 .*times as fast\)?, \d+ % smaller", page.inner_text("#evidence"))
+    """A measurement beside other programs does not count, and is said not to; one that counts comes with its spread."""
+    said = r"Measured here: INT8 (.*times as fast|about as fast).*\d+ % smaller|machine was busy"
+    page.wait_for_function(f"() => /{said}/.test(document.querySelector('#evidence').innerText)", timeout=150_000)
 
 
 def test_the_lite_switch_changes_what_the_tensors_say(page):
