@@ -252,6 +252,7 @@ def test_the_command_prints_the_table_and_every_figure(tmp_path: Path) -> None:
     assert told["versions"]["torch"]
 
 
+@pytest.mark.slow  # minutes for each, beside the evaluator's own processes
 @pytest.mark.real
 def test_real_weights_on_real_speech_at_fp32_and_int8(whisper_base: Path, tmp_path: Path) -> None:
     if not DATA.is_dir():
@@ -270,6 +271,7 @@ def test_real_weights_on_real_speech_at_fp32_and_int8(whisper_base: Path, tmp_pa
     assert full["languages"]["all"]["error"] < 0.45
 
 
+@pytest.mark.slow  # minutes for each, beside the evaluator's own processes
 @pytest.mark.real
 def test_the_loss_of_a_reference_is_its_own_whatever_shares_the_batch(whisper_base: Path) -> None:
     """Short and long texts in one batch; the words that were said are likelier than others."""
@@ -290,6 +292,7 @@ def test_the_loss_of_a_reference_is_its_own_whatever_shares_the_batch(whisper_ba
     assert all(nats / tokens > 3 for nats, tokens in other)
 
 
+@pytest.mark.slow  # minutes for each, beside the evaluator's own processes
 @pytest.mark.real
 def test_clips_of_one_request_get_the_texts_that_they_get_alone(whisper_base: Path, cache: Path) -> None:
     if not DATA.is_dir():
