@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -189,9 +188,7 @@ def higher(
         try:
             with at(precision) as above:
                 if above.fresh:
-                    times = dataclasses.replace(
-                        times, load_s=times.load_s + above.load_s, warmup_s=times.warmup_s + above.warmup_s
-                    )
+                    times = replace(times, load_s=times.load_s + above.load_s, warmup_s=times.warmup_s + above.warmup_s)
                     above.fresh = False
                 began = time.perf_counter()
                 with FiniteWatch(above.engine.parts) as watch:

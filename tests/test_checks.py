@@ -143,6 +143,13 @@ def test_a_job_keeps_its_doubts_through_a_restart(tmp_path):
     assert "重复循环 → BF16" in render.card(view.transcript, "zh")
 
 
+def test_every_reason_of_a_doubt_has_a_text():
+    for reason in ("not_finite", "loop", "empty", "unheard"):
+        told = render._doubt(Doubt(1.0, 2.0, reason, Precision.INT8), "en")
+        assert reason == "loop" or reason not in told
+        assert "INT8" in told
+
+
 @pytest.mark.models
 @pytest.mark.parametrize("model", ["demo-paraformer", "demo-sensevoice", "demo-whisper", "demo-fun-asr"])
 def test_a_real_model_that_breaks_after_its_self_check_costs_no_words(model, tmp_path):

@@ -145,10 +145,6 @@ TEXTS: dict[str, dict[str, str]] = {
     "not_loaded": {"en": "no model loaded", "zh": "未加载模型"},
     "measured": {"en": "Measured here:", "zh": "本机实测："},
     "no_lite": {"en": "This model has no lite variant that works here.", "zh": "该模型在本机没有可用的轻量版本。"},
-    "not_measured": {
-        "en": "Not measured on this machine yet: transcribe the same recording with the switch off and on.",
-        "zh": "本机尚未测量：请用同一段录音在关闭和打开开关时各转写一次。",
-    },
     "speed_faster": {"en": "{x} times as fast here ({low}–{high})", "zh": "本机速度为 {x} 倍（{low}–{high}）"},
     "speed_slower": {
         "en": "slower here: {x} times as fast ({low}–{high})",
@@ -203,6 +199,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "doubt_not_finite": {"en": "numbers not finite", "zh": "数值异常"},
     "doubt_loop": {"en": "a loop", "zh": "重复循环"},
     "doubt_empty": {"en": "speech, but no words", "zh": "有语音但无文字"},
+    "doubt_unheard": {"en": "speech without words, heard again louder", "zh": "有语音但无文字，放大后重新识别"},
     "doubt_kept": {"en": "(kept as it was)", "zh": "（保留原结果）"},
     "card_given_back": {"en": "Given back by models that went", "zh": "卸载其他模型释放的内存"},
     "card_peak": {"en": "Peak memory", "zh": "内存峰值"},
