@@ -111,12 +111,15 @@ def stretches(
 def _alone(
     chunk: Chunk, stretches: Sequence[tuple[float, float]], loaded: Loaded, watch: FiniteWatch, options: Options
 ) -> list[list[Segment]]:
-    """The segments of each stretch, recognised alone and levelled; none where numbers are not finite."""
+    """The segments of each stretch, recognised alone and levelled; none where numbers are not finite.
+
+    A stretch is decoded once: where a second or less says little, samples at higher temperatures say no more.
+    """
     samples = [vad.levelled(_cut(chunk, start, end)) for start, end in stretches]
     size = loaded.card.chunks_a_batch
     found: list[list[Segment]] = []
     for first in range(0, len(samples), size):
-        result = transcribe(loaded, watch, samples[first : first + size], options)
+        result = transcribe(loaded, watch, samples[first : first + size], replace(options, retries=False))
         found += result.segments if result.finite else [[] for _ in result.segments]
     return [
         [s.shifted(max(0.0, start - _PAD_S)) for s in segments]

@@ -194,8 +194,9 @@ def test_an_index_that_is_silent_is_given_up(own_cache, monkeypatch):
 
 
 def pips() -> list[psutil.Process]:
-    """The processes of pip that this one or those below it started."""
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    """The processes of pip below this one. Other tests' browsers and models are below it too."""
+    found = psutil.Process().children(recursive=True)
+    return [p for p in found if p.status() != psutil.STATUS_ZOMBIE and "pip" in p.cmdline()]
 
 
 def test_cancel_ends_pip_at_once_and_leaves_nothing(index, own_cache):

@@ -110,7 +110,7 @@ class Decoder(TextDecoder):
         for block, (keys, values) in zip(self.blocks, heard, strict=True):
             y = y + block.attn(block.attn_ln(y), mask=self.mask)[0]
             weights = _weights(_ask_heard(block, y), keys)
-            yield weights
+            yield weights.float()
             y = y + block.cross_attn.out(_joined(_weighed(weights, values)))
             y = y + block.mlp(block.mlp_ln(y))
 
@@ -565,13 +565,13 @@ def _ask_heard(block: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _weights(q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """How much queries `(b, heads, n, d)` look at each of `keys` `(b, heads, t, d)`: `(b, heads, n, t)`, in FP32."""
-    return ((q * q.shape[-1] ** -0.5).to(keys.dtype) @ keys.transpose(2, 3)).float()
+    """How much queries `(b, heads, n, d)` look at each of `keys` `(b, heads, t, d)`: `(b, heads, n, t)`, not yet softmax."""
+    return (q * q.shape[-1] ** -0.5).to(keys.dtype) @ keys.transpose(2, 3)
 
 
 def _weighed(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """What is found of `values` `(b, heads, t, d)` by looking so: `(b, heads, n, d)`, in FP32."""
-    return (weights.softmax(-1).to(values.dtype) @ values).float()
+    return (weights.softmax(-1) @ values).float()
 
 
 def _kept_in(parts: Sequence[nn.Module], heard: torch.Tensor) -> torch.dtype:

@@ -11,9 +11,8 @@ of a window is equal to its text. Differences, each of which bounds the time tha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.families._sentences import rising
 from asr_app.families._whisper_decoder import Decoded, Decoder, Encoder, decode, decode_samples
 from asr_app.families._whisper_text import with_marks
+from asr_app.families._whisper_times import add_word_times
 from asr_app.families.base import require
 
 FRAME_S = HOP_LENGTH / SAMPLE_RATE  # of the spectrogram, 10 ms; a position of the encoder and a timestamp are two
@@ -155,7 +155,7 @@ class WhisperEngine:
         made, end, ended = _segments_in(decoded, tokenizer, chunk.seek, mel.shape[-1])
         chunk.seek = end
         if not options.translate:
-            self._time(made, decoded, tokenizer, mel, chunk)
+            add_word_times(made, self._model, decoded.cross_kv, tokenizer, mel.shape[-1], chunk.last_speech_s)
             chunk.last_speech_s = next(
                 (w["end"] for s in reversed(made) for w in reversed(s["words"])), made[-1]["end"]
             )
@@ -164,50 +164,6 @@ class WhisperEngine:
         seconds = chunk.frames * FRAME_S
         segments = [_segment(s, seconds, chunk.language) for s in made if s["start"] != s["end"]]
         chunk.segments.extend(s for s in segments if s is not None)
-
-    def _time(
-        self, segments: list[dict[str, Any]], decoded: Decoded, tokenizer: Tokenizer, mel: torch.Tensor, chunk: _Chunk
-    ) -> None:
-        """Gives the segments their words, with times, by the library's alignment of the decoder's attention."""
-        from whisper.timing import add_word_timestamps
-
-        add_word_timestamps(
-            segments=segments, model=_Aligned(self._model, decoded), tokenizer=tokenizer, mel=mel,
-            num_frames=mel.shape[-1], last_speech_timestamp=chunk.last_speech_s,
-        )  # fmt: skip
-
-
-class _Aligned:
-    """The model as `whisper.timing` sees it, for one window that is encoded already.
-
-    The library registers hooks on the decoder's blocks, which several threads share; here they register with `decoder`,
-    which belongs to this window alone.
-    """
-
-    def __init__(self, model: Any, decoded: Decoded) -> None:
-        self._model, self._decoded = model, decoded
-        self.decoder = SimpleNamespace(blocks=[SimpleNamespace(cross_attn=_Hooked()) for _ in model.decoder.blocks])
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def __call__(self, mel: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Passes the cross-attention of `tokens` `(1, n)` to the hooks. The logits, for the words' probabilities, which
-        are not used here, are zeros."""
-        weights = self._model.decoder.cross_attention_weights(tokens, self._decoded.cross_kv)
-        for block, of_layer in zip(self.decoder.blocks, weights, strict=True):
-            block.cross_attn.hook(None, None, (of_layer,))
-        return mel.new_zeros(1, 1, 1).expand(*tokens.shape, self._model.dims.n_vocab)
-
-
-class _Hooked:
-    """A module's stand-in that keeps the hook registered with it."""
-
-    hook: Callable[..., None]
-
-    def register_forward_hook(self, hook: Callable[..., None]) -> SimpleNamespace:
-        self.hook = hook
-        return SimpleNamespace(remove=lambda: None)
 
 
 def _task(options: Options) -> str:

@@ -1,0 +1,95 @@
+"""Times of words, from how the decoder's cross-attention moves over a window as it writes them.
+
+Source: https://github.com/openai/whisper (whisper/timing.py). The times are those of the library. Its `find_alignment`
+is replaced by one that reads the cross-attention of a window that is encoded already, computes no logits, and takes
+medians without sorting: a quarter of the library's time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from whisper import timing
+from whisper.audio import TOKENS_PER_SECOND
+from whisper.timing import WordTiming
+from whisper.tokenizer import Tokenizer
+
+from asr_app.families._whisper_decoder import CrossKV
+
+_SPECIAL_TOKENS = 1  # behind the text: the end
+# A network that leaves the fourth of seven numbers in its place (Devillard, "Fast median search", 1998).
+_COMPARED = (
+    (0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6), (2, 3), (3, 6), (4, 5), (1, 4), (1, 3), (3, 4),
+)  # fmt: skip
+_MIDDLE = 3
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A Whisper `model` and each layer's cross-attention keys and values of one window."""
+
+    model: Any
+    cross_kv: Sequence[CrossKV]
+
+
+def add_word_times(
+    segments: list[dict[str, Any]],
+    model: Any,
+    cross_kv: Sequence[CrossKV],
+    tokenizer: Tokenizer,
+    frames: int,
+    last_speech_s: float,
+) -> None:
+    """Gives a window's `segments`, the library's dictionaries, their `words`, and start and end of those.
+
+    `frames` is the window's length without what it was padded with; `last_speech_s` is where the text before it ended.
+    """
+    _add_word_timestamps(
+        segments=segments, model=_Window(model, cross_kv), tokenizer=tokenizer, mel=None, num_frames=frames,
+        last_speech_timestamp=last_speech_s,
+    )  # fmt: skip
+
+
+def _alignment(
+    window: _Window, tokenizer: Tokenizer, text_tokens: Sequence[int], _mel: None, frames: int
+) -> list[WordTiming]:
+    """As the library's `find_alignment`, without the words' probabilities."""
+    words, word_tokens = tokenizer.split_to_word_tokens([*text_tokens, tokenizer.eot])
+    if len(word_tokens) <= _SPECIAL_TOKENS:
+        return []
+    before = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+    decoder, heads = window.model.decoder, window.model.alignment_heads.indices().T.tolist()
+    tokens = torch.tensor([[*before, *text_tokens, tokenizer.eot]], device=window.model.device)
+    layers = list(decoder.cross_attention_weights(tokens, window.cross_kv))
+    weights = torch.stack([layers[layer][0, head] for layer, head in heads])  # (heads, tokens, positions)
+    weights = weights[:, :, : frames // 2].softmax(-1)
+    std, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
+    matrix = _medians((weights - mean) / std).mean(0)[len(tokenizer.sot_sequence) : -_SPECIAL_TOKENS]
+    text_indices, time_indices = timing.dtw(-matrix)
+    jumps = np.pad(np.diff(text_indices), (1, 0), constant_values=1).astype(bool)
+    jump_times = time_indices[jumps] / TOKENS_PER_SECOND
+    bounds = np.pad(np.cumsum([len(t) for t in word_tokens[:-1]]), (1, 0))
+    starts, ends = jump_times[bounds[:-1]], jump_times[bounds[1:]]
+    return [WordTiming(*found, 0.0) for found in zip(words, word_tokens, starts, ends, strict=False)]
+
+
+def _medians(x: torch.Tensor) -> torch.Tensor:
+    """`x` `(..., t)`, each number replaced by the median of the seven around it; mirrored at the ends."""
+    if x.shape[-1] <= _MIDDLE:
+        return x
+    padded = nn.functional.pad(x, (_MIDDLE, _MIDDLE, 0, 0), mode="reflect")
+    near = [padded[..., i : i + x.shape[-1]] for i in range(2 * _MIDDLE + 1)]
+    for low, high in _COMPARED:
+        near[low], near[high] = torch.minimum(near[low], near[high]), torch.maximum(near[low], near[high])
+    return near[_MIDDLE]
+
+
+# The library's function looks its alignment up among the names of its module; this copy has the one of this module.
+_add_word_timestamps = FunctionType(timing.add_word_timestamps.__code__, {**vars(timing), "find_alignment": _alignment})
+_add_word_timestamps.__kwdefaults__ = timing.add_word_timestamps.__kwdefaults__
