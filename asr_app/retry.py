@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -10,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asr_app import catalog, vad
+from asr_app import catalog, timing, vad
 from asr_app.checks import FiniteWatch, doubt
-from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes
+from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes, Word
 from asr_app.errors import UserError
 from asr_app.loading import Loaded
 from asr_app.precision import Precision, one_up
@@ -24,10 +25,13 @@ At = Callable[[Precision], AbstractContextManager[Loaded]]
 
 _SHORTEST_S = 0.7  # a stretch without words that is worth a second try
 _SURE_S = 0.4  # of it the VAD must be sure that somebody speaks
-_WORD_S = 0.7  # a longer word begins where the one before it ended: it is spoken at its end
+# A word with more time than this begins where the one before it ended: it is spoken at its end. 1469 is four syllables
+# and "themselves" takes 0.9 s of a slow reader.
+_WORD_S, _LETTER_S, _DIGIT_S = 0.7, 0.1, 0.4
 _ROUNDS = 3
 _PAD_S = 0.2  # of what is around a stretch, recognised with it
-_BESIDE_S = 1.0  # between a stretch and the segment whose edge it may repeat
+_BESIDE_S = 1.0  # between a stretch and words that it may repeat
+_SHARED, _RUN = 0.75, 3  # of the letters of such a repetition, in runs of so many
 _NEAR_S = 5.0  # how far off the times of words may be that a second try finds again
 
 
@@ -61,9 +65,9 @@ def without_words(chunk: Chunk, segments: Sequence[Segment]) -> list[tuple[float
     words = [word for segment in segments for word in segment.words]
     if segments and not all(segment.words for segment in segments):
         return []
-    covered = [(max(w.start_s, w.end_s - _WORD_S), w.end_s) for w in words]
+    covered = [(max(w.start_s, w.end_s - _longest_s(w)), w.end_s) for w in words]
     found: list[tuple[float, float]] = []
-    for start, end in chunk.speech:
+    for start, end in timing.merged(chunk.speech):
         for low, high in [*covered, (end, end)]:
             if low > start and min(low, end) - start >= _SHORTEST_S:
                 found.append((start, min(low, end)))
@@ -84,7 +88,7 @@ def stretches(
 ) -> tuple[list[Segment], tuple[Doubt, ...]]:
     """The chunk's segments with those of the stretches that had no words, each recognised alone and levelled.
 
-    Times are in seconds from the chunk's start, those of the doubts from the file's.
+    Words lie in speech then. Times are in seconds from the chunk's start, those of the doubts from the file's.
     """
     if options.language is None and segments and "language" in loaded.card.capabilities:
         options = replace(options, language=segments[0].language)
@@ -95,17 +99,18 @@ def stretches(
         if not missing:
             break
         tried.update(missing)
+        missing = [timing.widened(segments, chunk.speech, *stretch) for stretch in missing]
         for (start, end), new in zip(missing, _alone(chunk, missing, loaded, watch, options), strict=True):
-            if not new or _is_beside(new, segments):
+            if not new or _is_repetition(new, segments):
                 continue
             # No word lies in the stretch: what says the same near it has the wrong times.
             there = [s for s in segments if _is_same(s, new)]
-            kept = [_after(s, start, end) for s in segments if s not in there]
-            segments = _rising(sorted([*kept, *new], key=lambda s: s.start_s))
+            kept = [piece for s in segments if s not in there for piece in timing.around(s, start, end)]
+            segments = timing.rising(sorted([*kept, *new], key=lambda s: s.start_s))
             doubts.append(
                 Doubt(chunk.start_s + start, chunk.start_s + end, "unheard", loaded.precision.requested)
             )  # fmt: skip
-    return segments, tuple(doubts)
+    return timing.within_speech(segments, chunk.speech), tuple(doubts)
 
 
 def _alone(
@@ -119,7 +124,9 @@ def _alone(
     size = loaded.card.chunks_a_batch
     found: list[list[Segment]] = []
     for first in range(0, len(samples), size):
-        result = transcribe(loaded, watch, samples[first : first + size], replace(options, retries=False))
+        result = transcribe(
+            loaded, watch, samples[first : first + size], replace(options, retries=False, short_windows=False)
+        )
         found += result.segments if result.finite else [[] for _ in result.segments]
     return [
         [s.shifted(max(0.0, start - _PAD_S)) for s in segments]
@@ -127,36 +134,21 @@ def _alone(
     ]
 
 
-def _after(segment: Segment, start_s: float, end_s: float) -> Segment:
-    """The segment with what it says later than a stretch of other speech that its first words were stretched over."""
-    if not (start_s - _WORD_S <= segment.start_s < end_s < segment.end_s):
-        return segment
-    words = tuple(replace(w, start_s=max(w.start_s, end_s), end_s=max(w.end_s, end_s)) for w in segment.words)
-    return replace(segment, start_s=end_s, words=words)
+def _is_repetition(new: Sequence[Segment], segments: Sequence[Segment]) -> bool:
+    """Whether `new` only says once more, maybe misheard, what a longer one of the `segments` says beside it."""
+    said = "".join(normalise(" ".join(s.text for s in new)))
+    first_s, last_s = new[0].start_s - _BESIDE_S, new[-1].end_s + _BESIDE_S
+    words = [w for s in segments if not _is_same(s, new) for w in s.words]
+    near = "".join(normalise(" ".join(w.text for w in words if w.end_s > first_s and w.start_s < last_s)))
+    blocks = difflib.SequenceMatcher(None, near, said, autojunk=False).get_matching_blocks()
+    shared = sum(block.size for block in blocks if block.size >= min(_RUN, len(said)))
+    return shared >= _SHARED * len(said)
 
 
-def _is_beside(new: Sequence[Segment], segments: Sequence[Segment]) -> bool:
-    """Whether `new` only says once more the last words of the segment before it, or the first of the one after it."""
-    said = normalise(" ".join(s.text for s in new))
-    for segment in segments:
-        units = normalise(segment.text)
-        is_before = segment.start_s < new[0].start_s and abs(new[0].start_s - segment.end_s) < _BESIDE_S
-        is_after = segment.end_s > new[-1].end_s and abs(segment.start_s - new[-1].end_s) < _BESIDE_S
-        if (is_before and units[-len(said) :] == said) or (is_after and units[: len(said)] == said):
-            return True
-    return False
-
-
-def _rising(segments: Sequence[Segment]) -> list[Segment]:
-    """The segments, in order, none of them beginning before the end of the one before it."""
-    found: list[Segment] = []
-    for segment in segments:
-        first_s = found[-1].end_s if found else 0.0
-        words = tuple(replace(w, start_s=max(w.start_s, first_s), end_s=max(w.end_s, first_s)) for w in segment.words)
-        found.append(
-            replace(segment, start_s=max(segment.start_s, first_s), end_s=max(segment.end_s, first_s), words=words)
-        )
-    return found
+def _longest_s(word: Word) -> float:
+    """The most time that a word is taken to be spoken in."""
+    digits = sum(c.isdigit() for c in word.text)
+    return max(_WORD_S, _LETTER_S * (len(word.text) - digits) + _DIGIT_S * digits)
 
 
 def _is_same(there: Segment, new: Sequence[Segment]) -> bool:

@@ -1,0 +1,119 @@
+"""Times of words and segments, held against where the VAD found speech.
+
+Whisper's alignment gives a word all the time since the one before it: the first word after a pause begins too early,
+and a sentence that the decoder skipped lies inside of a word that follows it.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import replace
+
+from asr_app.datatypes import Segment, Word
+
+Spans = Sequence[tuple[float, float]]
+_TOUCHING_S = 0.05  # between two spans whose pause is filled by what the VAD pads them with
+# A sentence does not leave so few of its words, or so little time, on the other side of another sentence.
+_SCRAP, _SCRAP_S = 0.25, 0.5
+
+
+def within_speech(segments: Sequence[Segment], speech: Spans) -> list[Segment]:
+    """The segments without the pauses that lie at the edge of a word, or in one.
+
+    `speech` are start and end of each span of speech, in order, on the clock of the segments. A word that reaches over
+    a pause keeps the side on which more of it lies.
+    """
+    starts = [start for start, _ in speech]
+    return [with_words(s, _joined([_within(word, speech, starts) for word in s.words])) for s in segments]
+
+
+def merged(speech: Spans) -> list[tuple[float, float]]:
+    """The spans, those that touch as one."""
+    found: list[tuple[float, float]] = []
+    for start, end in speech:
+        if found and start - found[-1][1] < _TOUCHING_S:
+            start, _ = found.pop()
+        found.append((start, end))
+    return found
+
+
+def around(segment: Segment, start_s: float, end_s: float) -> list[Segment]:
+    """The segment as what lies before and what lies after a stretch in which it has no word: one segment, or two."""
+    if not segment.words or segment.end_s <= start_s or segment.start_s >= end_s:
+        return [segment]
+    count = _words_before(segment, start_s, end_s)
+    before = [replace(w, start_s=min(w.start_s, start_s), end_s=min(w.end_s, start_s)) for w in segment.words[:count]]
+    after = [replace(w, start_s=max(w.start_s, end_s), end_s=max(w.end_s, end_s)) for w in segment.words[count:]]
+    if not before or not after:
+        return [with_words(segment, before or after)]
+    at = 0
+    for word in segment.words[:count]:
+        at = segment.text.find(word.text, at) + len(word.text)
+    at = max(at, segment.text.find(after[0].text, at))
+    pieces = segment.text[:at].strip(), segment.text[at:].strip()
+    return [with_words(replace(segment, text=text), words) for text, words in zip(pieces, (before, after), strict=True)]
+
+
+def widened(segments: Sequence[Segment], speech: Spans, start_s: float, end_s: float) -> tuple[float, float]:
+    """The stretch with what the first word of the sentence after it takes of the same span of speech."""
+    for segment in segments:
+        if segment.start_s < start_s < end_s < segment.end_s and not _words_before(segment, start_s, end_s):
+            span_s = max((start for start, _ in speech if start <= start_s), default=start_s)
+            return max(segment.start_s, span_s), end_s
+    return start_s, end_s
+
+
+def rising(segments: Sequence[Segment]) -> list[Segment]:
+    """The segments, in order, none of them beginning before the end of the one before it."""
+    found: list[Segment] = []
+    for segment in segments:
+        first_s = found[-1].end_s if found else 0.0
+        words = tuple(replace(w, start_s=max(w.start_s, first_s), end_s=max(w.end_s, first_s)) for w in segment.words)
+        found.append(
+            replace(segment, start_s=max(segment.start_s, first_s), end_s=max(segment.end_s, first_s), words=words)
+        )
+    return found
+
+
+def with_words(segment: Segment, words: Sequence[Word]) -> Segment:
+    """The segment with these words, and from the first one's start to the last one's end; without any, as it is."""
+    if not words:
+        return segment
+    return replace(segment, start_s=words[0].start_s, end_s=words[-1].end_s, words=tuple(words))
+
+
+def _words_before(segment: Segment, start_s: float, end_s: float) -> int:
+    """How many of the segment's words lie before a stretch in which it has none."""
+    words = segment.words
+    count = sum(word.end_s <= (start_s + end_s) / 2 for word in words)
+    if count <= _SCRAP * len(words) or start_s - segment.start_s < _SCRAP_S:
+        return 0
+    if len(words) - count <= _SCRAP * len(words) or segment.end_s - end_s < _SCRAP_S:
+        return len(words)
+    return count
+
+
+def _joined(words: Sequence[Word]) -> list[Word]:
+    """The words, those without any length at the beginning of the word after them."""
+    found: list[Word] = []
+    for word in reversed(words):
+        at = found[-1].start_s if found and word.start_s == word.end_s else None
+        found.append(word if at is None else replace(word, start_s=at, end_s=at))
+    return found[::-1]
+
+
+def _within(word: Word, speech: Spans, starts: Sequence[float]) -> Word:
+    """The word without the pause that it reaches over; the word itself where it reaches over none."""
+    after = bisect.bisect_left(starts, word.end_s) - 1  # the last span that begins before the word's end
+    if after < 0:
+        return word
+    start_s, end_s = speech[after]
+    if word.start_s < start_s:
+        spoken_before = speech[after - 1][1] - word.start_s if after else 0.0
+        if spoken_before <= min(word.end_s, end_s) - start_s:
+            return replace(word, start_s=start_s)
+        return replace(word, end_s=speech[after - 1][1])
+    if word.start_s < end_s < word.end_s:
+        return replace(word, end_s=end_s)
+    return word
