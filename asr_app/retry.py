@@ -32,6 +32,7 @@ _ROUNDS = 3
 _PAD_S = 0.2  # of what is around a stretch, recognised with it
 _BESIDE_S = 1.0  # between a stretch and words that it may repeat
 _SHARED, _RUN = 0.75, 3  # of the letters of such a repetition, in runs of so many
+_LONGER = 1.5  # a segment that has so many times the words of another says more than that one
 _NEAR_S = 5.0  # how far off the times of words may be that a second try finds again
 
 
@@ -152,8 +153,10 @@ def _longest_s(word: Word) -> float:
 
 
 def _is_same(there: Segment, new: Sequence[Segment]) -> bool:
-    """Whether most of a segment near `new` is what `new` says, only at another time."""
+    """Whether most of a segment near `new`, which is no longer than it, is what `new` says, only at another time."""
     units = normalise(there.text)
+    if len(units) > _LONGER * len(normalise(" ".join(s.text for s in new))):
+        return False
     if not new or not units or there.end_s < new[0].start_s - _NEAR_S or there.start_s > new[-1].end_s + _NEAR_S:
         return False
     said = f" {' '.join(normalise(' '.join(s.text for s in new)))} "

@@ -7,12 +7,14 @@ and a sentence that the decoder skipped lies inside of a word that follows it.
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from asr_app.datatypes import Segment, Word
 
 Spans = Sequence[tuple[float, float]]
+_NEAR_S = 0.3  # a word that lies between two spans, and ends so shortly before the second, begins with that
 _TOUCHING_S = 0.05  # between two spans whose pause is filled by what the VAD pads them with
 # A sentence does not leave so few of its words, or so little time, on the other side of another sentence.
 _SCRAP, _SCRAP_S = 0.25, 0.5
@@ -109,11 +111,14 @@ def _within(word: Word, speech: Spans, starts: Sequence[float]) -> Word:
     if after < 0:
         return word
     start_s, end_s = speech[after]
+    if word.start_s >= end_s:
+        following_s = starts[after + 1] if after + 1 < len(starts) else math.inf
+        return replace(word, start_s=following_s, end_s=following_s) if following_s - word.end_s < _NEAR_S else word
     if word.start_s < start_s:
         spoken_before = speech[after - 1][1] - word.start_s if after else 0.0
         if spoken_before <= min(word.end_s, end_s) - start_s:
             return replace(word, start_s=start_s)
         return replace(word, end_s=speech[after - 1][1])
-    if word.start_s < end_s < word.end_s:
+    if end_s < word.end_s:
         return replace(word, end_s=end_s)
     return word

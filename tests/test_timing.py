@@ -29,7 +29,8 @@ SPEECH = [(0.0, 2.0), (3.0, 5.0)]
         ((1.9, 3.6), (3.0, 3.6)),  # begins with the last of what was said before the pause
         ((1.2, 2.7), (1.2, 2.0)),  # ends in the pause after it
         ((1.2, 3.1), (1.2, 2.0)),  # reaches over the pause, spoken before it
-        ((2.2, 2.8), (2.2, 2.8)),  # wholly where the VAD hears nothing: it may be wrong
+        ((2.5, 2.8), (3.0, 3.0)),  # wholly in the pause, just before speech
+        ((2.1, 2.5), (2.1, 2.5)),  # wholly where the VAD hears nothing: it may be wrong
         ((5.0, 5.5), (5.0, 5.5)),
     ],
 )
