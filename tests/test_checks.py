@@ -166,6 +166,31 @@ def test_a_real_model_that_breaks_after_its_self_check_costs_no_words(model, tmp
     assert {(d.reason, d.redone_at) for d in found.doubts} == {("not_finite", Precision.BF16)}
 
 
+@pytest.mark.parametrize(
+    ("full", "low", "passes"),
+    [
+        (None, "", True),  # FP32 has nothing above it: it is not judged by its words
+        ("the house is quiet", "the house is quite quiet", True),
+        ("the house is quiet", "an old man went to sea", False),
+        ("the house is quiet", "", False),
+        ("the house is quiet", NAN, False),
+        ("", "anything", True),
+    ],
+)
+def test_a_lowered_precision_is_held_against_what_fp32_wrote(full, low, passes):
+    class Always(Says):
+        def transcribe(self, batch, options):
+            self.options = options
+            self.parts["encoder"](torch.tensor([float("nan") if low == NAN else 1.0]))
+            return [[Segment(0.0, 1.0, low)] if low else []]
+
+    engine = Always({})
+    check = checks.self_check(catalog.find("whisper-base"), engine, full)
+    assert check.passed == passes
+    assert passes or check.reason
+    assert not engine.options.retries  # a check costs one pass
+
+
 def test_what_passed_is_kept_until_the_machine_or_the_code_is_another(tmp_path, monkeypatch):
     SelfCheckCache(tmp_path, "m", "int8", "w").keep(Check("some words"))
     assert SelfCheckCache(tmp_path, "m", "int8", "w").found() == Check("some words")

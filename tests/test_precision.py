@@ -67,6 +67,14 @@ def test_int8_keeps_every_token_close(linear):
 
 
 @torch.no_grad()
+def test_without_vnni_many_tokens_are_multiplied_in_full(linear, monkeypatch):
+    """Sums of two products of 8 bits would overflow 16: only what the weights lose is lost."""
+    monkeypatch.setattr("asr_app.precision.linears.cpu_has_vnni", lambda: False)
+    x = tokens()
+    assert relative(Int8Linear(linear)(x), linear(x)) < 0.02
+
+
+@torch.no_grad()
 def test_int8_weights_are_scaled_by_channel(linear):
     linear.weight[0] *= 100  # one loud output channel must not cost the others their bits
     x = tokens()
