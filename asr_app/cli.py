@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--no-itn", dest="itn", action="store_false", help="leave numbers in words")
     transcribe.add_argument("--translate", action="store_true", help="into English")
     transcribe.add_argument("--prompt", default="", help="a text that could have gone before: names, style")
+    transcribe.add_argument(
+        "--short-windows", action=argparse.BooleanOptionalAction,
+        help="encode no more than the speech needs, instead of 30 s (Whisper; default: in lite mode)",
+    )  # fmt: skip
     transcribe.set_defaults(run=_transcribe)
     check = commands.add_parser("verify", help="run models at each precision; 1 where one does not hold")
     check.add_argument("models", nargs="*", metavar="MODEL", help="default: those on this disk")
@@ -128,7 +132,7 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     among = tuple(code.strip() for code in found.languages.split(",") if code.strip())
     options = Options(
         tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt,
-        languages=among, script=found.script,
+        languages=among, script=found.script, short_windows=found.short_windows,
     )  # fmt: skip
     require(card, options)  # before anything is downloaded for it
     device = pick_device(found.device)

@@ -161,8 +161,8 @@ class Options:
 
     `itn` is whether numbers are written in digits, `translate` whether into English, `prompt` a text that could have
     gone before, in whose style and spelling the model goes on. `short_windows` lets a model whose encoder takes windows
-    of a fixed length encode no more than a chunk needs (None: at INT8). `languages` limits language detection to those codes; empty is
-    all. `script` is that of Chinese text: "simplified", "traditional" or "as-heard"; None is the default of the
+    of a fixed length encode no more than a chunk needs (None: at INT8). `languages` limits language detection to those
+    codes; empty is all. `script` is that of Chinese text: "simplified", "traditional" or "as-heard"; None is the default of the
     language. Without `retries` a chunk is decoded once, whatever comes out: for measuring and checking, not for users.
     """
 
@@ -197,7 +197,8 @@ class Transcript:
     """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`).
 
     `given_back` is there where other models went to make room for this one. `script` is that of the Chinese text in it,
-    None where there is none. `timestamps` says whose the times are:
+    None where there is none. `short_windows` is whether the encoder got no more than each chunk needed, None for a model
+    that has no such choice. `timestamps` says whose the times are:
     the "model"'s, or, where it has none, the "vad"'s, whose stretches of speech their sentences share by letters.
     """
 
@@ -212,6 +213,7 @@ class Transcript:
     doubts: tuple[Doubt, ...] = ()
     script: str | None = None
     recording: Recording | None = None
+    short_windows: bool | None = None
 
     @property
     def text(self) -> str:
@@ -245,6 +247,7 @@ class Transcript:
             "device": self.device,
             "timestamps": self.timestamps,
             **({"script": self.script} if self.script else {}),
+            **({} if self.short_windows is None else {"short_windows": self.short_windows}),
             "duration_s": round(self.audio_s, 3),
             "times": {k: None if v is None else round(v, 4) for k, v in dataclasses.asdict(self.times).items()}
             | {"total_s": round(self.times.total_s, 4)},

@@ -322,4 +322,5 @@ def _transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tuple[D
         StageTimes(**json.loads(row["times"])), result["memory"], result.get("timestamps", "model"), doubts,
         script=result.get("script"),
         recording=Recording.from_dict(result["recording"]) if result.get("recording") else None,
+        short_windows=result.get("short_windows"),
     )  # fmt: skip

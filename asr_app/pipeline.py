@@ -218,4 +218,5 @@ def finish(
     return Transcript(
         tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held, timestamps,
         tuple(doubts), chinese.script_of(segments, options.language, options.script),
+        short_windows=retry.has_short_windows(loaded, options),
     )  # fmt: skip

@@ -60,6 +60,31 @@ def test_json_has_what_scripts_need(precision, expected):
 
 
 @pytest.mark.models
+@pytest.mark.parametrize(
+    ("asked", "short"),
+    [
+        (["--precision", "int8"], True),  # lite mode
+        (["--precision", "int8", "--no-short-windows"], False),
+        (["--precision", "fp32"], False),
+        (["--precision", "fp32", "--short-windows"], True),
+    ],
+)
+def test_the_transcript_tells_the_length_of_the_encoders_windows(asked, short):
+    out = run("transcribe", EXAMPLE / "english-home.flac", "--model", "demo-whisper", *asked, "--format", "json")
+    assert out.returncode == 0, out.stderr
+    assert json.loads(out.stdout)["short_windows"] is short
+
+
+@pytest.mark.models
+def test_a_model_without_windows_has_no_choice_of_them():
+    out = run("transcribe", EXAMPLE / "english-home.flac", "--model", "demo-paraformer", "--format", "json")
+    assert "short_windows" not in json.loads(out.stdout)
+    out = run("transcribe", EXAMPLE / "english-home.flac", "--model", "demo-paraformer", "--short-windows")
+    assert out.returncode == 2
+    assert "has no option short_windows" in out.stderr
+
+
+@pytest.mark.models
 def test_every_format_goes_to_a_folder(tmp_path):
     names = ["a b.flac", "引号'\"$(x).flac", "-dash.flac"]
     for name in names:

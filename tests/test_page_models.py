@@ -105,6 +105,18 @@ def test_whisper_translates(page, tmp_path):
     assert normalise(text) == normalise("What is the weather like today? Please send me the file.")
 
 
+def test_the_windows_of_the_encoder_are_chosen_and_told(page):
+    choose(page, "Demo Whisper")
+    run(page, EXAMPLE / "english-home.flac")
+    page.wait_for_selector(".card dd:text-is('30 s')")
+    advanced(page)
+    page.click("#windows input")
+    page.click("[role=option]:has-text('as long as the speech')")
+    page.click("#transcribe")
+    page.wait_for_selector(".card dd:has-text('as long as the speech')")
+    assert "weather" in transcript(page)
+
+
 def test_a_hotword_decides_how_a_word_is_written(page):
     choose(page, "Demo Fun-ASR")
     run(page, EXAMPLE / "english-home.flac")

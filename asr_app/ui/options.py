@@ -15,7 +15,8 @@ from asr_app.ui.labels import Labels
 from asr_app.ui.texts import t
 
 _DETECT = "auto"
-_DEFAULT_SCRIPT = "auto"
+_DEFAULT_SCRIPT = _DEFAULT_WINDOWS = "auto"
+_WINDOWS = {"short": True, "full": False}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class OptionInputs:
     spoken: gr.Dropdown
     among: gr.Dropdown
     script: gr.Dropdown
+    windows: gr.Dropdown
     itn: gr.Checkbox
     translate: gr.Checkbox
     hotwords: gr.Textbox
@@ -37,10 +39,11 @@ class OptionInputs:
     @property
     def renamed(self) -> list[Any]:
         """The dropdowns, whose choices are named in the page's language."""
-        return [self.spoken, self.among, self.script]
+        return [self.spoken, self.among, self.script, self.windows]
 
 
-_NAMES = ("language", "languages", "script", "itn", "translate", "hotwords", "prompt")  # of the components, in order
+# Of the components, in order.
+_NAMES = ("language", "languages", "script", "short_windows", "itn", "translate", "hotwords", "prompt")
 
 
 def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
@@ -56,6 +59,10 @@ def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
         ),
         gr.Dropdown(
             scripts("en"), value=_DEFAULT_SCRIPT, label=t("script", "en"), visible=shown["script"], elem_id="script"
+        ),
+        gr.Dropdown(
+            windows("en"), value=_DEFAULT_WINDOWS, label=t("windows", "en"), visible=shown["short_windows"],
+            elem_id="windows",
         ),
         labels(gr.Checkbox(True, label=t("itn", "en"), visible=shown["itn"], elem_id="itn"), label="itn"),
         labels(
@@ -84,6 +91,11 @@ def scripts(page_language: str) -> list[tuple[str, str]]:
     return [(t("script_default", page_language), _DEFAULT_SCRIPT), *names]
 
 
+def windows(page_language: str) -> list[tuple[str, str]]:
+    """The choices of the length of the encoder's windows, by their names in the page's language."""
+    return [(t(f"windows_{name}", page_language), name) for name in (_DEFAULT_WINDOWS, *_WINDOWS)]
+
+
 def renamed(card: ModelCard, page_language: str) -> list[Any]:
     """Updates of `OptionInputs.renamed` for a page in another language; the other controls are renamed as labels."""
     return [
@@ -93,6 +105,7 @@ def renamed(card: ModelCard, page_language: str) -> list[Any]:
             info=t("among_info", page_language),
         ),
         gr.update(choices=scripts(page_language), label=t("script", page_language)),
+        gr.update(choices=windows(page_language), label=t("windows", page_language)),
     ]  # fmt: skip
 
 
@@ -108,7 +121,7 @@ def described(card: ModelCard, page_language: str) -> list[Any]:
 
 def read(card: ModelCard, values: Sequence[Any]) -> Options:
     """The options from the controls' values; those of invisible controls do not count."""
-    spoken, among, script, itn, translate, hotwords, prompt = (
+    spoken, among, script, windows, itn, translate, hotwords, prompt = (
         value if _has(card, name) else None for name, value in zip(_NAMES, values, strict=True)
     )
     language = None if spoken in (None, _DETECT) else spoken
@@ -120,6 +133,7 @@ def read(card: ModelCard, values: Sequence[Any]) -> Options:
         prompt=(prompt or "").strip(),
         languages=() if language else tuple(among or ()),  # nothing is detected where the language is chosen
         script=None if script in (None, _DEFAULT_SCRIPT) else script,
+        short_windows=_WINDOWS.get(windows or _DEFAULT_WINDOWS),
     )
 
 
