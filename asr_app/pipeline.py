@@ -19,6 +19,7 @@ from asr_app.datatypes import Audio, Chunk, Doubt, Options, Segment, StageTimes,
 from asr_app.families.base import PunctuatingEngine
 from asr_app.loading import Loaded
 from asr_app.memory import PeakMemory
+from asr_app.precision import report
 
 # Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut
 # was forced by the chunk's length, not made by the speaker.
@@ -206,7 +207,9 @@ def finish(
     memory: PeakMemory,
 ) -> Transcript:
     """The transcript; the first one of an engine carries what loading it cost."""
-    held = memory.as_dict(loaded.precision.weight_bytes)
+    # Counted now: a graph may be held twice since a lone chunk used all cores.
+    counted = report(loaded.engine.parts, loaded.precision.requested)
+    held = memory.as_dict(counted.weight_bytes)
     if loaded.fresh:
         times = replace(times, load_s=times.load_s + loaded.load_s, warmup_s=times.warmup_s + loaded.warmup_s)
         if loaded.given_back:
@@ -216,7 +219,7 @@ def finish(
     timed = options.translate or all(s.words for s in segments)
     timestamps = "model" if timed and "word_timestamps" in loaded.card.capabilities else "vad"
     return Transcript(
-        tuple(segments), loaded.card.id, loaded.precision, loaded.device, audio_s, times, held, timestamps,
+        tuple(segments), loaded.card.id, counted, loaded.device, audio_s, times, held, timestamps,
         tuple(doubts), chinese.script_of(segments, options.language, options.script),
         short_windows=retry.has_short_windows(loaded, options),
     )  # fmt: skip

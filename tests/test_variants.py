@@ -83,9 +83,11 @@ def test_a_row_alone_comes_out_the_same_on_several_threads(tmp_path):
         torch.set_num_threads(1)
         want = kept(x, None)[0]
         assert kept._wide is None
+        assert kept.stored == kept.counts.stored
         torch.set_num_threads(2)
         assert torch.allclose(kept(x, None)[0], want, atol=1e-4, rtol=1e-4)
         assert kept._wide is not kept._session
+        assert kept.stored == {name: 2 * size for name, size in kept.counts.stored.items()}  # as much as is held
         path.unlink()
         assert torch.equal(gone(x, None)[0], want)
     finally:

@@ -324,6 +324,12 @@ class GraphLayers(nn.Module):
         self._wide: Any = None
         self._making = threading.Lock()
 
+    @property
+    def stored(self) -> dict[str, int]:
+        """Bytes of its weights by dtype name, twice those of the graph once the session for several threads is made."""
+        times = 1 if self._wide in (None, self._session) else 2
+        return {name: times * size for name, size in self.counts.stored.items()}
+
     def forward(self, x: torch.Tensor, *rest: Any) -> Any:
         """As the last layer of the stack: `x` `(b, t, d)` and what is beside it, which comes back unchanged."""
         sequences: list[torch.Tensor] = [x]

@@ -100,7 +100,7 @@ def _part(name: str, part: nn.Module, seen: set[tuple[int, torch.Size]]) -> Part
     multiplied: Counter[str] = Counter()
     for module in part.modules():
         if isinstance(module, GraphLayers):
-            stored.update(module.counts.stored)
+            stored.update(module.stored)
             multiplied.update(module.counts.multiplied)
             continue
         for tensor in own_tensors(module).values():
