@@ -160,7 +160,7 @@ class App:
             audio, decode_s = pipeline.read(clip.path, clip.path.name, Limits())
             own, vad_s = pipeline.cut(audio, self.loaded)
             times.append(StageTimes(decode_s=decode_s, vad_s=vad_s))
-            chunks += [Chunk(start_s + chunk.start_s, chunk.samples) for chunk in own]
+            chunks += [dataclasses.replace(chunk, start_s=start_s + chunk.start_s) for chunk in own]
             owner += [i] * len(own)
             start_s += audio.seconds + _BETWEEN_S
         segments: list[list[Segment]] = [[] for _ in clips]
