@@ -32,7 +32,8 @@ from asr_app.precision.linears import cpu_has_vnni
 
 FULL = "graph.onnx"  # in the folder of a graph that is not quantised
 _OPSET = 17
-_SMALL_BYTES = 128_000_000  # of a graph that may be held twice
+# Of a graph that may be held twice: of a smaller one all is done in milliseconds, a larger one costs too much memory.
+_LEAST_BYTES, _SMALL_BYTES = 5_000_000, 128_000_000
 _PRODUCTS = {
     "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "MatMulInteger", "MatMulIntegerToFloat",
     "DynamicQuantizeMatMul", "QLinearMatMul",
@@ -353,7 +354,7 @@ class GraphLayers(nn.Module):
 
     def _for_one_row(self) -> Any:
         threads = torch.get_num_threads()
-        if threads == 1 or sum(self.counts.stored.values()) > _SMALL_BYTES:
+        if threads == 1 or not _LEAST_BYTES <= sum(self.counts.stored.values()) <= _SMALL_BYTES:
             return self._session
         with self._making:
             if self._wide is None:
