@@ -107,11 +107,11 @@ def stretches(
         tried.update(missing)
         missing = [timing.widened(segments, chunk.speech, *stretch) for stretch in missing]
         for (start, end), new in zip(missing, _alone(chunk, missing, loaded, watch, options), strict=True):
-            if not new or _is_repetition(new, segments):
+            # No word lies in the stretch: a segment that says the same near it has the wrong times.
+            others = [s for s in segments if not _is_same(s, new)]
+            if not new or _is_repetition(new, others):
                 continue
-            # No word lies in the stretch: what says the same near it has the wrong times.
-            there = [s for s in segments if _is_same(s, new)]
-            kept = [piece for s in segments if s not in there for piece in timing.around(s, start, end)]
+            kept = [piece for s in others for piece in timing.around(s, start, end)]
             segments = timing.rising(sorted([*kept, *new], key=lambda s: s.start_s))
             doubts.append(
                 Doubt(chunk.start_s + start, chunk.start_s + end, "unheard", loaded.precision.requested)
@@ -144,7 +144,7 @@ def _is_repetition(new: Sequence[Segment], segments: Sequence[Segment]) -> bool:
     """Whether `new` only says once more, maybe misheard, what a longer one of the `segments` says beside it."""
     said = "".join(normalise(" ".join(s.text for s in new)))
     first_s, last_s = new[0].start_s - _BESIDE_S, new[-1].end_s + _BESIDE_S
-    words = [w for s in segments if not _is_same(s, new) for w in s.words]
+    words = [w for s in segments for w in s.words]
     near = "".join(normalise(" ".join(w.text for w in words if w.end_s > first_s and w.start_s < last_s)))
     blocks = difflib.SequenceMatcher(None, near, said, autojunk=False).get_matching_blocks()
     shared = sum(block.size for block in blocks if block.size >= min(_RUN, len(said)))
@@ -159,12 +159,12 @@ def _longest_s(word: Word) -> float:
 
 def _is_same(there: Segment, new: Sequence[Segment]) -> bool:
     """Whether most of a segment near `new`, which is no longer than it, is what `new` says, only at another time."""
-    units = normalise(there.text)
-    if len(units) > _LONGER * len(normalise(" ".join(s.text for s in new))):
+    units, again = normalise(there.text), normalise(" ".join(s.text for s in new))
+    if len(units) > _LONGER * len(again):
         return False
     if not new or not units or there.end_s < new[0].start_s - _NEAR_S or there.start_s > new[-1].end_s + _NEAR_S:
         return False
-    said = f" {' '.join(normalise(' '.join(s.text for s in new)))} "
+    said = f" {' '.join(again)} "
     runs = [" ".join(units[i : i + 3]) for i in range(max(1, len(units) - 2))]
     return sum(f" {run} " in said for run in runs) > len(runs) / 2
 

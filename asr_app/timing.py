@@ -46,7 +46,7 @@ def around(segment: Segment, start_s: float, end_s: float) -> list[Segment]:
         return [segment]
     count = _words_before(segment, start_s, end_s)
     before = [replace(w, start_s=min(w.start_s, start_s), end_s=min(w.end_s, start_s)) for w in segment.words[:count]]
-    after = [replace(w, start_s=max(w.start_s, end_s), end_s=max(w.end_s, end_s)) for w in segment.words[count:]]
+    after = _from(segment.words[count:], end_s)
     if not before or not after:
         return [with_words(segment, before or after)]
     at = 0
@@ -71,10 +71,8 @@ def rising(segments: Sequence[Segment]) -> list[Segment]:
     found: list[Segment] = []
     for segment in segments:
         first_s = found[-1].end_s if found else 0.0
-        words = tuple(replace(w, start_s=max(w.start_s, first_s), end_s=max(w.end_s, first_s)) for w in segment.words)
-        found.append(
-            replace(segment, start_s=max(segment.start_s, first_s), end_s=max(segment.end_s, first_s), words=words)
-        )
+        start_s, end_s = max(segment.start_s, first_s), max(segment.end_s, first_s)
+        found.append(replace(segment, start_s=start_s, end_s=end_s, words=tuple(_from(segment.words, first_s))))
     return found
 
 
@@ -83,6 +81,11 @@ def with_words(segment: Segment, words: Sequence[Word]) -> Segment:
     if not words:
         return segment
     return replace(segment, start_s=words[0].start_s, end_s=words[-1].end_s, words=tuple(words))
+
+
+def _from(words: Sequence[Word], first_s: float) -> list[Word]:
+    """The words, none of them earlier than `first_s`."""
+    return [replace(w, start_s=max(w.start_s, first_s), end_s=max(w.end_s, first_s)) for w in words]
 
 
 def _words_before(segment: Segment, start_s: float, end_s: float) -> int:

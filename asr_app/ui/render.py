@@ -220,7 +220,7 @@ def card(done: Transcript | None, language: str) -> str:
     if "given_back" in done.memory:
         figures.append(("card_given_back", megabytes(done.memory["given_back"])))
     if done.short_windows is not None:
-        figures.append(("card_windows", t("windows_short" if done.short_windows else "windows_full", language)))
+        figures.append(("windows", t("windows_short" if done.short_windows else "windows_full", language)))
     if done.doubts:
         figures.append(("card_doubts", "; ".join(_doubt(d, language) for d in done.doubts)))
     if done.timestamps == "vad":

@@ -111,7 +111,6 @@ TEXTS: dict[str, dict[str, str]] = {
     "windows_auto": {"en": "short in lite mode, else 30 s", "zh": "轻量模式用短窗口，否则 30 秒"},
     "windows_short": {"en": "short: as long as the speech", "zh": "短窗口：与语音等长"},
     "windows_full": {"en": "30 s", "zh": "30 秒"},
-    "card_windows": {"en": "Encoder windows", "zh": "编码窗口"},
     "itn": {"en": "Write numbers in digits", "zh": "数字书写规整（ITN）"},
     "translate": {"en": "Translate into English", "zh": "翻译成英语"},
     "prompt": {"en": "Prompt: names and style the recording begins in", "zh": "提示词：录音中的名字与书写风格"},
