@@ -31,7 +31,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Recording:
-    """What a recording is like, measured while it was decoded: levels in dBFS as they were before levelling.
+    """The quality of a recording, measured while it was decoded: levels in dBFS as they were before levelling.
 
     `speech_db` is the active level (ITU-T P.56) and None for digital silence, `noise_db` the level of the quietest
     tenth, `bandwidth_hz` where the spectrum ends (at most 8000), `silence` the share that is pause, 0 to 1.
@@ -147,7 +147,7 @@ class StageTimes:
 
     @property
     def work_s(self) -> float:
-        """What the recording itself cost: decoding to punctuation, without waiting or loading."""
+        """Seconds that the recording itself took: decoding to punctuation, without waiting or loading."""
         return self.decode_s + self.vad_s + self.asr_s + self.punctuation_s
 
     @property
@@ -157,7 +157,7 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask of a model; a family refuses what its card's capabilities lack. None is the model's choice.
+    """The options that a user may ask for; a family refuses what its card's capabilities lack. None is the model's choice.
 
     `itn` is whether numbers are written in digits, `translate` whether into English, `prompt` a text that could have
     gone before, in whose style and spelling the model goes on. `short_windows` lets a model whose encoder takes windows
@@ -324,7 +324,7 @@ Source = Bundled | PublishedFile | Repository | Wheels
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the catalog says of a model, before a byte of it is loaded.
+    """The catalog's entry for a model, known before a byte of it is loaded.
 
     `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from, in
     the order in which they are tried; `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
@@ -356,5 +356,5 @@ class ModelCard:
 
     @property
     def key(self) -> str:
-        """What jobs, engines and evidence know the model by: its id, or the path of a local folder."""
+        """The name by which jobs, engines and evidence know the model: its id, or the path of a local folder."""
         return self.directory or self.id

@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS doubts (job TEXT NOT NULL, start REAL NOT NULL, body 
 
 @dataclass(frozen=True)
 class View:
-    """What an observer sees. `state`: queued, running, done, failed or cancelled.
+    """A job for an observer. `state`: queued, running, done, failed or cancelled.
 
     `stage` (while running): decoding, downloading, quantising, loading, vad or recognising; `done` and `total` are
     seconds of speech, or bytes while a model downloads, or steps while its variant is made; `ahead` jobs come before a queued one; `transcript` is there once done.
@@ -66,7 +66,7 @@ class View:
 
 @dataclass(frozen=True)
 class Task:
-    """What the worker takes: the job, and from which chunk on, with which words carried over and times spent."""
+    """A job for the worker: its inputs, and from which chunk on, with which words carried over and times spent."""
 
     id: str
     name: str
@@ -221,7 +221,7 @@ class Journal:
             return bool(db.execute("SELECT cancel FROM jobs WHERE id = ?", (job,)).fetchone()["cancel"])
 
     def stage(self, job: str, stage: str, done: float = 0.0, total: float = 0.0) -> None:
-        """What the running job is at."""
+        """Sets the stage and the progress of the running job."""
         self._set(job, stage=stage, done=done, total=total, eta=None)
 
     def write_chunk(

@@ -129,7 +129,7 @@ def _recognised(loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], opti
 def _batches(
     chunks: Sequence[Chunk], first: int, loaded: Loaded, options: Options
 ) -> Iterator[tuple[int, Sequence[Chunk], _Recognised, float]]:
-    """As `_batches_by`, recording which outputs contain NaN or Inf."""
+    """`_batches_by` under a watch that records which outputs contain NaN or Inf."""
     with FiniteWatch(loaded.engine.parts) as watch:
         yield from _batches_by(partial(_recognised, loaded, watch), chunks, first, loaded, options)
 
@@ -143,7 +143,7 @@ def _batches_by(
 ) -> Iterator[tuple[int, Sequence[Chunk], _Recognised, float]]:
     """The batches from chunk `first` on, in order: where each begins, what was heard, and the seconds waited for it.
 
-    As many at once as the engine takes.
+    Batches run side by side, as many as the engine takes.
     """
     engine, size = loaded.engine, loaded.card.chunks_a_batch
     starts = [first, *range(first + 1, len(chunks), size)] if first < len(chunks) else []

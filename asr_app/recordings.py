@@ -78,7 +78,7 @@ def references(folder: Path) -> list[Recording]:
 
 
 def reference_of(recording: Path, reference: Path | None) -> Recording | None:
-    """What is said in `recording`: by `reference`, a text or a refs.tsv, or by what lies beside it; None without.
+    """The reference text of `recording`: by `reference`, a text or a refs.tsv, or by what lies beside it; None without.
 
     Raises UserError where a given `reference` does not have it.
     """

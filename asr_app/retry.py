@@ -38,7 +38,7 @@ _NEAR_S = 5.0  # how far off the times of words may be that a second try finds a
 
 @dataclass(frozen=True)
 class Result:
-    """What an engine gave for a batch, and whether all numbers on the way were finite."""
+    """An engine's segments for a batch, and whether all numbers on the way were finite."""
 
     segments: list[list[Segment]]
     finite: bool
@@ -179,7 +179,7 @@ def higher(
 ) -> tuple[list[Segment], Precision | None, StageTimes]:
     """The chunk at the next higher precisions until its text can be trusted: its text, from which one, the time spent.
 
-    What was `found` stays where there is none.
+    `found` stays if there is none.
     """
     redone_at: Precision | None = None
     precision: Precision | None = loaded.precision.requested

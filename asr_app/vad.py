@@ -43,14 +43,14 @@ _silero_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Span:
-    """Where somebody speaks, in seconds from the file's start."""
+    """A span of speech, in seconds from the file's start."""
 
     start_s: float
     end_s: float
 
 
 def speech_spans(audio: Audio, threads: int = 1) -> list[Span]:
-    """Where there is speech, by silero-vad: in order, without overlap, empty for silence. Any thread may call it.
+    """Spans of speech, by silero-vad: in order, without overlap, empty for silence. Any thread may call it.
 
     Pauses are judged a second time with their level raised: the network does not notice speech 30 dB below other
     speech.
@@ -184,7 +184,7 @@ def _probabilities(
 def _piece_probabilities(model: Any, samples: np.ndarray, start: int) -> np.ndarray:
     """The probabilities for the piece that begins at `start`.
 
-    What `model.audio_forward` does, which cannot be given a lead without copying hours of samples.
+    Takes the place of `model.audio_forward`, which cannot be given a lead without copying hours of samples.
     """
     end = start + _PIECE
     if start:

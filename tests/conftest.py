@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def cache() -> Path:
-    """Where variants lie."""
+    """The folder of variants."""
     return Path(os.environ["ASR_CACHE"])
 
 

@@ -1,4 +1,4 @@
-"""What the other families add, as a person sees it: tags, languages, translation, hotwords, and downloads."""
+"""The options of the other families, as a person sees them: tags, languages, translation, hotwords, and downloads."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_without_its_model_the_page_is_that_of_the_demo_model(open_page, tmp_pat
 
 
 class SlowHub(http.server.BaseHTTPRequestHandler):
-    """As much of a Hugging Face hub as a download asks for; `model.pt` is large and takes its time."""
+    """Serves the part of a Hugging Face hub that a download asks for; `model.pt` is large and takes its time."""
 
     commit = "0123456789abcdef0123456789abcdef01234567"
     sizes: ClassVar[dict[str, int]] = {"config.yaml": 300, "tokens.json": 5000, "model.pt": 240_000_000}

@@ -1,4 +1,4 @@
-"""Where a model comes from: the order of its sources, what they send, and what is left behind when one fails."""
+"""The sources of a model: their order, what they send, and what is left behind when one fails."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def index(own_cache, tmp_path, monkeypatch):
 
 
 def left(cache: Path) -> list[str]:
-    """What lies in the cache of models, locks apart."""
+    """The names in the cache of models, locks apart."""
     return sorted(p.name for p in (cache / "models").iterdir() if p.suffix != ".lock")
 
 

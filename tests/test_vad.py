@@ -120,7 +120,7 @@ def test_same_answer_as_silero_itself(sentence: np.ndarray) -> None:
 
 
 def test_a_long_recording_is_judged_in_pieces_and_has_no_seams(sentence: np.ndarray) -> None:
-    """Of a minute each: led in by what was before it, a piece says what the whole says; and so do several at once."""
+    """Pieces are a minute each. A piece, led in by what was before it, gives what the whole gives; so do several at once."""
     from silero_vad import load_silero_vad
 
     from asr_app import vad

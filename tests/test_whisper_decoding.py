@@ -288,7 +288,7 @@ def test_short_windows_are_refused_where_the_model_has_none():
         ("demo-whisper", Precision.FP32, None, False),
         ("demo-whisper", Precision.BF16, None, False),
         ("demo-whisper", Precision.FP32, True, True),
-        ("demo-paraformer", Precision.INT8, None, False),
+        ("demo-paraformer", Precision.INT8, None, None),
     ],
 )
 def test_windows_are_short_at_int8_unless_asked_otherwise(model, precision, asked, given):

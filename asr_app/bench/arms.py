@@ -29,7 +29,7 @@ _BETWEEN_S = 60.0  # silence between the clips of one request, so that the pipel
 
 @dataclass(frozen=True)
 class Task:
-    """What an arm loads. `model` is a catalog id or a path, `weights` the folder or file it stands for.
+    """The model that an arm loads. `model` is a catalog id or a path, `weights` the folder or file it stands for.
 
     `vad` is a folder with fsmn-vad, for FunASR's own `AutoModel`. `exported` is the model in the peer's own format.
     """

@@ -1,4 +1,4 @@
-"""What the arms of a bench are asked for: one recording several times, or short clips one after the other."""
+"""The requests to the arms of a bench: one recording several times, or short clips one after the other."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ BATCH, _LARGE_BATCH = 4, 2
 
 
 def _sources(size: str) -> tuple[Source, ...]:
-    """Where the weights are, half-precision forms first: most of OpenAI's repositories hold FP32, twice the bytes."""
+    """Sources of the weights, half-precision forms first: most of OpenAI's repositories hold FP32, twice the bytes."""
     owner = "mobiuslabsgmbh" if size == "large-v3-turbo" else "Systran"
     hubs = (
         PublishedFile(f"{_HOST}/{_SHA256[size]}/{size}.pt", _SHA256[size]),

@@ -104,8 +104,7 @@ class Decoder(TextDecoder):
         return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
 
     def cross_attention_weights(self, x: torch.Tensor, heard: Sequence[CrossKV]) -> Iterator[torch.Tensor]:
-        """How much each layer's heads look where, as they say `x` `(1, n)` of a window: `(1, heads, n, t)` before the
-        softmax."""
+        """Yields each layer's cross-attention scores for tokens `x` `(1, n)`: `(1, heads, n, t)`, before the softmax."""
         y = self.token_embedding(x) + self.positional_embedding[: x.shape[-1]]
         for block, (keys, values) in zip(self.blocks, heard, strict=True):
             y = y + block.attn(block.attn_ln(y), mask=self.mask)[0]
@@ -117,7 +116,7 @@ class Decoder(TextDecoder):
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a window was decoded to. `cross_kv` are each layer's cross-attention keys and values of it, batch 1.
+    """The decoding of a window. `cross_kv` are each layer's cross-attention keys and values of it, batch 1.
 
     `looped` is whether it was stopped in a loop; `ended` whether its end is the model's own.
     """
@@ -155,7 +154,7 @@ def decode(
 ) -> list[Decoded]:
     """Greedy decoding of windows, given the encoder's `features` `(b, t, d)`.
 
-    Where `options` name no language, each window's is detected, among `languages` or among all where there are none.
+    If `options` name no language, each window's is detected, among `languages` or among all without any.
     """
     task = _Task(model, options, languages)
     results = task.run(features)
@@ -213,7 +212,7 @@ class _Task(DecodingTask):
     def _main_loop(
         self, audio_features: torch.Tensor, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
-        """As the library's: `tokens` `(b, n)` with what was written, its log probabilities, and that of no speech."""
+        """Overrides the library's: `tokens` `(b, n)` with the new ones, their sum of log probabilities, that of no speech."""
         self._sum_logprobs = sum_logprobs = torch.zeros(len(tokens), device=audio_features.device)
         self._no_speech = [math.nan] * len(tokens)
         try:
@@ -244,7 +243,7 @@ class _Task(DecodingTask):
                 tokens[row, -1] = self.tokenizer.eot
 
     def _detect_language(self, audio_features: torch.Tensor, tokens: torch.Tensor) -> tuple[list[str], None]:
-        """As the library's, from the cross-attention keys and values that decoding uses."""
+        """Overrides the library's: the language is detected from the cross-attention keys and values that decoding uses."""
         if self.options.language is not None:
             return [self.options.language] * len(tokens), None
         codes = list(self._languages or self.tokenizer.all_language_codes)
@@ -366,7 +365,7 @@ class _Drawn(_Greedy):
     def update(
         self, tokens: torch.Tensor, logits: torch.Tensor, sum_logprobs: torch.Tensor
     ) -> tuple[torch.Tensor, bool]:
-        """As that of `_Greedy`. A temperature of 0 takes the likeliest token."""
+        """Overrides `_Greedy.update`. A temperature of 0 takes the likeliest token."""
         # The Gumbel trick: as torch.multinomial, which on a GPU ends the process over a number that is not finite.
         noise = torch.empty_like(logits).exponential_(generator=self._numbers).log_().neg_()
         return self._added(
@@ -376,8 +375,11 @@ class _Drawn(_Greedy):
 
 @dataclass
 class KVCache:
-    """What one layer keeps: of what was heard, row by row or of all rows at once, and of what was said so far,
-    `(b, heads, n, d)` each. Several samplings of one window have heard one row."""
+    """One layer's keys and values, `(b, heads, n, d)` each.
+
+    `heard` are those of the cross-attention, row by row or of all rows at once; `keys` and `values` those of the tokens
+    so far. Several samples of one window share one row of `heard`.
+    """
 
     heard: list[CrossKV]
     keys: torch.Tensor
@@ -453,7 +455,7 @@ class RepeatedSteps(Steps):
     _repeated: _Repeated | None = None
 
     def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
-        """As the other's; the logits of a step are overwritten by the next."""
+        """Overrides `Steps.logits`; the logits of a step are overwritten by the next."""
         if not self._layers:
             self._begin(audio_features, len(audio_features))
         rows, length = tokens.shape
@@ -505,7 +507,7 @@ class _Repeated:
 
 
 def steps_on(device: torch.device) -> type[Steps]:
-    """What decodes on `device`."""
+    """The class that decodes on `device`."""
     return RepeatedSteps if device.type == "cuda" else Steps
 
 
@@ -550,7 +552,7 @@ def _asked(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _rest(block: Any, layer: KVCache, x: torch.Tensor) -> torch.Tensor:
-    """What the block does after attending to what was said: attends to what was heard, and thinks."""
+    """The block after its self-attention: cross-attention and MLP."""
     q = _ask_heard(block, x)
     # One query a row: there the two products are faster one by one than in the kernel for many.
     asked = q.split(1) if len(layer.heard) > 1 else [q]
@@ -565,12 +567,12 @@ def _ask_heard(block: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _weights(q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """How much queries `(b, heads, n, d)` look at each of `keys` `(b, heads, t, d)`: `(b, heads, n, t)`, not yet softmax."""
+    """Attention scores of queries `(b, heads, n, d)` and `keys` `(b, heads, t, d)`: `(b, heads, n, t)`, before the softmax."""
     return (q * q.shape[-1] ** -0.5).to(keys.dtype) @ keys.transpose(2, 3)
 
 
 def _weighed(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """What is found of `values` `(b, heads, t, d)` by looking so: `(b, heads, n, d)`, in FP32."""
+    """`values` `(b, heads, t, d)` weighted by the softmax of the scores `weights`: `(b, heads, n, d)`, in FP32."""
     return (weights.softmax(-1) @ values).float()
 
 

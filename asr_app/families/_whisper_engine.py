@@ -1,7 +1,7 @@
 """Transcribes chunks with Whisper: windows are encoded together, decoded, decoded again where that failed, and timed.
 
-Source: https://github.com/openai/whisper (whisper/transcribe.py). Where its ladder of temperatures ends at 0, the text
-of a window is equal to its text. Differences, each of which bounds the time that a window may take:
+Source: https://github.com/openai/whisper (whisper/transcribe.py). The text of a window is equal to the library's if its
+ladder of temperatures ends at 0. Differences, each of which bounds the time that a window may take:
 
 - Three temperatures above 0 are tried in one batch, one sample each, instead of five one after the other.
 - A loop ends when it is noticed, not when 224 tokens are written.
@@ -176,8 +176,8 @@ def _segments_in(
     """The window's segments as the library's dictionaries, the frame where the next window begins, and whether the
     text ended within this one.
 
-    `seek` and `frames` are where the window begins in the chunk and how long it is. As `whisper.transcribe` does it:
-    two timestamps in a row end a segment; one alone at the end says that nothing is spoken after it.
+    `seek` and `frames` are where the window begins in the chunk and how long it is. The rule is that of
+    `whisper.transcribe`: two timestamps in a row end a segment; one alone at the end says that nothing is spoken after it.
     """
     begin, tokens = tokenizer.timestamp_begin, decoded.result.tokens
     is_time = [token >= begin for token in tokens]

@@ -59,7 +59,7 @@ def add_word_times(
 def _alignment(
     window: _Window, tokenizer: Tokenizer, text_tokens: Sequence[int], _mel: None, frames: int
 ) -> list[WordTiming]:
-    """As the library's `find_alignment`, without the words' probabilities."""
+    """Takes the place of the library's `find_alignment`, without the words' probabilities."""
     words, word_tokens = tokenizer.split_to_word_tokens([*text_tokens, tokenizer.eot])
     if len(word_tokens) <= _SPECIAL_TOKENS:
         return []

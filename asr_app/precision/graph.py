@@ -174,7 +174,7 @@ def calibrate(full: Path, ranges: Path, heard: Iterable[Mapping[str, np.ndarray]
 def quantise(full: Path, target: Path, stays_high: Callable[[str], bool], ranges: Path | None = None) -> None:
     """The graph with the weights of its layers in INT8 by output channel, what they are multiplied with by tensor.
 
-    `full` is a folder that it was exported to. What is counted in it is written beside `target`.
+    `full` is a folder that it was exported to. Its counts are written beside `target`.
 
     `stays_high` is asked of each node's layer: `3.feed_forward.w_1` in the layer 3 of the stack. The scale of what is
     multiplied is found anew at each call or, with the file `ranges`, is what was calibrated.
@@ -262,7 +262,7 @@ def session(path: Path, threads: int = 1) -> Any:
 
 @contextlib.contextmanager
 def sessions(folder: Path) -> Iterator[Callable[[Path], Any]]:
-    """As `session`, for the graphs in `folder`, which are made ready in other threads from now on."""
+    """Gives `session` for the graphs in `folder`, which are made ready in other threads from now on."""
     paths = sorted(folder.glob("*.onnx"))
     with ThreadPoolExecutor(max(1, len(paths)), "session") as pool:
         begun = {path: pool.submit(session, path) for path in paths}
@@ -270,7 +270,7 @@ def sessions(folder: Path) -> Iterator[Callable[[Path], Any]]:
 
 
 def counts_of(path: Path) -> Counts:
-    """What the weights of a graph are, as it was counted when the graph was written: reading one takes a library more."""
+    """The counts that were written with a graph: reading the graph itself takes a library more."""
     if not _note(path).exists():  # in a folder that was carried here, by an older version
         return count(path)
     return Counts(**json.loads(_note(path).read_text(encoding="utf-8")))
@@ -332,7 +332,7 @@ class GraphLayers(nn.Module):
         return {name: times * size for name, size in self.counts.stored.items()}
 
     def forward(self, x: torch.Tensor, *rest: Any) -> Any:
-        """As the last layer of the stack: `x` `(b, t, d)` and what is beside it, which comes back unchanged."""
+        """Takes the place of the stack's last layer: `x` `(b, t, d)` and what is beside it, which comes back unchanged."""
         sequences: list[torch.Tensor] = [x]
         masks: list[torch.Tensor | None] = [None]
         for name, value in zip(self._stack.beside, rest, strict=False):

@@ -46,7 +46,7 @@ class PartReport:
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """What was asked for and, part by part, what the tensors say."""
+    """The requested precision and, part by part, the one that the tensors have."""
 
     requested: Precision
     parts: tuple[PartReport, ...]
@@ -84,7 +84,7 @@ class PrecisionReport:
 
     @classmethod
     def from_dict(cls, requested: str, data: Mapping[str, Any]) -> PrecisionReport:
-        """What `as_dict` wrote, back from a journal."""
+        """The opposite of `as_dict`, for what a journal kept."""
         parts = (PartReport(n, p["stored_bytes"], p["multiplied_weights"]) for n, p in data["parts"].items())
         return cls(Precision(requested), tuple(parts))
 

@@ -54,7 +54,7 @@ def evidence(
     busy: bool,
     language: str,
 ) -> str:
-    """What was measured here of the two sides of the switch, on the user's recordings if there are any at both.
+    """The measurements of both sides of the switch, on the user's recordings if there are any at both.
 
     Never a promise. A precision that failed its self-check is named, and cannot be picked.
     """
@@ -79,10 +79,10 @@ def evidence(
 
 
 def speed_sentence(low: float, median: float, high: float, smaller: float, language: str) -> str:
-    """What the lite side is against the full one, measured in alternation on this machine.
+    """The lite side compared with the full one, measured in alternation on this machine.
 
     `low`, `median` and `high` are of the ratio of speeds, above 1 where lite is faster; `smaller` is the share of the
-    full size that is saved, 0 to 1. Where the spread holds 1, or the median rounds to it, the two are as fast.
+    full size that is saved, 0 to 1. The two are as fast if the spread holds 1, or the median rounds to it.
     """
     if low <= 1 <= high or round(median, 1) == 1:
         speed = t("speed_same", language)
@@ -94,7 +94,7 @@ def speed_sentence(low: float, median: float, high: float, smaller: float, langu
 
 
 def speed_unknown(busy: bool, language: str) -> str:
-    """What stands in place of the sentence before there is a measurement that counts."""
+    """The text before there is a measurement that counts."""
     return t("speed_busy" if busy else "speed_measuring", language)
 
 
@@ -246,7 +246,7 @@ def card(done: Transcript | None, language: str) -> str:
 
 
 def recording(done: Transcript | None, language: str) -> str:
-    """What the recording is like: one line, and below it a list of what is wrong, what was done, what to do."""
+    """The quality of the recording: one line, and below it a list of what is wrong, what was done, what to do."""
     if done is None or done.recording is None:
         return ""
     found = done.recording
