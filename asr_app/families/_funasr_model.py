@@ -15,7 +15,6 @@ import logging
 import pickle
 import sys
 import threading
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,8 +215,12 @@ def build(folder: Path, config: Mapping[str, Any], device: str, *, empty: bool =
         file = str(normalisation) if normalisation.is_file() else None
         frontend = _class(config["frontend"])(**conf.pop("frontend"), cmvn_file=file)
         given["input_size"] = frontend.output_size()
+    from funasr.register import tables
+
     for part, own in conf.items():
         given |= {part: config[part], f"{part}_conf": own}
+        if part != "llm":  # two modules of FunASR may register one name, and the last one imported has it
+            getattr(tables, f"{part.rpartition('_')[2]}_classes")[config[part]] = _class(config[part])
     if "llm" in conf:
         given["llm_folder"] = folder / LLM_FOLDER
     if "seaco_decoder" in conf:
@@ -274,7 +277,7 @@ def _only(folder: Path, files: list[Path], wanted: str) -> Path:
 
 
 def _checkpoint(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of model.pt. They are mapped from the file where its format allows that."""
+    """The tensors of model.pt, on the CPU. Reading them checks the checksums that the file has of them."""
     path = folder / "model.pt"
     if not path.is_file():
         raise UserError(
@@ -282,7 +285,7 @@ def _checkpoint(folder: Path) -> dict[str, torch.Tensor]:
             f"{folder.name}：缺少 model.pt。请重新下载模型。",
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{folder.name}: model.pt is damaged or no checkpoint ({type(error).__name__}). Download it again.",
