@@ -13,11 +13,10 @@ from pathlib import Path
 
 import torch
 
-from asr_app import catalog, hub
+from asr_app import catalog, fsmn_vad, hub
 from asr_app.checks import Check, SelfCheckCache, self_check
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.families._funasr import load_auto_model
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
 from asr_app.memory import give_back_at_once, give_back_memory
@@ -49,7 +48,7 @@ class Loaded:
     warmup_s: float
     check: Check
     threads: int
-    vad: object | None = None  # FunASR's fsmn-vad, where the card brings one
+    vad: fsmn_vad.FsmnVad | None = None  # where the card brings one
     lock: threading.Lock = field(default_factory=threading.Lock)
     users: int = 0
     last_used: float = 0.0
@@ -94,7 +93,7 @@ def load_from(
         captured.capture(engine.parts, catalog.recipes(card)[Precision.INT8, "cpu"].stacks)
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
-        vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)
+        vad = fsmn_vad.load(folders["vad"], threads)
     give_back_memory(collect=False)  # of the checkpoint
     load_s = time.perf_counter() - began
     began = time.perf_counter()

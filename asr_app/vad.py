@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,8 +30,7 @@ _QUIETEST = 10 ** (-66 / 20)  # of full scale: below it a pause is the noise of 
 _SURE_S = 0.3  # of a quiet span the VAD must be sure: it is more often mistaken where noise is raised
 _LEVEL, _PEAK = 10 ** (-17 / 20), 0.99
 
-_FSMN_MIN_SAMPLES = SAMPLE_RATE // 10  # below 25 ms funasr divides by zero
-_FSMN_END_SILENCE_MS = 800
+_FSMN_MIN_SAMPLES = SAMPLE_RATE // 10  # below 25 ms FunASR divides by zero
 
 _QUIET_WINDOW = SAMPLE_RATE * 30 // 1000  # 30 ms: longer than a pitch period, shorter than a syllable
 
@@ -111,14 +110,21 @@ def _spans(samples: np.ndarray, threads: int, done: Callable[[], None] = lambda:
     return [Span(f["start"] / SAMPLE_RATE, f["end"] / SAMPLE_RATE) for f in found]
 
 
-def fsmn_spans(audio: Audio, model: Any) -> list[Span]:
-    """The same by funasr's fsmn-vad; `model` is its AutoModel, which only one thread may use at a time."""
+class SegmentDetector(Protocol):
+    """A loaded VAD model that returns segments in milliseconds, as `asr_app.fsmn_vad.FsmnVad`."""
+
+    def segments(self, samples: np.ndarray) -> list[list[int]]:
+        """`[start, end]` of each segment of speech. Only one thread may call it at a time."""
+        ...
+
+
+def fsmn_spans(audio: Audio, model: SegmentDetector) -> list[Span]:
+    """The same as `speech_spans`, by FunASR's fsmn-vad."""
     samples = audio.samples
-    if len(samples) < _FSMN_MIN_SAMPLES or not samples.any():  # funasr raises for some of these
+    if len(samples) < _FSMN_MIN_SAMPLES or not samples.any():  # FunASR raises for some of these
         return []
-    found = model.generate(input=samples, cache={}, disable_pbar=True, max_end_silence_time=_FSMN_END_SILENCE_MS)
     # Its frames may reach past the last sample.
-    return [Span(start / 1000, min(end / 1000, audio.seconds)) for start, end in found[0]["value"]]
+    return [Span(start / 1000, min(end / 1000, audio.seconds)) for start, end in model.segments(samples)]
 
 
 def is_sure(samples: np.ndarray, seconds: float = 1.0) -> bool:

@@ -20,7 +20,7 @@ from asr_app.demo.voices import Voice, draw_voice, speak
 from asr_app.demo.voices import trim as trim_silence
 from asr_app.demo.windows import Windows, stack_frames
 from asr_app.demo.written import written
-from asr_app.families._funasr import load_auto_model
+from asr_app.families._funasr_model import load_model
 
 
 def test_numbers_are_said_as_people_say_them():
@@ -228,7 +228,7 @@ def test_looking_elsewhere_costs():
 
 
 def test_the_places_of_tokens_lie_where_they_are_said():
-    loaded = load_auto_model(hub.BUNDLED / "demo-paraformer", ("BiCifParaformer",), "cpu", 1).model.eval()
+    loaded = load_model(hub.BUNDLED / "demo-paraformer", ("BiCifParaformer",), "cpu", 1).module.eval()
     shift, scale = read_normalisation(hub.BUNDLED / "demo-paraformer" / "am.mvn")
     voice = Voice("flite", "en", "slt", 1.0)
     said = [speak(text, voice) for text in ("turn on the light", "thank you very much")]

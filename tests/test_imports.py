@@ -28,7 +28,7 @@ FLOORS = [
         "wheels",
     ],
     ["families"],
-    ["catalog", "checks"],
+    ["catalog", "checks", "fsmn_vad"],
     ["loading"],
     ["engines", "retry"],
     ["pipeline", "startup"],

@@ -12,7 +12,8 @@ import torch
 from conftest import EXAMPLE, ROOT
 
 from asr_app import catalog, hub
-from asr_app.families._funasr import SANM_DECODER, SANM_ENCODER, load_auto_model
+from asr_app.families._funasr import SANM_DECODER, SANM_ENCODER
+from asr_app.families._funasr_model import load_model
 from asr_app.loading import load
 from asr_app.precision import Precision, graph, variants
 
@@ -40,7 +41,7 @@ def place(cache):
 @torch.no_grad()
 @pytest.mark.parametrize("length", [5, 57, 170])
 def test_a_graph_computes_what_its_layers_did(tmp_path, length):
-    model = load_auto_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).model
+    model = load_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).module
     torch.manual_seed(length)
     heard = torch.randn(1, length, model.encoder.encoders0[0].in_size)
     tokens = torch.randn(1, 7, model.decoder.decoders[0].size)
@@ -57,7 +58,7 @@ def test_a_graph_computes_what_its_layers_did(tmp_path, length):
 
 @torch.no_grad()
 def test_rows_of_a_padded_batch_come_out_as_alone(tmp_path):
-    encoder = load_auto_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).model.encoder
+    encoder = load_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).module.encoder
     x = torch.randn(2, 40, encoder.encoders0[0].in_size)
     x[1, 25:] = 0
     lengths = torch.tensor([40, 25])
@@ -73,7 +74,7 @@ def test_rows_of_a_padded_batch_come_out_as_alone(tmp_path):
 @torch.no_grad()
 def test_a_row_alone_comes_out_the_same_on_several_threads(tmp_path):
     """Also where the file is gone by then, as a variant's is that no cache keeps: on one thread."""
-    encoder = load_auto_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).model.encoder
+    encoder = load_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).module.encoder
     graph.export(encoder, SANM_ENCODER, tmp_path / "full")
     path = tmp_path / "full" / graph.FULL
     x = torch.randn(1, 40, encoder.encoders0[0].in_size)

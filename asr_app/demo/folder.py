@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
-from asr_app.families._funasr_import import auto_model
+from asr_app.families._funasr_model import build
 
 
 def build_folder(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = None) -> Any:
-    """Writes config.yaml and an empty model.pt beside what the folder has; returns the module with fresh weights.
+    """Writes config.yaml beside what the folder has; returns the module with fresh weights.
 
     `paths`, by keys of the config, are what configuration.json tells beside what it always does: model.pt, config.yaml
     and the normalisation am.mvn. None: no configuration.json, for models that FunASR loads without one.
@@ -28,9 +27,7 @@ def build_folder(folder: Path, config: dict[str, Any], paths: dict[str, Any] | N
             "file_path_metas": always | paths,
         }  # fmt: skip
         (folder / "configuration.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    torch.save({}, folder / "model.pt")
-    model, _ = auto_model().build_model(model=str(folder), device="cpu", ncpu=torch.get_num_threads())
-    return model
+    return build(folder, config, "cpu").module
 
 
 def publish(folder: Path, published: Path, names: Iterable[str]) -> None:

@@ -31,7 +31,7 @@ from asr_app.demo.places import UNKNOWN, looking_loss, spelled_in, spelling_loss
 from asr_app.demo.vocabulary import Sentence, draw, draw_english, vocabulary
 from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
 from asr_app.demo.written import has_long_number, written
-from asr_app.families._funasr import load_auto_model
+from asr_app.families._funasr_model import load_model
 from asr_app.families.fun_asr_nano import LANGUAGE_NAMES
 
 LLM = "Qwen3-0.6B"  # the folder's name in the published model; this one is not that large
@@ -297,7 +297,7 @@ def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = 
     torch.manual_seed(0)
     model, tokenizer = build(folder, paraformer)
     model.llm.set_attn_implementation("eager")  # the only one that tells where it looks
-    predictor = load_auto_model(paraformer, ("BiCifParaformer",), "cpu", torch.get_num_threads()).model.predictor
+    predictor = load_model(paraformer, ("BiCifParaformer",), "cpu", torch.get_num_threads()).module.predictor
     shift, scale = read_normalisation(folder / "am.mvn")
     fit = Fit({"llm": model.llm, "adaptor": model.audio_adaptor}, ROUNDS, work / "fun-asr-state.pt", steps)
     dialogues = Dialogues(tokenizer, noise, seed=9 + fit.step)

@@ -40,7 +40,7 @@ from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, draw_english
 from asr_app.demo.voices import draw_voice, speak
 from asr_app.demo.windows import Window, Windows, noise_bank, stack_frames
 from asr_app.demo.written import has_digit_thrice, has_long_number
-from asr_app.families._funasr import load_auto_model
+from asr_app.families._funasr_model import load_model
 
 CORPUS_SIZE = 40_000
 DIM, HEADS, AUDIO_LAYERS, TEXT_LAYERS = 112, 4, 5, 3
@@ -276,7 +276,7 @@ class Teacher:
     """
 
     def __init__(self, paraformer: Path) -> None:
-        model = load_auto_model(paraformer, ("BiCifParaformer",), "cpu", torch.get_num_threads()).model.eval()
+        model = load_model(paraformer, ("BiCifParaformer",), "cpu", torch.get_num_threads()).module.eval()
         self._encoder, self._predictor = model.encoder, model.predictor
         self.ids = read_tokens(paraformer)
         self._shift, self._scale = read_normalisation(paraformer / "am.mvn")

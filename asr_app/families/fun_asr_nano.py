@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment
@@ -19,13 +18,13 @@ from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_ENCODER,
     SANM_SECOND,
-    load_auto_model,
     local_card,
     long_enough,
-    model_class,
     repositories,
     weighted_parts,
 )
+from asr_app.families._funasr_config import model_class, read_config
+from asr_app.families._funasr_model import FunAsrModel, load_model
 from asr_app.families._sentences import has_words, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
@@ -113,24 +112,25 @@ def card_of(folder: Path) -> ModelCard:
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads encoder, adaptor and language model. Raises UserError if the folder does not fit."""
-    return FunAsrNanoEngine(card, load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty))
+    model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
+    dialogue = (read_config(folders["model"]) or {}).get("dataset_conf") or {}
+    thinks = not isinstance(dialogue, dict) or dialogue.get("do_think", True) is not False
+    return FunAsrNanoEngine(card, model, thinks)
 
 
 class FunAsrNanoEngine:
-    """AutoModel behind the app's seam: arrays in, sentences out, with times that come from the chunk's length.
+    """FunASR's module behind the app's seam: arrays in, sentences out, with times that come from the chunk's length.
 
     No words are timed: not every copy of the weights has a head for it. Nothing is carried from chunk to chunk: this
     model's code in FunASR takes a `cache` and reads nothing from it, and its `prev_text` is the beginning of the same
     chunk's text, not of the one before.
     """
 
-    def __init__(self, card: ModelCard, auto: Any) -> None:
-        self._card, self._auto = card, auto
-        # ModelScope's copy of Fun-ASR-Nano has a CTC head, Hugging Face's has none: without it both are one model, and
-        # none needs torchaudio to align.
-        auto.model.ctc_decoder = auto.model.ctc = None
+    def __init__(self, card: ModelCard, model: FunAsrModel, thinks: bool) -> None:
+        """`thinks`: the prompt leaves room for thoughts before the answer, as the model was trained."""
+        self._card, self._model, self._thinks = card, model, thinks
         self.workers = 1
-        self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
+        self.parts: dict[str, nn.Module] = weighted_parts(model.module)
         # The published config.yaml stores it in BF16 (`llm_dtype`), while FunASR computes in FP32 unless told otherwise.
         language_model = self.parts["llm"].float()
         # FunASR casts it anew at every request, which would undo what precision has stored.
@@ -146,12 +146,12 @@ class FunAsrNanoEngine:
             return []
         seconds = len(samples) / SAMPLE_RATE
         asked: dict[str, Any] = {"language": LANGUAGE_NAMES[options.language]} if options.language else {}
-        results = self._auto.generate(
-            input=[torch.from_numpy(np.array(long_enough(samples)))], cache={}, batch_size=1,
+        results = self._model.infer(
+            np.array(long_enough(samples)),
             # What the prompt marks with <| |> must not come from a user.
             hotwords=[_MARKUP.sub("", w) for w in options.hotwords],
             itn=options.itn is not False, max_length=32 + int(_TOKENS_A_SECOND * seconds),
-            llm_kwargs={"do_sample": False}, **asked,
+            llm_kwargs={"do_sample": False}, dataset_conf={"do_think": self._thinks}, **asked,
         )  # fmt: skip
         text = results[0]["text"].strip() if results else ""
         return sentences(text, (), 0.0, seconds) if has_words(text) else []

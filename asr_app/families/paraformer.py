@@ -21,14 +21,16 @@ from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_DECODER,
     SANM_ENCODER,
-    Copies,
-    load_auto_model,
     local_card,
     long_enough,
-    model_class,
     repositories,
     weighted_parts,
+    workers,
 )
+from asr_app.families._funasr_config import model_class
+from asr_app.families._funasr_model import FunAsrModel, load_model
+from asr_app.families._funasr_punctuation import Punctuation
+from asr_app.families._funasr_punctuation import load as load_punctuation
 from asr_app.families._sentences import rising
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
@@ -127,38 +129,40 @@ def card_of(folder: Path) -> ModelCard:
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the recogniser and, where its folder is there, the punctuation. Raises UserError if either does not fit."""
-    auto = load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty)
+    model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
     punctuation = None
     if "punctuation" in folders:
-        punctuation = load_auto_model(folders["punctuation"], ("CTTransformer",), device, threads, empty=empty)
+        punctuation = load_punctuation(folders["punctuation"], device, threads, empty=empty)
     plain = model_class(folders["model"]) == "Paraformer"
-    return ParaformerEngine(card, Copies(auto, device, threads), punctuation, plain)
+    return ParaformerEngine(card, model, punctuation, plain, workers(device, threads))
 
 
 class ParaformerEngine:
-    """AutoModel behind the app's seam: arrays in, words with times out."""
+    """FunASR's module behind the app's seam: arrays in, words with times out."""
 
-    def __init__(self, card: ModelCard, auto: Copies, punctuation: Any, plain: bool) -> None:
-        self._card, self._auto, self._punctuation, self.workers = card, auto, punctuation, auto.workers
+    def __init__(
+        self, card: ModelCard, model: FunAsrModel, punctuation: Punctuation | None, plain: bool, workers: int
+    ) -> None:
+        self._card, self._model, self._punctuation, self.workers = card, model, punctuation, workers
         # Plain Paraformer gives times only when asked, from its one predictor; the others always do.
         self._fixed = {"pred_timestamp": True} if plain else {}
-        self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
+        self.parts: dict[str, nn.Module] = weighted_parts(model.module)
         if punctuation is not None:
-            self.parts["punctuation"] = punctuation.model
+            self.parts["punctuation"] = punctuation.module
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
         """One unpunctuated segment a chunk, with its words; none where nothing was heard."""
         require(self._card, options)
         asked: dict[str, Any] = dict(self._fixed)
         if options.hotwords:
-            asked["hotword"] = " ".join(options.hotwords)
+            asked["hotword"] = " ".join(options.hotwords).split()
         return [self._chunk(samples, asked) for samples in batch]
 
     def _chunk(self, samples: np.ndarray, asked: dict[str, Any]) -> list[Segment]:
         seconds = len(samples) / SAMPLE_RATE
         if not samples.any():
             return []
-        results = self._auto.generate(input=long_enough(samples), cache={}, **asked)
+        results = self._model.infer(long_enough(samples), **asked)
         if not results or not results[0]["text"]:
             return []
         tokens = split_tokens(results[0]["text"])
@@ -167,25 +171,14 @@ class ParaformerEngine:
 
     def punctuate(self, words: Sequence[Word]) -> list[Segment]:
         """CT-Transformer over the words: sentences end at 。？！, marks take the shape of the script before them."""
-        if not words:
+        if not words or self._punctuation is None:
             return []
-        result = self._punctuation.generate(input=" ".join(w.text for w in words), cache={})[0]
-        names = self._punctuation.model.punc_list
-        marks = [names[int(i)] for i in result["punc_array"]]
-        last = list(itertools.accumulate(_punctuated_pieces(w.text) for w in words))
-        if last[-1] != len(marks):
-            raise RuntimeError(f"{len(marks)} marks for {last[-1]} pieces of text")
-        return sentences(words, [marks[i - 1] for i in last])
+        return sentences(words, self._punctuation.marks([w.text for w in words]))
 
 
 def split_tokens(text: str) -> list[str]:
     """Mandarin by character, everything else by run of letters: `打开 the light` -> 打, 开, the, light."""
     return re.findall(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\s\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+", text)
-
-
-def _punctuated_pieces(word: str) -> int:
-    """How many marks FunASR gives a word: one a run of ASCII and one a character of anything else (`café`: two)."""
-    return len(re.findall(r"[\x00-\x7f]+|[^\x00-\x7f]", word))
 
 
 def _timed(tokens: list[str], timestamps: list[list[int]], seconds: float) -> tuple[Word, ...]:

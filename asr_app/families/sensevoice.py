@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -18,14 +19,14 @@ from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_ENCODER,
     SANM_SECOND,
-    Copies,
-    load_auto_model,
     local_card,
     long_enough,
-    model_class,
     repositories,
     weighted_parts,
+    workers,
 )
+from asr_app.families._funasr_config import model_class
+from asr_app.families._funasr_model import FunAsrModel, load_model
 from asr_app.families._sentences import has_words, rising, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
@@ -92,19 +93,19 @@ def card_of(folder: Path) -> ModelCard:
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the recogniser. Raises UserError if the folder does not fit."""
-    auto = load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty)
+    model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
     from asr_app.families._ctc_scores import Scores
 
-    auto.model.ctc.__class__ = Scores
-    return SenseVoiceEngine(card, Copies(auto, device, threads))
+    model.module.ctc.__class__ = Scores
+    return SenseVoiceEngine(card, model, workers(device, threads))
 
 
 class SenseVoiceEngine:
-    """AutoModel behind the app's seam: arrays in, sentences with words, language and tags out."""
+    """FunASR's module behind the app's seam: arrays in, sentences with words, language and tags out."""
 
-    def __init__(self, card: ModelCard, auto: Copies) -> None:
-        self._card, self._auto, self.workers = card, auto, auto.workers
-        self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
+    def __init__(self, card: ModelCard, model: FunAsrModel, workers: int) -> None:
+        self._card, self._model, self.workers = card, model, workers
+        self.parts: dict[str, nn.Module] = weighted_parts(model.module)
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
         """Sentences of each chunk, tagged alike: the model hears one language, emotion and event a chunk."""
@@ -115,13 +116,13 @@ class SenseVoiceEngine:
         seconds = len(samples) / SAMPLE_RATE
         if not samples.any():
             return []
-        asked = dict(language=options.language or "auto", use_itn=options.itn is not False)
+        asked: dict[str, Any] = dict(language=options.language or "auto", use_itn=options.itn is not False)
         try:
-            results = self._auto.generate(input=long_enough(samples), cache={}, output_timestamp=True, **asked)
+            results = self._model.infer(long_enough(samples), output_timestamp=True, **asked)
         except IndexError:
             # FunASR times words by the pieces of the text it wrote, and loses count where one does not encode to itself.
             log.warning("%s: FunASR could not time the words of a chunk; its text is kept without", self._card.id)
-            results = self._auto.generate(input=long_enough(samples), cache={}, **asked)
+            results = self._model.infer(long_enough(samples), **asked)
         if not results:
             return []
         language, tags, text = split_tags(results[0]["text"])
