@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
 _PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt")
+_JOBS = ("/recording/", "/transcript/")
 _UNCHANGING = ("/assets/", "/static/", "/svelte/")
 _API = ("upload", "upload_progress", "queue/join", "queue/data", "heartbeat/", "startup-events", "cancel", "reset")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -207,7 +208,7 @@ def _inline_scripts(html: str) -> list[str]:
 
 
 def _is_served(path: str) -> bool:
-    if path in _PAGE or path.startswith(_UNCHANGING):
+    if path in _PAGE or path.startswith(_UNCHANGING + _JOBS):
         return True
     if path.startswith(_FILES):
         return path.startswith(_FILES + "/")  # Gradio fetches `file=https://...` itself

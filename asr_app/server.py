@@ -10,7 +10,7 @@ import gradio as gr
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
 
-from asr_app import catalog, selfbench, web
+from asr_app import catalog, selfbench, served, web
 from asr_app.audio import Limits
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
@@ -60,10 +60,10 @@ def _login(config: Config) -> Login | None:
 def _mounted(page: gr.Blocks, config: Config, journal: Journal) -> FastAPI:
     """The page as an application. Gradio's own `launch` would ask itself for it, through the door and any proxy."""
     return gr.mount_gradio_app(
-        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=served.routes(journal)),
         page,
         path="/",
-        allowed_paths=[str(journal.recordings), str(journal.exports), str(EXAMPLES)],
+        allowed_paths=[str(EXAMPLES)],
         max_file_size=f"{config.max_upload_mb}mb",
         run_history=False,
         enable_monitoring=False,
