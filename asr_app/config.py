@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_app import catalog
+from asr_app.door import split_authority
 from asr_app.errors import UserError
 from asr_app.folders import cache, home
 from asr_app.hub import HUBS
@@ -93,6 +94,12 @@ def parse(arguments: Sequence[str]) -> Config:
         raise UserError(
             f"There is no port {port}; choose one from 1024 to 65535.", f"没有端口 {port}；请选择 1024 到 65535。"
         )
+    for name in found.allow_host:
+        if not split_authority(name)[0]:
+            raise UserError(
+                f"--allow-host is {name!r}; a name is needed, such as asr.example or asr.example:8443.",
+                f"--allow-host 的值为 {name!r}；需要主机名，例如 asr.example 或 asr.example:8443。",
+            )
     if not (found.token or found.auth or found.insecure or is_loopback(found.host)):
         raise UserError(
             f"With --no-token, everybody who reaches {found.host} can use the server. Leave --no-token out, or set "

@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import logging
 import mimetypes
+import re
 from collections.abc import Iterable, Sequence
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ _UNCHANGING = ("/assets/", "/static/", "/svelte/")
 _API = ("upload", "upload_progress", "queue/join", "queue/data", "heartbeat/", "startup-events", "cancel", "reset")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_AUTHORITY = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>[0-9]{1,5}))?")
 _GZIP_FROM = 500  # bytes
 
 _COMMON = {
@@ -63,7 +65,7 @@ class Door:
         self._page = GZipMiddleware(_PagePolicy(app, scripts), minimum_size=_GZIP_FROM)
         self._login = login
         self._allowed = tuple(allowed)
-        self._names = {*_LOOPBACK, _name(host), *map(_name, self._allowed)}
+        self._names = {*_LOOPBACK, *(split_authority(name)[0] for name in (host, *self._allowed))} - {""}
         self._any_address = bool(self._names & {"0.0.0.0", "::"})  # noqa: S104
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +98,7 @@ class Door:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        name = _name(host)
+        name, _ = split_authority(host)
         return name in self._names or (self._any_address and _is_address(name))
 
     def _is_same(self, origin: str, host: str) -> bool:
@@ -109,10 +111,8 @@ class Door:
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             return False
         default = _DEFAULT_PORTS[parts.scheme]
-        return any(
-            (_name(authority), _port(authority) or default) == (parts.hostname, port)
-            for authority in (host, *self._allowed)
-        )
+        ours = (split_authority(authority) for authority in (host, *self._allowed))
+        return any((name, own or default) == (parts.hostname, port) for name, own in ours)
 
 
 class _Guarded:
@@ -221,18 +221,14 @@ def _refuse(scope: Scope, status: int, header: str, values: list[str], advice: s
     return PlainTextResponse(f"{header} {shown!r} is not allowed. {advice}", status)
 
 
-def _name(authority: str) -> str:
-    """`[::1]:6006` -> `::1`, `LocalHost.:80` -> `localhost`; a bare IPv6 address stays."""
-    if authority.count(":") > 1 and not authority.startswith("["):
-        return authority.lower()
-    return authority.rpartition("]")[0].lstrip("[").lower() or authority.partition(":")[0].rstrip(".").lower()
-
-
-def _port(authority: str) -> int | None:
-    if authority.count(":") > 1 and not authority.startswith("["):
-        return None
-    digits = authority.rpartition("]")[2].rpartition(":")[2] if ":" in authority.rpartition("]")[2] else ""
-    return int(digits) if digits.isascii() and digits.isdigit() else None
+def split_authority(authority: str) -> tuple[str, int | None]:
+    """`LocalHost.:80` -> ("localhost", 80), `[::1]` and `::1` -> ("::1", None); ("", None) if malformed."""
+    if _is_address(authority):
+        return authority.lower(), None
+    if (parts := _AUTHORITY.fullmatch(authority)) is None:
+        return "", None
+    name = parts["name"].strip("[]").removesuffix(".").lower()
+    return name, int(parts["port"]) if parts["port"] else None
 
 
 def _is_address(name: str) -> bool:

@@ -90,6 +90,15 @@ def expected() -> dict[str, dict[str, str]]:
     return examples.understood_by(catalog.find("demo-paraformer"))
 
 
+def _printed(log: Path) -> str:
+    """The address for a browser, which the server prints as soon as it answers."""
+    for _ in range(100):
+        if found := re.findall(r"open (http://\S+) in a browser", log.read_text()):
+            return found[-1]
+        time.sleep(0.1)
+    raise RuntimeError(log.read_text())
+
+
 @contextmanager
 def serving(
     home: Path,
@@ -128,9 +137,7 @@ def serving(
                     break
                 except OSError:
                     time.sleep(0.2)
-            if token:
-                (address,) = re.findall(r"open (http://\S+) in a browser", (home / "server.log").read_text())[-1:]
-            yield address, process
+            yield _printed(home / "server.log") if token else address, process
         finally:
             process.terminate()
             try:
