@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
-_PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt")
+_PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt")
 _JOBS = ("/recording/", "/transcript/")
-_UNCHANGING = ("/assets/", "/static/", "/svelte/")
-_API = ("upload", "upload_progress", "queue/join", "queue/data", "heartbeat/", "startup-events", "cancel", "reset")
+_UNCHANGING = ("/assets/", "/static/", "/svelte/", "/theme.css")  # their names or queries hold a hash
+_API = ("upload", "upload_progress", "queue/join", "queue/data", "cancel", "reset", "reset/", "app_id")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>[0-9]{1,5}))?")
@@ -131,6 +131,7 @@ class _Guarded:
             if self._path.startswith(_FILES) and message["status"] < 300:
                 headers["Content-Type"] = audio_type(self._path)
                 headers["Content-Disposition"] = "attachment"  # a player ignores it
+                del headers["Cookie"]  # Gradio answers a range with the request's own headers
         await self._send(message)
 
 
@@ -212,7 +213,7 @@ def _is_served(path: str) -> bool:
         return True
     if path.startswith(_FILES):
         return path.startswith(_FILES + "/")  # Gradio fetches `file=https://...` itself
-    return path.startswith(tuple(f"/gradio_api/{name}" for name in _API))
+    return path.startswith("/gradio_api/heartbeat/") or path.removeprefix("/gradio_api/") in _API
 
 
 def _refuse(scope: Scope, status: int, header: str, values: list[str], advice: str) -> Response:

@@ -31,7 +31,7 @@ class Server:
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
-                raise OSError("the page could not be started; the lines above say why")
+                raise RuntimeError("the page could not be started; the log says why")
             time.sleep(0.01)
 
     def wait(self) -> None:
