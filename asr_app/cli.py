@@ -6,6 +6,7 @@ Results go to stdout or a folder, everything else to stderr.
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from asr_app import catalog, config, hub
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.formats import WRITERS, writer
+from asr_app.login import Account
 from asr_app.precision import Precision
 from asr_app.terminal import DownloadProgress
 from asr_app.ui.texts import t
@@ -115,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("--json", action="store_true")
     models.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
     models.set_defaults(run=_models)
+    password = commands.add_parser("password", help="print a line for the file of --auth, with the password hashed")
+    password.add_argument("name", metavar="NAME")
+    password.set_defaults(run=_password)
     return parser
 
 
@@ -194,6 +199,14 @@ def _write(path: Path, text: str) -> None:
             f"{path.name} cannot be written ({error.strerror}). Check the disk, or choose another --output.",
             f"无法写入 {path.name}（{error.strerror}）。请检查磁盘或换一个 --output。",
         ) from error
+
+
+def _password(found: argparse.Namespace, _language: str) -> int:
+    password = getpass.getpass(f"Password of {found.name}: ", sys.stderr)
+    if not (password and getpass.getpass("Once more: ", sys.stderr) == password):
+        raise UserError("The passwords are empty or differ. Try again.", "密码为空或不一致，请重试。")
+    print(Account.of(found.name, password).line)
+    return 0
 
 
 def _verify(found: argparse.Namespace, _language: str) -> int:

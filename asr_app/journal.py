@@ -91,12 +91,12 @@ class Comparison:
 
 
 class Journal:
-    """The journal in the folder `home`, with the kept recordings and exported transcripts beside it."""
+    """The journal in the folder `home`, with the kept recordings beside it."""
 
     def __init__(self, home: Path) -> None:
-        self.recordings, self.exports = home / "recordings", home / "exports"
-        for folder in (self.recordings, self.exports):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.recordings = home / "recordings"
+        self.recordings.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(home / "exports", ignore_errors=True)  # transcripts that earlier versions wrote there
         self._path = home / "journal.sqlite3"
         with self._open() as db:
             db.execute("PRAGMA journal_mode=WAL")
@@ -265,12 +265,11 @@ class Journal:
         self._set(job, state=state, stage="", error_en=error and error.en, error_zh=error and error.zh)
 
     def forget_old(self) -> None:
-        """Deletes recordings, transcripts and exports of jobs older than KEEP_DAYS."""
+        """Deletes recordings and transcripts of jobs older than KEEP_DAYS."""
         with self._open() as db:
             before = time.time() - KEEP_DAYS * 86400
             for row in db.execute("SELECT id, recording FROM jobs WHERE created < ?", (before,)).fetchall():
                 (self.recordings / row["recording"]).unlink(missing_ok=True)
-                shutil.rmtree(self.exports / row["id"], ignore_errors=True)
                 db.execute("DELETE FROM segments WHERE job = ?", (row["id"],))
                 db.execute("DELETE FROM doubts WHERE job = ?", (row["id"],))
                 db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))

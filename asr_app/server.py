@@ -7,17 +7,20 @@ import time
 from pathlib import Path
 
 import gradio as gr
+from fastapi import FastAPI
 from filelock import FileLock, Timeout
 
-from asr_app import catalog, selfbench
+from asr_app import catalog, selfbench, served, web
 from asr_app.audio import Limits
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
+from asr_app.door import Door
 from asr_app.engines import Engines, pick_device, usable_cores
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
+from asr_app.login import Login, read_accounts, read_key
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
 from asr_app.ui.page import build
@@ -36,10 +39,41 @@ def theme() -> gr.Theme:
     )
 
 
+def _script() -> str:
+    return (ASSETS / "page.js").read_text(encoding="utf-8")
+
+
 def _head() -> str:
-    """The page's style and script. Not through launch's `css`, which Gradio confines to the inside of its column."""
-    style, script = ((ASSETS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return f"<style>{style}</style><script>{script}</script>"
+    """The page's style and script. Not through Gradio's `css`, which it confines to the inside of its column."""
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    return f"<style>{style}</style><script>{_script()}</script>"
+
+
+def _login(config: Config) -> Login | None:
+    """The login of --auth, else the token, else none."""
+    key = read_key(config.home / "door.key")
+    if config.auth:
+        return Login(key, read_accounts(config.auth, key))
+    return Login(key) if config.token else None
+
+
+def _mounted(page: gr.Blocks, config: Config, journal: Journal) -> FastAPI:
+    """The page as an application. Gradio's own `launch` would ask itself for it, through the door and any proxy."""
+    return gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=served.routes(journal)),
+        page,
+        path="/",
+        allowed_paths=[str(EXAMPLES)],
+        max_file_size=f"{config.max_upload_mb}mb",
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        show_error=False,
+        footer_links=[],
+        theme=theme(),
+        head=_head(),
+        favicon_path=str(ASSETS / "icon.svg"),
+    )
 
 
 def run(config: Config) -> None:
@@ -68,36 +102,26 @@ def run(config: Config) -> None:
             selfbench.both_sides(engines, card, precision, jobs.journal.idle)
 
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
-    page = build(config, engines, jobs, preparer)
+    page = build(config, engines, jobs, preparer).queue(default_concurrency_limit=8)
+    login = _login(config)
+    app = _mounted(page, config, jobs.journal)
+    server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:
-        page.queue(default_concurrency_limit=8).launch(
-            server_name=config.host,
-            server_port=config.port,
-            allowed_paths=[str(jobs.journal.recordings), str(jobs.journal.exports), str(EXAMPLES)],
-            max_file_size=f"{config.max_upload_mb}mb",
-            run_history=False,
-            strict_cors=True,
-            enable_monitoring=False,
-            show_error=False,
-            footer_links=[],
-            theme=theme(),
-            head=_head(),
-            favicon_path=ASSETS / "icon.svg",
-            share=False,
-            prevent_thread_lock=True,
-            quiet=True,
-        )
-        log.info("open http://%s:%d in a browser", config.host, config.port)
+        server.start(config.host, config.port)
+        log.info("open %s in a browser", web.address(config.host, config.port, login.token if login else ""))
         # The page is up while the model loads, and shows that it does; the first jobs wait for it.
         preparer.begin(wanted, precision)
         jobs.start()
-        page.block_thread()
+        server.wait()
+    except KeyboardInterrupt:
+        log.info("stopped")
     except OSError as error:
         raise UserError(
             f"Port {config.port} cannot be used ({error}). Stop what listens there, or choose another with --port.",
             f"端口 {config.port} 无法使用（{error}）。请停止占用它的程序，或用 --port 换一个端口。",
         ) from error
     finally:
+        server.close()
         preparer.close()
         jobs.stop()
         lock.release()

@@ -1,5 +1,11 @@
-// Playing a segment by a click, the subtitle under the player, and copying the text. The page works without it, too.
+// Plays a segment on a click, moves the subtitle under the player, cleans the address. The page works without it, too.
 (() => {
+  // The token of the printed address has become a cookie: keep it out of bookmarks and of what is shared.
+  const here = new URL(location.href);
+  if (here.searchParams.has("token")) {
+    here.searchParams.delete("token");
+    history.replaceState(history.state, "", here);
+  }
   const player = () => document.getElementById("player");
   document.addEventListener("click", (event) => {
     const segment = event.target.closest("button.segment");

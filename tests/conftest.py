@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,15 +90,30 @@ def expected() -> dict[str, dict[str, str]]:
     return examples.understood_by(catalog.find("demo-paraformer"))
 
 
+def _printed(log: Path) -> str:
+    """The address for a browser, which the server prints as soon as it answers."""
+    for _ in range(100):
+        if found := re.findall(r"open (http://\S+) in a browser", log.read_text()):
+            return found[-1]
+        time.sleep(0.1)
+    raise RuntimeError(log.read_text())
+
+
 @contextmanager
 def serving(
-    home: Path, *flags: str, port: int | None = None, model: str | None = "demo-paraformer", **environment: str
+    home: Path,
+    *flags: str,
+    port: int | None = None,
+    model: str | None = "demo-paraformer",
+    token: bool = False,
+    **environment: str,
 ) -> Iterator[tuple[str, subprocess.Popen]]:
     """`app.py` on a free port with its data in `home`; yields its address once it answers, and the process.
 
-    `model` None starts it as a newcomer does, without --model.
+    `model` None starts it as a newcomer does, without --model. With `token`, the address is the one that it prints.
     """
     flags = ("--model", model, *flags) if model else flags
+    flags = flags if token else ("--no-token", *flags)
     if port is None:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
@@ -116,9 +133,11 @@ def serving(
                 try:
                     urllib.request.urlopen(address, timeout=2).close()
                     break
+                except urllib.error.HTTPError:  # it answers that it wants a token or a password
+                    break
                 except OSError:
                     time.sleep(0.2)
-            yield address, process
+            yield _printed(home / "server.log") if token else address, process
         finally:
             process.terminate()
             try:

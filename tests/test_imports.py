@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "memory", "notes", "folders", "terminal"],
-    ["precision"],
+    ["errors", "text", "memory", "notes", "folders", "terminal", "login", "web"],
+    ["precision", "door"],
     ["datatypes"],
     [
         "audio",
@@ -35,7 +35,7 @@ FLOORS = [
     ["config", "recordings", "selfbench"],
     ["journal"],
     ["jobs"],
-    ["bench", "evaluate", "quantize"],
+    ["bench", "evaluate", "quantize", "served"],
     ["ui", "cli"],
     ["server"],
     ["__main__"],

@@ -238,15 +238,11 @@ def test_words_waiting_for_their_sentence_are_shown_and_survive_a_cancel(jobs, r
 def test_old_jobs_leave_with_all_they_kept(jobs, recording, monkeypatch):
     job = submit(jobs, recording)
     kept = jobs.observe(job).recording
-    export = jobs.journal.exports / job
-    export.mkdir()
-    (export / "x.txt").write_text("said")
     jobs.journal.forget_old()
     assert kept.exists()
     monkeypatch.setattr("asr_app.journal.KEEP_DAYS", -1)
     jobs.journal.forget_old()
     assert not kept.exists()
-    assert not export.exists()
     assert jobs.observe(job) is None
 
 

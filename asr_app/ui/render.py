@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
-from urllib.parse import quote
 
 from asr_app.datatypes import Doubt, Finding, ModelCard, Recording, Segment, Transcript
 from asr_app.journal import Comparison, View
 from asr_app.precision import Evidence, Precision
+from asr_app.served import recording_url, transcript_url
 from asr_app.ui.texts import t
 
 _WORK = ("decode", "vad", "asr", "punctuation")
 _WAITS = ("queue", "load", "warmup")
+_DOWNLOADS = ("txt", "srt", "vtt", "json")
 _FULL_BAND_HZ = 6_000  # few voices reach further, and no recognition needs it
 # A tag without a picture, as of an emotion that is no news, is not shown; the downloads have them all.
 _PICTURES = {
@@ -184,8 +185,16 @@ def player(view: View | None) -> str:
     """The recording itself with a line of subtitle under it; page.js moves the subtitle and answers the segments."""
     if view is None or not view.recording.exists() or (view.state == "failed" and not view.segments):
         return ""
-    source = f"/gradio_api/file={quote(str(view.recording))}"
+    source = recording_url(view.id)
     return f'<audio id="player" controls preload="metadata" src="{source}"></audio><p id="subtitle" aria-hidden="true"></p>'
+
+
+def downloads(view: View | None) -> str:
+    """A link for each format. `download` keeps the page: without it, a click would end the page's event stream."""
+    if view is None or view.transcript is None:
+        return ""
+    links = "".join(f'<a id="download-{f}" href="{transcript_url(view.id, f)}" download>{f}</a>' for f in _DOWNLOADS)
+    return f'<div class="downloads">{links}</div>'
 
 
 def _weights(done: Transcript) -> str:

@@ -116,9 +116,8 @@ class Watch:
         )  # fmt: skip
         recording = now.job != before.job or (now.state == "failed") != (before.state == "failed")
         out = self._band(now) | right.updates(
-            self.result, view, now.language, self.jobs.journal.exports,
-            transcript_changed=text, recording_changed=recording,
-        )  # fmt: skip
+            self.result, view, now.language, transcript_changed=text, recording_changed=recording
+        )
         out[self.inputs.evidence] = self._evidence(now)
         out[self.inputs.cancel] = gr.update(interactive=view is not None and not view.finished)
         if (now.on_its_way, now.home, now.state) != (before.on_its_way, before.home, before.state):
