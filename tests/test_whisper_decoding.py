@@ -20,7 +20,7 @@ from asr_app.audio import decode as audio_of
 from asr_app.checks import FiniteWatch
 from asr_app.datatypes import SAMPLE_RATE, Options
 from asr_app.errors import UserError
-from asr_app.families import _whisper_decoder, _whisper_engine
+from asr_app.families import _whisper_decoder, _whisper_engine, _whisper_loss
 from asr_app.families._whisper_decoder import RepeatedSteps, Steps, decode, decode_samples, loops
 from asr_app.loading import load
 from asr_app.precision import Precision, apply
@@ -297,3 +297,27 @@ def test_windows_are_short_at_int8_unless_asked_otherwise(model, precision, aske
     loaded = SimpleNamespace(card=catalog.find(model), engine=engine, precision=SimpleNamespace(requested=precision))
     retry.transcribe(loaded, FiniteWatch({}), [np.zeros(1, np.float32)], Options(short_windows=asked))
     assert [options.short_windows for options in told] == [given]
+
+
+@pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
+def test_the_loss_of_a_reference_is_that_of_decoding_it(precision, steps, monkeypatch):
+    """In the arithmetic of decoding, too: at INT8, many tokens at once would be multiplied otherwise than each alone."""
+    monkeypatch.setattr(_whisper_loss, "steps_on", lambda _device: steps)
+    engine = load(catalog.find("demo-whisper"), precision, "cpu", 2, hub.HUBS[0]).engine
+    model, clips = (
+        engine._model,
+        [audio_of(EXAMPLE / name).samples for name in ("english-home.flac", "english-numbers.ogg")],
+    )
+    mels = [whisper.log_mel_spectrogram(clip, padding=480_000)[:, : len(clip) // 160] for clip in clips]
+    windows = torch.stack([whisper.pad_or_trim(mel, 3000) for mel in mels])
+    asked = whisper.DecodingOptions(
+        language="en", without_timestamps=True, suppress_tokens="", suppress_blank=False, fp16=False
+    )
+    with torch.inference_mode():
+        found = [decoded.result for decoded in decode(model, model.encoder(windows), asked)]
+    # The average of decoding counts the end, too.
+    nats = [-result.avg_logprob * (len(result.tokens) + 1) for result in found]
+    losses = engine.reference_loss(clips, [result.text for result in found], ["en", "en"])
+    assert [tokens for _, tokens in losses] == [len(result.tokens) + 1 for result in found]
+    assert [loss for loss, _ in losses] == pytest.approx(nats, rel=1e-3)

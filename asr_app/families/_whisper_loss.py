@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from asr_app.families._whisper_decoder import Steps, steps_on
+
+_IGNORED = -100  # a target that counts nothing
 _SPACELESS = ("zh", "yue", "ja", "th", "lo", "km", "my")
 
 
@@ -21,9 +24,9 @@ def reference_loss(
     """(nats, tokens) of each text given its chunk: the sum over its tokens and the end, and how many these are.
 
     `model` is the library's `Whisper`, `samples` float32 `(n,)` at 16 kHz of 30 s at most. The decoder is fed
-    `[sot, language, transcribe, notimestamps]` and the text's tokens in one pass, texts padded to the longest. A
-    language of None is the one that the model detects; for a model of English alone it is left out. Texts are cut to
-    the decoder's context.
+    `[sot, language, transcribe, notimestamps]`, then the text's tokens one by one, as decoding feeds it: a quantised
+    layer multiplies one token in another arithmetic than many. A language of None is the one that the model detects;
+    for a model of English alone it is left out. Texts are cut to the decoder's context.
     """
     import whisper
 
@@ -44,20 +47,25 @@ def reference_loss(
         features = model.encoder(mel)
         spoken = _languages(model, features, languages)
         prompts, targets = zip(*(_tokens(model, *pair) for pair in zip(texts, spoken, strict=True)), strict=True)
-        longest = max(map(len, targets))
-        first = len(prompts[0])
-        given = torch.zeros(len(texts), first + longest - 1, dtype=torch.long)
-        wanted = torch.full((len(texts), longest), -100)
-        for row, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
-            given[row, :first] = torch.tensor(prompt)
-            given[row, first : first + len(target) - 1] = torch.tensor(target[:-1])
-            wanted[row, : len(target)] = torch.tensor(target)
-        # What follows a text's end is padding: the mask is causal, so no token before it sees it.
-        logits = model.decoder(given.to(device), features)[:, first - 1 :].float()
-        losses = torch.nn.functional.cross_entropy(logits.mT, wanted.to(device), reduction="none").sum(
-            1, dtype=torch.float64
-        )
+        steps = steps_on(device)(model.decoder, len(prompts[0]), model.dims.n_vocab)  # no token ends a row
+        losses = _losses(steps, features, torch.tensor(prompts, device=device), _padded(targets, device))
     return [(float(nats), len(target)) for nats, target in zip(losses, targets, strict=True)]
+
+
+def _padded(targets: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
+    """The targets `(b, n)`, with `_IGNORED` after the end of the shorter ones."""
+    longest = max(map(len, targets))
+    return torch.tensor([[*target, *[_IGNORED] * (longest - len(target))] for target in targets], device=device)
+
+
+def _losses(steps: Steps, features: torch.Tensor, given: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Nats of each row of `targets` `(b, n)` after the tokens `given` `(b, k)`: `(b,)`."""
+    losses = torch.zeros(len(targets), dtype=torch.float64, device=targets.device)
+    for wanted in targets.unbind(1):
+        logits = steps.logits(given, features)[:, -1].float()
+        losses += torch.nn.functional.cross_entropy(logits, wanted, reduction="none", ignore_index=_IGNORED)
+        given = torch.cat([given, wanted.clamp(min=0)[:, None]], 1)
+    return losses
 
 
 def _languages(model: Any, features: torch.Tensor, languages: Sequence[str | None]) -> list[str | None]:

@@ -48,10 +48,17 @@ def _fused_attention() -> Iterator[None]:
 NAME = FAMILY
 ROLES = ("model",)
 _WORKERS = 2
+_SMOOTHED = (
+    ("attn_ln", ("attn.query", "attn.key", "attn.value")),
+    ("attn.value", ("attn.out",)),
+    ("mlp_ln", ("mlp.0",)),
+)
+_SMOOTHED_CROSS = (("cross_attn_ln", ("cross_attn.query",)), ("cross_attn.value", ("cross_attn.out",)))
 # The table of tokens is the vocabulary head as well.
 RECIPES = rows(
     ("encoder", "decoder"),
     tables=("token_embedding",),
+    smoothing={"encoder.blocks": _SMOOTHED, "decoder.blocks": (*_SMOOTHED, *_SMOOTHED_CROSS)},
     stacks={
         "encoder": (
             Stack(

@@ -12,6 +12,7 @@ from torch import nn
 
 from asr_app.precision import graph
 from asr_app.precision.recipes import Recipe
+from asr_app.precision.smoothing import smooth
 from asr_app.precision.tables import Int8Rows
 
 # Called with steps so far and steps in all; may raise to stop.
@@ -42,6 +43,8 @@ def apply(
         for stack in recipe.stacks.get(part, ())
         if graph.layers(parts[part], stack)
     ]
+    if not any(parameter.is_meta for part in parts.values() for parameter in part.parameters()):
+        smooth(parts, recipe.smoothing)  # a cached variant holds the smoothed tensors
     steps = 2 * len(stacks) + 1
     replaced = 0
     for i, (part, stack) in enumerate(stacks):

@@ -30,6 +30,7 @@ from asr_app.precision.linears import (
     Int8Linear,
     QuantizedModule,
 )
+from asr_app.precision.smoothing import Smoothing
 from asr_app.precision.tables import Int8Embedding, Int8Head
 
 
@@ -41,6 +42,7 @@ class Recipe:
     tokens where that is the head too: their rows go to 8 bits, what they are multiplied with to 16. `stacks`, by part,
     are layers that ONNX Runtime computes as one graph instead, where there is a folder for graphs. What is multiplied
     in them is scaled anew at each call, or, where there are `ranges`, by what calibration found: a file for each stack.
+    `smoothing` has the layers whose channels are evened out first.
     """
 
     parts: tuple[str, ...]
@@ -51,12 +53,14 @@ class Recipe:
     smallest: int = 4096  # elements; smaller weights save nothing
     stacks: Mapping[str, tuple[Stack, ...]] = field(default_factory=dict)
     ranges: Mapping[str, Path] = field(default_factory=dict)
+    smoothing: Smoothing = field(default_factory=dict)
 
     def about(self) -> list[Any]:
         """What tells it from another recipe of its precision and device."""
         stacks = [[part, [[s.children, s.by_token] for s in found]] for part, found in sorted(self.stacks.items())]
         ranges = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(self.ranges.items())}
-        return [self.parts, self.keep_high, self.tables, self.smallest, stacks, ranges]
+        smoothing = sorted(self.smoothing.items())
+        return [self.parts, self.keep_high, self.tables, self.smallest, stacks, ranges, smoothing]
 
     def stays_high(self, part: str, name: str) -> bool:
         """Whether the layer `name` of `part` keeps its FP32."""
@@ -102,10 +106,12 @@ def rows(
     stacks: Mapping[str, tuple[Stack, ...]] | None = None,
     tables: tuple[str, ...] = (),
     int8_parts: tuple[str, ...] = (),
+    smoothing: Smoothing | None = None,
 ) -> Recipes:
     """The usual recipes: what `keep_high` matches stays FP32 in every one of them, and so do parts not in `parts`.
 
-    `stacks`, `tables` and `int8_parts`, beside `parts`, are for INT8 on CPU; elsewhere the tables stay FP32 too.
+    `stacks`, `tables`, `smoothing` and `int8_parts`, beside `parts`, are for INT8 on CPU; elsewhere the tables stay FP32
+    too.
     """
     high = (*keep_high, *tables)
     found: dict[tuple[Precision, str], Recipe] = {}
@@ -113,8 +119,9 @@ def rows(
         found[Precision.BF16, device] = _half(parts, torch.bfloat16, high)
         found[Precision.FP16, device] = _half(parts, torch.float16, high)
     found[Precision.INT8, "cpu"] = Recipe(
-        (*parts, *int8_parts), Int8Linear, keep_high=keep_high, tables=tables, stacks=stacks or {}
-    )
+        (*parts, *int8_parts), Int8Linear, keep_high=keep_high, tables=tables, stacks=stacks or {},
+        smoothing=smoothing or {},
+    )  # fmt: skip
     found[Precision.INT8, "cuda"] = Recipe(parts, _on_cuda(Int8CudaLinear), keep_high=high)
     found[Precision.FP8, "cuda"] = Recipe(parts, _on_cuda(Fp8Linear), keep_high=high)
     return found

@@ -19,6 +19,7 @@ from asr_app.families.base import Engine, as_spoken
 from asr_app.loading import Loaded
 from asr_app.memory import give_back_memory
 from asr_app.precision import Precision, Recipe, apply, graph, report, tuned
+from asr_app.precision.smoothing import smooth
 from asr_app.quantize.calibration import Recording
 from asr_app.quantize.search import Candidate, Trial
 from asr_app.recordings import nearest
@@ -47,6 +48,7 @@ class Trials:
             precision, recipe, recordings, work, tell
         )  # fmt: skip
         engine = self._fresh()
+        smooth(engine.parts, recipe.smoothing)  # which changes no text, but what the layers suffer
         chunks = [chunk for recording in recordings for chunk in recording.chunks]
         with _sensitivities(engine, recipe) as suffered:
             for chunk in _spread(chunks, _RANKED_ON):
