@@ -182,8 +182,8 @@ class Doubt:
     """A chunk, or a stretch of it, whose first result was not to be trusted.
 
     `reason` is "not_finite", "loop", "empty" (no words in a chunk where somebody speaks) or "unheard" (none in a stretch
-    of it). `redone_at` is the precision its text is from; None where no higher one is to be had, and the first text
-    stays. A stretch that was unheard is recognised again at the same precision, alone and levelled.
+    of it). `redone_at` is the precision its text is from; None where it could not be recognised again, and the first
+    text stays. A stretch that was unheard is recognised again at the same precision, alone and levelled.
     """
 
     start_s: float

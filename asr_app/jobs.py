@@ -166,13 +166,14 @@ class Jobs:
                 chunks, vad_s = pipeline.cut(audio, loaded)
                 if task.times is None:
                     times = dataclasses.replace(times, decode_s=decode_s, vad_s=vad_s)
-                before_s = sum(c.end_s - c.start_s for c in chunks[: task.next_chunk])
+                chunks, first = pipeline.remaining(chunks, task.resume_s)
+                before_s = sum(c.end_s - c.start_s for c in chunks[:first])
                 self.journal.stage(task.id, "recognising", before_s, sum(c.end_s - c.start_s for c in chunks))
                 if self.journal.cancel_asked(task.id):
                     return "cancelled"
                 began = time.perf_counter()
                 for step in pipeline.recognise(
-                    chunks, loaded, task.options, times, first_chunk=task.next_chunk, carry=task.carry,
+                    chunks, loaded, task.options, times, first_chunk=first, carry=task.carry,
                     at=functools.partial(self._engines.use, card),
                 ):  # fmt: skip
                     times = step.times
@@ -180,7 +181,7 @@ class Jobs:
                     pace = (time.perf_counter() - began) / max(step.done_s - before_s, 1e-6)
                     eta = (step.speech_s - step.done_s) * pace
                     self.journal.write_chunk(
-                        task.id, step.next_chunk, step.segments, step.carry, step.done_s, step.speech_s, eta, times,
+                        task.id, step.end_s, step.segments, step.carry, step.done_s, step.speech_s, eta, times,
                         step.doubts,
                     )  # fmt: skip
                     if self.journal.cancel_asked(task.id):

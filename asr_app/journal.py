@@ -8,33 +8,27 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from asr_app.database import Database
 from asr_app.datatypes import Doubt, Options, Recording, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
 from asr_app.precision import Precision, PrecisionReport
 from asr_app.text import join
 
+log = logging.getLogger(__name__)
 KEEP_DAYS = 7
 FINAL = ("done", "failed", "cancelled")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, recording TEXT NOT NULL,
-    model TEXT NOT NULL, precision TEXT NOT NULL, options TEXT NOT NULL, state TEXT NOT NULL,
-    cancel INTEGER NOT NULL DEFAULT 0, stage TEXT NOT NULL DEFAULT '', done REAL NOT NULL DEFAULT 0,
-    total REAL NOT NULL DEFAULT 0, eta REAL, next_chunk INTEGER NOT NULL DEFAULT 0, carry TEXT NOT NULL DEFAULT '[]',
-    times TEXT NOT NULL DEFAULT '{}', result TEXT, error_en TEXT, error_zh TEXT);
-CREATE TABLE IF NOT EXISTS segments (job TEXT NOT NULL, n INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, n));
-CREATE TABLE IF NOT EXISTS doubts (job TEXT NOT NULL, start REAL NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, start));
-"""
+_MOST_ATTEMPTS = 2  # without a finished chunk between them
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,11 @@ class View:
 
 @dataclass(frozen=True)
 class Task:
-    """A job for the worker: its inputs, and from which chunk on, with which words carried over and times spent."""
+    """A job for the worker: its inputs, and the state to go on from.
+
+    `resume_s` is the end of the last finished chunk in the recording, `carry` are words that wait for the rest of their
+    sentence, `times` are spent already (None before the first chunk).
+    """
 
     id: str
     name: str
@@ -75,7 +73,7 @@ class Task:
     precision: Precision
     options: Options
     created: float
-    next_chunk: int
+    resume_s: float
     carry: tuple[Word, ...]
     times: StageTimes | None
 
@@ -91,27 +89,13 @@ class Comparison:
 
 
 class Journal:
-    """The journal in the folder `home`, with the kept recordings beside it."""
+    """The journal in the folder `home`, with the kept recordings beside it. Raises UserError as `Database` does."""
 
     def __init__(self, home: Path) -> None:
         self.recordings = home / "recordings"
         self.recordings.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(home / "exports", ignore_errors=True)  # transcripts that earlier versions wrote there
-        self._path = home / "journal.sqlite3"
-        with self._open() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(_SCHEMA)
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. A connection each: sqlite3's are not to be shared between threads."""
-        db = sqlite3.connect(self._path, timeout=30)
-        db.row_factory = sqlite3.Row
-        try:
-            with db:
-                yield db
-        finally:
-            db.close()
+        self._open = Database(home / "journal.sqlite3").transaction
 
     # -- from the page -------------------------------------------------------------------------------------------------
 
@@ -139,19 +123,31 @@ class Journal:
             row = db.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
             if row is None:
                 return None
-            segments, doubts = _segments(db, job), _doubts(db, job)
+            try:
+                segments, doubts = _segments(db, job), _doubts(db, job)
+                carry, transcript = _words(row["carry"]), _transcript(row, segments, doubts)
+            except _UNREADABLE as error:
+                return self._unreadable(row, error)
             ahead = db.execute(
                 "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running') AND created < ?", (row["created"],)
             ).fetchone()[0]
-        transcript = _transcript(row, segments, doubts)
-        carry = _words(row["carry"])
         if carry and transcript is None:
             # Heard, but waiting for the rest of its sentence: shown all the same, and kept if nothing more comes.
             segments = (*segments, Segment(carry[0].start_s, carry[-1].end_s, join(w.text for w in carry), carry))
-        error = UserError(row["error_en"], row["error_zh"]) if row["error_en"] else None
+        failure = UserError(row["error_en"], row["error_zh"]) if row["error_en"] else None
         return View(
             row["id"], row["name"], self.recordings / row["recording"], row["model"], row["state"], row["stage"],
-            row["done"], row["total"], row["eta"], ahead if row["state"] == "queued" else 0, segments, transcript, error,
+            row["done"], row["total"], row["eta"], ahead if row["state"] == "queued" else 0, segments, transcript, failure,
+        )  # fmt: skip
+
+    def _unreadable(self, row: sqlite3.Row, error: Exception) -> View:
+        told = UserError(
+            f"The journal's entry of this job cannot be read ({type(error).__name__}). Submit the recording again.",
+            f"无法读取该任务的日志记录（{type(error).__name__}）。请重新提交录音。",
+        )
+        recording = self.recordings / row["recording"]
+        return View(
+            row["id"], row["name"], recording, row["model"], "failed", "", 0.0, 0.0, None, 0, (), None, told
         )  # fmt: skip
 
     def ask_to_cancel(self, job: str) -> None:
@@ -173,9 +169,10 @@ class Journal:
             ).fetchall()
         found: dict[tuple[str, float, str], dict[str, Any]] = {}
         for row in rows:
-            result = json.loads(row["result"])
-            if result["device"] == device and result["duration_s"] >= 2:
-                found.setdefault((row["name"], result["duration_s"], row["options"]), {})[row["precision"]] = result
+            with contextlib.suppress(*_UNREADABLE):
+                result = json.loads(row["result"])
+                if result["device"] == device and result["duration_s"] >= 2:
+                    found.setdefault((row["name"], result["duration_s"], row["options"]), {})[row["precision"]] = result
         pairs = [(x[first.value], x[second.value]) for x in found.values() if first.value in x and second.value in x]
         if not pairs:
             return None
@@ -193,21 +190,42 @@ class Journal:
             db.execute("UPDATE jobs SET state = 'queued', stage = '' WHERE state = 'running'")
 
     def take(self) -> Task | None:
-        """The oldest queued job, now running; None if there is none."""
-        with self._open() as db:
-            row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1").fetchone()
-            if row is None:
-                return None
-            claim = "UPDATE jobs SET state = 'running', stage = 'decoding' WHERE id = ? AND state = 'queued'"
-            if not db.execute(claim, (row["id"],)).rowcount:
-                return None
+        """The oldest queued job, now running; None if there is none.
+
+        A job that cannot be read, or during whose attempts the process died too often, fails instead.
+        """
+        while True:
+            with self._open() as db:
+                row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1").fetchone()
+                if row is None:
+                    return None
+                claim = (
+                    "UPDATE jobs SET state = 'running', stage = 'decoding', attempts = attempts + 1 "
+                    "WHERE id = ? AND state = 'queued'"
+                )
+                if not db.execute(claim, (row["id"],)).rowcount:
+                    return None
+            if row["attempts"] >= _MOST_ATTEMPTS:
+                self.end(row["id"], "failed", UserError(
+                    f"The server stopped {_MOST_ATTEMPTS} times while working on this recording. The text so far is "
+                    "kept. Try a smaller model or a part of the recording.",
+                    f"处理此录音时服务器停止了 {_MOST_ATTEMPTS} 次。已识别的文本会保留。请尝试更小的模型或截取部分录音。",
+                ))  # fmt: skip
+                continue
+            try:
+                return self._task(row)
+            except _UNREADABLE as error:
+                log.exception("a job cannot be read")
+                self.end(row["id"], "failed", self._unreadable(row, error).error)
+
+    def _task(self, row: sqlite3.Row) -> Task:
         options: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(row["options"]).items()
         }
         times = json.loads(row["times"])
         return Task(
             row["id"], row["name"], self.recordings / row["recording"], row["model"], Precision(row["precision"]),
-            Options(**options), row["created"], row["next_chunk"], _words(row["carry"]),
+            Options(**options), row["created"], row["resume_s"], _words(row["carry"]),
             StageTimes(**times) if times else None,
         )  # fmt: skip
 
@@ -225,19 +243,20 @@ class Journal:
         self._set(job, stage=stage, done=done, total=total, eta=None)
 
     def write_chunk(
-        self, job: str, next_chunk: int, segments: Sequence[Segment], carry: Sequence[Word], done: float, total: float,
+        self, job: str, end_s: float, segments: Sequence[Segment], carry: Sequence[Word], done: float, total: float,
         eta: float, times: StageTimes, doubts: Sequence[Doubt] = (),
     ) -> None:  # fmt: skip
-        """A finished chunk's text, why it was in doubt, and the place to go on from, in one transaction."""
+        """A finished chunk's text, its doubts, and its end, from which the job goes on, in one transaction."""
         body = json.dumps([_body(s) for s in segments], ensure_ascii=False)
         with self._open() as db:
-            db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (job, next_chunk, body))
+            db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (job, round(end_s * 1000), body))
             for doubt in doubts:
                 told = json.dumps([doubt.end_s, doubt.reason, doubt.redone_at and doubt.redone_at.value])
                 db.execute("INSERT OR REPLACE INTO doubts VALUES (?, ?, ?)", (job, doubt.start_s, told))
             db.execute(
-                "UPDATE jobs SET next_chunk = ?, carry = ?, done = ?, total = ?, eta = ?, times = ? WHERE id = ?",
-                (next_chunk, _carry(carry), done, total, eta, json.dumps(dataclasses.asdict(times)), job),
+                "UPDATE jobs SET resume_s = ?, attempts = 0, carry = ?, done = ?, total = ?, eta = ?, times = ? "
+                "WHERE id = ?",
+                (end_s, _carry(carry), done, total, eta, json.dumps(dataclasses.asdict(times)), job),
             )
 
     def segments(self, job: str) -> tuple[Segment, ...]:
@@ -261,8 +280,13 @@ class Journal:
         )  # fmt: skip
 
     def end(self, job: str, state: str, error: UserError | None = None) -> None:
-        """Failed, cancelled, or queued again; the text so far stays."""
-        self._set(job, state=state, stage="", error_en=error and error.en, error_zh=error and error.zh)
+        """Failed, cancelled, or queued again; the text so far stays. Does nothing to a job that has ended."""
+        with self._open() as db:
+            db.execute(
+                "UPDATE jobs SET state = ?, stage = '', attempts = 0, error_en = ?, error_zh = ? "
+                "WHERE id = ? AND state NOT IN ('done', 'failed', 'cancelled')",
+                (state, error and error.en, error and error.zh, job),
+            )
 
     def forget_old(self) -> None:
         """Deletes recordings and transcripts of jobs older than KEEP_DAYS."""
@@ -278,6 +302,10 @@ class Journal:
         names = ", ".join(f"{name} = ?" for name in columns)
         with self._open() as db:
             db.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*columns.values(), job))  # noqa: S608 (names are ours)
+
+
+# Errors of a row that another version wrote, or a damaged disk.
+_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def _carry(words: Sequence[Word]) -> str:

@@ -33,6 +33,7 @@ FLOORS = [
     ["engines", "retry"],
     ["pipeline", "startup"],
     ["config", "recordings", "selfbench"],
+    ["database"],
     ["journal"],
     ["jobs"],
     ["bench", "evaluate", "quantize", "served"],

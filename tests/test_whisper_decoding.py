@@ -18,7 +18,7 @@ from whisper.tokenizer import get_tokenizer
 from asr_app import catalog, hub, retry
 from asr_app.audio import decode as audio_of
 from asr_app.checks import FiniteWatch
-from asr_app.datatypes import SAMPLE_RATE, Options
+from asr_app.datatypes import SAMPLE_RATE, Chunk, Options
 from asr_app.errors import UserError
 from asr_app.families import _whisper_decoder, _whisper_engine, _whisper_loss
 from asr_app.families._whisper_decoder import RepeatedSteps, Steps, decode, decode_samples, loops
@@ -295,7 +295,7 @@ def test_windows_are_short_at_int8_unless_asked_otherwise(model, precision, aske
     told = []
     engine = SimpleNamespace(parts={}, transcribe=lambda batch, options: told.append(options) or [[] for _ in batch])
     loaded = SimpleNamespace(card=catalog.find(model), engine=engine, precision=SimpleNamespace(requested=precision))
-    retry.transcribe(loaded, FiniteWatch({}), [np.zeros(1, np.float32)], Options(short_windows=asked))
+    retry.recognise(loaded, FiniteWatch({}), [Chunk(0.0, np.zeros(1, np.float32))], Options(short_windows=asked))
     assert [options.short_windows for options in told] == [given]
 
 

@@ -7,7 +7,7 @@ keeps what was measured of it on this machine, and choice.py chooses by it.
 """
 
 from asr_app.precision.apply import OnStep, apply
-from asr_app.precision.choice import choose, one_up, refusal
+from asr_app.precision.choice import choose, refusal
 from asr_app.precision.enum import Precision
 from asr_app.precision.evidence import Evidence, Speed
 from asr_app.precision.recipes import Recipe
@@ -22,7 +22,6 @@ __all__ = [
     "Speed",
     "apply",
     "choose",
-    "one_up",
     "refusal",
     "report",
 ]

@@ -16,16 +16,6 @@ from asr_app.precision.recipes import Recipes
 _LITE = {"cpu": (Precision.INT8, Precision.BF16), "cuda": (Precision.BF16, Precision.FP16, Precision.INT8)}
 
 
-# What a chunk is done again at when a lower precision failed on it, nearest first.
-_HIGHER = {
-    Precision.INT8: (Precision.BF16, Precision.FP32),
-    Precision.BF16: (Precision.FP32,),
-    Precision.FP16: (Precision.FP32,),
-    Precision.FP8: (Precision.BF16, Precision.FP32),
-    Precision.FP32: (),
-}
-
-
 def refusal(precision: Precision, recipes: Recipes, allowed: Sequence[Precision], device: str) -> UserError | None:
     """Why `precision` cannot be used for this model on this device; None when it can."""
     kind = torch.device(device).type
@@ -41,12 +31,6 @@ def refusal(precision: Precision, recipes: Recipes, allowed: Sequence[Precision]
             f"{kind} 不支持 {precision.label}。请选择其他精度或设备。",
         )
     return None
-
-
-def one_up(precision: Precision, recipes: Recipes, allowed: Sequence[Precision], device: str) -> Precision | None:
-    """The next precision above that the model and the device have; None above FP32."""
-    usable = (p for p in _HIGHER[precision] if refusal(p, recipes, allowed, device) is None)
-    return next(usable, None)
 
 
 def choose(
