@@ -7,24 +7,32 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import io
 import json
 import logging
 import os
 import sys
-from collections import Counter
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr_app import catalog, config, hub
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.formats import WRITERS, writer
+from asr_app.formats import WRITERS
+from asr_app.languages import language_code
 from asr_app.login import Account
+from asr_app.outputs import Outputs
 from asr_app.precision import Precision
 from asr_app.terminal import DownloadProgress
 from asr_app.ui.texts import t
+
+if TYPE_CHECKING:
+    from asr_app.audio import Limits
+
+_STDIN = "-"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     language = "zh" if os.environ.get("LANG", "").lower().startswith("zh") else "en"
     try:
+        _never_fails_to_encode()
         found = _parser().parse_args(arguments)
         return int(found.run(found, language))
     except UserError as error:
@@ -44,16 +53,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _never_fails_to_encode() -> None:
+    """A terminal that is not UTF-8 shows an escape in the place of a character that it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m asr_app", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     transcribe = commands.add_parser("transcribe", help="write what is said in recordings")
-    transcribe.add_argument("paths", nargs="+", metavar="PATH")
+    transcribe.add_argument("paths", nargs="+", metavar="PATH", help="recordings; - is standard input")
     config.add_model_arguments(transcribe)
-    transcribe.add_argument("--format", default="txt", help=", ".join(WRITERS))
+    transcribe.add_argument("--format", default="txt", type=str.lower, help=", ".join(WRITERS))
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
+    transcribe.add_argument("--overwrite", action="store_true", help="replace files that are in DIR already")
     transcribe.add_argument("--hotword", action="append", default=[], help="a word to listen for; may be repeated")
-    transcribe.add_argument("--language", help="what is spoken, by its code; default: auto, where the model can tell")
+    transcribe.add_argument(
+        "--language", help="what is spoken: zh, zh-CN, Chinese; default: auto, where the model can tell"
+    )
     transcribe.add_argument("--languages", default="", metavar="CODES", help="detect among these only, such as zh,en")
     transcribe.add_argument(
         "--script", help="of Chinese text: simplified (default for Mandarin), traditional, as-heard"
@@ -77,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--windows", action="store_true", help="also FP32 with short encoder windows, INT8 with 30 s")
     check.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
-    check.add_argument("--limit", type=int, metavar="N", help="recordings of each language, evenly spread")
+    check.add_argument("--limit", type=config.count, metavar="N", help="recordings of each language, evenly spread")
     check.add_argument("--detect-language", action="store_true", help="all arms detect the language; default: given")
     check.add_argument("--fresh", action="store_true", help="forget the clips that earlier runs have finished")
     check.add_argument("--output", metavar="FILE.json", help="every figure; default: as the last line")
@@ -89,11 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("model", nargs="?", metavar="MODEL", help="a model on this disk; or --arch")
     bench.add_argument("--arch", help="a published model's dimensions, with --random-weights")
     bench.add_argument("--random-weights", action="store_true", help="speed and memory only, nothing is downloaded")
-    bench.add_argument("--minutes", type=float, default=3.0, help="of speech, made of the examples")
+    bench.add_argument("--minutes", type=config.positive, default=3.0, help="of speech, made of the examples")
     bench.add_argument("--audio", type=Path, metavar="FILE", help="a recording instead of the examples")
     bench.add_argument("--reference", type=Path, metavar="FILE", help="its text, or a refs.tsv; default: beside it")
-    bench.add_argument("--clips", type=int, metavar="N", help="time to the text of N short clips, one after the other")
-    bench.add_argument("--seconds", type=float, default=5.0, help="of each of the --clips; default 5")
+    bench.add_argument(
+        "--clips", type=config.count, metavar="N", help="time to the text of N short clips, one after the other"
+    )
+    bench.add_argument("--seconds", type=config.positive, default=5.0, help="of each of the --clips; default 5")
     bench.add_argument("--data", type=Path, metavar="FOLDER", help="recordings with references, for --clips")
     bench.add_argument("--windows", action="store_true", help="also FP32 with short encoder windows, INT8 with 30 s")
     bench.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
@@ -101,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--peers", action="store_true", help="also what people use instead, on the same weights")
     bench.add_argument("--vad", type=Path, metavar="FOLDER", help="fsmn-vad, for a model that has none beside it")
     bench.add_argument("--threads", default=None)
-    bench.add_argument("--rounds", type=int, default=3)
+    bench.add_argument("--rounds", type=config.count, default=3)
     bench.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
     bench.set_defaults(run=_bench)
     quantize = commands.add_parser("quantize", help="make a lower precision ahead of time; 2 where it loses too much")
@@ -131,10 +152,11 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     from asr_app.engines import Engines, pick_device, usable_cores
     from asr_app.families.base import require
 
-    write = writer(found.format)
+    paths = [Path(p) for p in found.paths]
+    outputs = Outputs(paths, found.format, found.output, found.overwrite)
     card = catalog.find(found.model)
-    spoken = None if found.language == "auto" else found.language
-    among = tuple(code.strip() for code in found.languages.split(",") if code.strip())
+    spoken = None if found.language in (None, "auto") else language_code(found.language)
+    among = tuple(language_code(code) for code in found.languages.split(",") if code.strip())
     options = Options(
         tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt,
         languages=among, script=found.script, short_windows=found.short_windows,
@@ -142,63 +164,34 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     require(card, options)  # before anything is downloaded for it
     device = pick_device(found.device)
     picked = Precision.parse(found.precision) if found.precision else None
-    threads = config.number("--threads", found.threads) if found.threads else usable_cores()
+    threads = config.threads(found) or usable_cores()
     engines = Engines(device, threads, config.hub_name(found), cache=config.cache())
     precision = engines.choose(card, config.lite(found), picked)
-    output = _folder(found.output) if found.output else None
-    paths = [Path(p) for p in found.paths]
-    stems = Counter(p.stem for p in paths)
     progress = DownloadProgress(card.id)
-    failed, written = 0, set[Path]()
-    with engines.use(card, precision, progress) as loaded:
+    failed = 0
+    with engines.use(card, precision, progress) as loaded, tempfile.TemporaryDirectory(prefix="asr-stdin-") as work:
         progress.close()
-        for path in paths:
+        for number, path in enumerate(paths):
             try:
-                transcript = pipeline.transcribe(path, loaded, options, Limits(), partial(engines.use, card))
+                outputs.check(number)
+                recording = _from_stdin(Path(work), Limits()) if str(path) == _STDIN else path
+                transcript = pipeline.transcribe(recording, loaded, options, Limits(), partial(engines.use, card))
+                outputs.write(number, recording.name, transcript)
             except UserError as error:  # the other recordings are still wanted
                 print(f"error: {path.name}: {error.text(language)}", file=sys.stderr)
                 failed += 1
-                continue
-            text = write(transcript)
-            if output:
-                # Of two recordings with one stem, neither may overwrite the other.
-                name = path.stem if stems[path.stem] == 1 else path.name
-                _write(_unused(output / f"{name}.{found.format}", written), text)
-            else:
-                sys.stdout.write(text if text.endswith("\n") else text + "\n")
     return 2 if failed else 0
 
 
-def _folder(name: str) -> Path:
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{name} cannot be used as a folder ({error.strerror}). Choose another --output.",
-            f"{name} 不能作为输出目录（{error.strerror}）。请换一个 --output。",
-        ) from error
-    return folder
-
-
-def _unused(path: Path, written: set[Path]) -> Path:
-    """`path`, with a number if this run has written it already."""
-    candidate, n = path, 1
-    while candidate in written:
-        n += 1
-        candidate = path.with_name(f"{path.stem}-{n}{path.suffix}")
-    written.add(candidate)
-    return candidate
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path.name} cannot be written ({error.strerror}). Check the disk, or choose another --output.",
-            f"无法写入 {path.name}（{error.strerror}）。请检查磁盘或换一个 --output。",
-        ) from error
+def _from_stdin(folder: Path, limits: Limits) -> Path:
+    """A file with the bytes of standard input, no more of them than are taken."""
+    path = folder / "stdin"
+    with path.open("wb") as file:
+        left = limits.max_bytes + 1  # one more, which is refused as any file of that size
+        while left > 0 and (piece := sys.stdin.buffer.read(min(left, 1 << 20))):
+            file.write(piece)
+            left -= len(piece)
+    return path
 
 
 def _password(found: argparse.Namespace, _language: str) -> int:

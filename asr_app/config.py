@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,13 +48,40 @@ def _truth(text: str) -> bool:
 
 
 def number(name: str, text: str) -> int:
-    """`text` as a whole number. Raises UserError that names the setting."""
+    """`text` as a whole number above 0. Raises UserError that names the setting."""
     try:
-        return int(text)
+        value = int(text)
     except ValueError:
+        value = 0
+    if value < 1:
         raise UserError(
-            f"{name} is {text!r}; a whole number is needed.", f"{name} 的值为 {text!r}；需要整数。"
-        ) from None
+            f"{name} is {text!r}; a whole number above 0 is needed.", f"{name} 的值为 {text!r}；需要大于 0 的整数。"
+        )
+    return value
+
+
+def threads(found: argparse.Namespace) -> int | None:
+    """--threads, None where it was not given."""
+    return number("--threads", found.threads) if found.threads else None
+
+
+def positive(text: str) -> float:
+    """A number above 0, for argparse. Raises argparse.ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 (需要大于 0 的数)")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number above 0, for argparse. Raises argparse.ArgumentTypeError."""
+    try:
+        return number("", text)
+    except UserError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0 (需要大于 0 的整数)") from None
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,11 +114,11 @@ def parse(arguments: Sequence[str]) -> Config:
                         help="ask for a password; FILE has lines of `python -m asr_app password NAME`")  # fmt: skip
     parser.add_argument("--insecure", action="store_true",
                         help="allow --no-token with a --host that other machines reach")  # fmt: skip
-    parser.add_argument("--max-upload-mb", type=int, default=2048, help="largest upload taken")
-    parser.add_argument("--max-hours", type=float, default=4.0, help="longest recording taken")
+    parser.add_argument("--max-upload-mb", type=count, default=2048, help="largest upload taken")
+    parser.add_argument("--max-hours", type=positive, default=4.0, help="longest recording taken")
     found = parser.parse_args(arguments)
     port = number("--port", found.port)
-    if not 0 < port < 65536:
+    if port > 65535:
         raise UserError(
             f"There is no port {port}; choose one from 1024 to 65535.", f"没有端口 {port}；请选择 1024 到 65535。"
         )
@@ -112,7 +140,7 @@ def parse(arguments: Sequence[str]) -> Config:
         lite=lite(found),
         precision=Precision.parse(found.precision) if found.precision else None,
         device=found.device,
-        threads=number("--threads", found.threads) if found.threads else None,
+        threads=threads(found),
         hub=hub_name(found),
         host=found.host,
         port=port,

@@ -188,6 +188,8 @@ def _unreachable(addresses: dict[Source, str]) -> set[Source]:
 def _reachable(address: str) -> bool:
     """Whether a host, or the proxy on the way to it, takes a connection."""
     proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+    if proxy and "://" not in proxy:  # as curl takes it
+        proxy = f"http://{proxy}"
     url = urlparse(proxy or address)
     try:
         port = url.port or (443 if url.scheme == "https" else 80)

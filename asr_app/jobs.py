@@ -28,6 +28,7 @@ from asr_app.precision import Precision
 log = logging.getLogger(__name__)
 _HOUR = 3600.0
 _DOWNLOAD_TOLD_EVERY_S = 0.5
+_DOUBLE_CLICK_S = 2.0
 
 
 class Jobs:
@@ -40,15 +41,19 @@ class Jobs:
         self._thread: threading.Thread | None = None
         journal.recover()
 
-    def submit(self, path: Path, name: str, model: str, precision: Precision, options: Options) -> str:
+    def submit(
+        self, path: Path, name: str, model: str, precision: Precision, options: Options, before: str = ""
+    ) -> str:
         """Keeps a copy of the recording, queues the job and returns its id at once.
 
-        Raises UserError for a bad file, and for an option that the model lacks.
+        `before` is the client's last job, which is returned if a double click asks for the same once more. Raises UserError for a bad file, and for an option that the model lacks.
         """
         card = catalog.find(model)
         require(card, options)
         if not path.is_file():
             raise UserError("The recording is gone. Upload it again.", "录音文件已不存在，请重新上传。")
+        if before and self.journal.is_just_added(before, name, model, precision, options, _DOUBLE_CLICK_S):
+            return before
         size = path.stat().st_size
         if size > self._limits.max_bytes:
             limit = self._limits.max_bytes / 2**20

@@ -117,6 +117,18 @@ class Journal:
                 values,
             )
 
+    def is_just_added(
+        self, job: str, name: str, model: str, precision: Precision, options: Options, within_s: float
+    ) -> bool:
+        """Whether `job` asks for the same, has not ended, and is no older than `within_s`."""
+        wanted = (job, name, model, precision.value, json.dumps(dataclasses.asdict(options)), time.time() - within_s)
+        with self._open() as db:
+            return db.execute(
+                "SELECT 1 FROM jobs WHERE id = ? AND name = ? AND model = ? AND precision = ? AND options = ? "
+                "AND created > ? AND state IN ('queued', 'running')",
+                wanted,
+            ).fetchone() is not None  # fmt: skip
+
     def view(self, job: str) -> View | None:
         """The job as it stands; None for an id the journal does not know."""
         with self._open() as db:

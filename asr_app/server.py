@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -76,14 +79,32 @@ def _mounted(page: gr.Blocks, config: Config, journal: Journal) -> FastAPI:
     )
 
 
+def _private(home: Path) -> None:
+    """Makes the folder, and everything that this process writes from now on, readable to this user alone."""
+    os.umask(0o077)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)
+        tempfile.TemporaryFile(dir=home).close()
+    except OSError as error:
+        raise UserError(
+            f"The folder {home} cannot be used ({error.strerror}). Set ASR_HOME to one that can be written.",
+            f"目录 {home} 无法使用（{error.strerror}）。请把 ASR_HOME 设为可写的目录。",
+        ) from error
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def run(config: Config) -> None:
-    """Serves until interrupted. Raises UserError where the flags cannot be met."""
+    """Serves until interrupted, by Ctrl-C or SIGTERM. Raises UserError where the flags cannot be met."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     device = pick_device(config.device)
     wanted = catalog.find(config.model)
     engines = Engines(device, config.threads or usable_cores(), config.hub, cache=config.cache)
     precision = engines.choose(wanted, config.lite, config.precision)
-    config.home.mkdir(parents=True, exist_ok=True)
+    _private(config.home)
     lock = FileLock(config.home / "server.lock")
     try:
         lock.acquire(timeout=0)
@@ -107,6 +128,7 @@ def run(config: Config) -> None:
     app = _mounted(page, config, jobs.journal)
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:
+        signal.signal(signal.SIGTERM, _interrupt)
         server.start(config.host, config.port)
         log.info("open %s in a browser", web.address(config.host, config.port, login.token if login else ""))
         # The page is up while the model loads, and shows that it does; the first jobs wait for it.

@@ -335,3 +335,17 @@ def test_the_page_works_under_its_policy_without_a_console_error(locked, open_pa
     page.wait_for_timeout(500)
     assert page.evaluate("window.ran") is None
     assert seen
+
+
+@pytest.mark.models
+def test_what_is_written_is_private_and_sigterm_ends_the_server_in_order(tmp_path):
+    home = tmp_path / "home"
+    with serving(home) as (_, process):
+        process.terminate()
+        assert process.wait(20) == 0
+    written = [path for path in [home, *home.rglob("*")] if path.name != "server.log"]
+    assert {"journal.sqlite3", "recordings"} <= {path.name for path in written}
+    assert [path.name for path in written if path.stat().st_mode & 0o077] == []
+    log = (home / "server.log").read_text()
+    assert "stopped" in log
+    assert "Traceback" not in log

@@ -21,6 +21,8 @@ FLOORS = [
         "timing",
         "vad",
         "formats",
+        "languages",
+        "outputs",
         "scoring",
         "hub",
         "download",

@@ -109,6 +109,16 @@ def test_text_grows_chunk_by_chunk_and_the_upload_may_go(jobs, recording):
     assert view.transcript.precision.requested is Precision.INT8
 
 
+def test_a_double_click_makes_one_job(jobs, recording):
+    asked = (recording, recording.name, "demo-paraformer", Precision.INT8)
+    job = jobs.submit(*asked, Options())
+    assert jobs.submit(*asked, Options(), before=job) == job
+    assert jobs.submit(*asked, Options(hotwords=("x",)), before=job) != job
+    assert jobs.submit(*asked, Options()) != job  # another client
+    jobs.cancel(job)
+    assert jobs.submit(*asked, Options(), before=job) != job
+
+
 def test_cancel_stops_at_the_next_chunk_and_keeps_the_text(jobs, recording):
     engine = jobs._engines.engine
     engine.gate = threading.Semaphore(2)

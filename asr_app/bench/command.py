@@ -29,7 +29,7 @@ from asr_app.recordings import reference_of, references
 
 def bench(found: argparse.Namespace) -> int:
     """Prints the table, and one line of JSON last. Raises UserError where what is asked for is not there."""
-    threads = config.number("--threads", found.threads) if found.threads else usable_cores()
+    threads = config.threads(found) or usable_cores()
     _check(found)
     cache = config.cache()
     model, weights, name = _model(found, cache)

@@ -45,7 +45,7 @@ def verify(found: argparse.Namespace, downloading: OnProgress) -> int:
     device = pick_device(found.device)
     if found.peers and device != "cpu":
         raise UserError("Peers run on the CPU: add --device cpu.", "对比系统在 CPU 上运行：请加 --device cpu。")
-    threads = config.number("--threads", found.threads) if found.threads else usable_cores()
+    threads = config.threads(found) or usable_cores()
     given = _with_sounds(references(found.data), found.limit) if found.data else None
     failed, told = False, []
     for card in cards:

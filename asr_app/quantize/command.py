@@ -40,7 +40,7 @@ def quantize(found: argparse.Namespace, language: str, downloading: OnProgress) 
         carry.refuse_used(found.output)
     recordings = calibration.read(found.calibration, card) if found.calibration else []
     folders, cache = locate(card, found.hub, downloading), config.cache()
-    threads = config.number("--threads", found.threads) if found.threads else usable_cores()
+    threads = config.threads(found) or usable_cores()
     reason = None
     if recordings:
         reason = _tune(card, folders, precision, threads, recordings, found.max_loss, cache)

@@ -55,7 +55,6 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, device: str, labels:
         with labels(gr.Tab(t("upload", "en"), id="upload"), label="upload") as upload_tab:
             upload = gr.File(
                 label=t("file", "en"), file_count="single", type="filepath", height=130, elem_id="upload",
-                file_types=["audio", "video", ".amr", ".m4a", ".aac", ".opus", ".flac", ".wma"],
             )  # fmt: skip
             examples = _example_buttons(labels)
         with labels(gr.Tab(t("microphone", "en"), id="microphone"), label="microphone") as microphone_tab:
@@ -97,19 +96,19 @@ def connect(
     """Lets the components submit jobs into `job_id`, cancel them, and follow the chosen model."""
     source = gr.State("upload")
 
-    def submit(path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any) -> str:
+    def submit(before: str, path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any) -> str:
         try:
             if not path:
                 raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
             card = cards[key]
             wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
             precision = engines.choose(card, switch, wanted)
-            return jobs.submit(Path(path), Path(path).name, key, precision, options.read(card, asked))
+            return jobs.submit(Path(path), Path(path).name, key, precision, options.read(card, asked), before)
         except UserError as error:
             raise gr.Error(error.text(LANGUAGES[label]), duration=15, print_exception=False) from error
 
-    def submit_active(active: str, uploaded: str | None, recorded: str | None, *rest: Any) -> str:
-        return submit(uploaded if active == "upload" else recorded, *rest)
+    def submit_active(before: str, active: str, uploaded: str | None, recorded: str | None, *rest: Any) -> str:
+        return submit(before, uploaded if active == "upload" else recorded, *rest)
 
     def describe(key: str, label: str) -> list[Any]:
         choices = precision_choices(LANGUAGES[label], cards[key], engines.device)
@@ -126,8 +125,8 @@ def connect(
 
     model = inputs.models.model
     chosen = [language, model, inputs.lite, inputs.precision, *inputs.options.components]
-    inputs.start.click(submit_active, [source, inputs.upload, inputs.microphone, *chosen], job_id, **quiet)
-    inputs.microphone.stop_recording(submit, [inputs.microphone, *chosen], job_id, **quiet)
+    inputs.start.click(submit_active, [job_id, source, inputs.upload, inputs.microphone, *chosen], job_id, **quiet)
+    inputs.microphone.stop_recording(submit, [job_id, inputs.microphone, *chosen], job_id, **quiet)
     for name, button in inputs.examples.items():
         button.click(partial(str, EXAMPLES / name), None, inputs.upload, **quiet)
     inputs.cancel.click(lambda job: jobs.cancel(job) if job else None, job_id, None, **quiet)
