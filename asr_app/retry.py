@@ -46,7 +46,6 @@ class Result:
 
 def transcribe(loaded: Loaded, watch: FiniteWatch, batch: Sequence[np.ndarray], options: Options) -> Result:
     """The batch, float32 `(n,)` each, by an engine under `watch`."""
-    options = replace(options, short_windows=has_short_windows(loaded, options))
     try:
         segments = loaded.engine.transcribe(batch, options)
     except (ValueError, RuntimeError):
@@ -54,13 +53,6 @@ def transcribe(loaded: Loaded, watch: FiniteWatch, batch: Sequence[np.ndarray], 
             raise
         return Result([[] for _ in batch], finite=False)  # a decoder that samples refuses such numbers
     return Result(segments, not watch.taken())
-
-
-def has_short_windows(loaded: Loaded, options: Options) -> bool | None:
-    """Whether the encoder gets no more of each window than its chunk needs; None for a model without that choice."""
-    if "short_windows" not in loaded.card.capabilities:
-        return None
-    return loaded.precision.requested is Precision.INT8 if options.short_windows is None else options.short_windows
 
 
 def without_words(chunk: Chunk, segments: Sequence[Segment]) -> list[tuple[float, float]]:
