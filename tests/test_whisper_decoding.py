@@ -49,7 +49,7 @@ def librarys_own(engine) -> Iterator[Any]:
 
 
 def assert_as_the_library(engine, clip: np.ndarray, found, **asked) -> None:
-    """What was `found` in the clip is what openai-whisper's transcribe says of the same samples: text and times."""
+    """`found` has the text and times of openai-whisper's transcribe for the same samples."""
     with librarys_own(engine) as model:
         theirs = whisper.transcribe(
             model, clip, fp16=False, condition_on_previous_text=False, word_timestamps=True, **asked
@@ -67,7 +67,7 @@ def assert_as_the_library(engine, clip: np.ndarray, found, **asked) -> None:
 
 @pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
 def test_text_and_times_are_the_librarys(engine, steps, monkeypatch):
-    """From what was kept of each row of a batch, and of the rest of a chunk that is longer than a window."""
+    """Also for the rows of a batch, and for the rest of a chunk that is longer than a window."""
     monkeypatch.setattr(_whisper_engine, "with_marks", list)
     monkeypatch.setattr(_whisper_decoder, "steps_on", lambda _device: steps)
     first, second = (audio_of(EXAMPLE / name).samples for name in ("english-home.flac", "english-numbers.ogg"))

@@ -1,4 +1,4 @@
-"""Which systems an evaluation runs, and what makes the result of one another."""
+"""The systems that an evaluation runs, and the key of the results of each."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _content(card: ModelCard, task: Task) -> str:
 
 @functools.cache
 def _own_code() -> str:
-    """What is another where the code is that this app's texts depend on."""
+    """A hash of the code that this app's texts depend on."""
     files = sorted(_PACKAGE.rglob("*.py"))
     rooms = [path.relative_to(_PACKAGE).with_suffix("") for path in files]
     return _digest(
