@@ -81,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--translate", action="store_true", help="into English")
     transcribe.add_argument("--prompt", default="", help="a text that could have gone before: names, style")
     transcribe.add_argument(
-        "--short-windows", action=argparse.BooleanOptionalAction,
-        help="encode no more than the speech needs, instead of 30 s (Whisper; default: in lite mode)",
+        "--short-windows", action="store_true",
+        help="encode no more than the speech needs, instead of 30 s: faster, with more errors (Whisper)",
     )  # fmt: skip
     transcribe.set_defaults(run=_transcribe)
     check = commands.add_parser("verify", help="run models at each precision; 1 where one does not hold")
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--peers", action="store_true", help="also what people use instead, on the same weights and clips"
     )
-    check.add_argument("--windows", action="store_true", help="also FP32 with short encoder windows, INT8 with 30 s")
+    check.add_argument("--windows", action="store_true", help="also FP32 and INT8 with short encoder windows")
     check.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
     check.add_argument("--limit", type=config.count, metavar="N", help="recordings of each language, evenly spread")
     check.add_argument("--detect-language", action="store_true", help="all arms detect the language; default: given")
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--seconds", type=config.positive, default=5.0, help="of each of the --clips; default 5")
     bench.add_argument("--data", type=Path, metavar="FOLDER", help="recordings with references, for --clips")
-    bench.add_argument("--windows", action="store_true", help="also FP32 with short encoder windows, INT8 with 30 s")
+    bench.add_argument("--windows", action="store_true", help="also FP32 and INT8 with short encoder windows")
     bench.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
     bench.add_argument("--precision", action="append", help="may be repeated; default: fp32 and int8")
     bench.add_argument("--peers", action="store_true", help="also what people use instead, on the same weights")

@@ -161,9 +161,9 @@ class Options:
 
     `itn` is whether numbers are written in digits, `translate` whether into English, `prompt` a text that could have
     gone before, in whose style and spelling the model goes on. `short_windows` lets a model whose encoder takes windows
-    of a fixed length encode no more than a chunk needs (None: at INT8). `languages` limits language detection to those
-    codes; empty is all. `script` is that of Chinese text: "simplified", "traditional" or "as-heard"; None is the default of the
-    language. Without `retries` a chunk is decoded once, whatever comes out: for measuring and checking, not for users.
+    of a fixed length encode no more than a chunk needs. `languages` limits language detection to those codes; empty is
+    all. `script` is that of Chinese text: "simplified", "traditional" or "as-heard"; None is the language's default.
+    Without `retries` a chunk is decoded once, whatever comes out: for measuring and checking, not for users.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -171,7 +171,7 @@ class Options:
     itn: bool | None = None
     translate: bool = False
     prompt: str = ""
-    short_windows: bool | None = None
+    short_windows: bool = False
     retries: bool = True
     languages: tuple[str, ...] = ()
     script: str | None = None

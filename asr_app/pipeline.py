@@ -226,5 +226,5 @@ def finish(
     return Transcript(
         tuple(segments), loaded.card.id, counted, loaded.device, audio_s, times, held, timestamps,
         tuple(doubts), chinese.script_of(segments, options.language, options.script),
-        short_windows=retry.has_short_windows(loaded, options),
+        short_windows=options.short_windows if "short_windows" in loaded.card.capabilities else None,
     )  # fmt: skip

@@ -59,7 +59,6 @@ def _transcribe(
     loaded: Loaded, watch: FiniteWatch, batch: Sequence[np.ndarray], options: Options
 ) -> tuple[list[list[Segment]], bool]:
     """The segments of each sequence of samples `(n,)`, and whether all numbers on the way were finite."""
-    options = replace(options, short_windows=has_short_windows(loaded, options))
     try:
         segments = loaded.engine.transcribe(batch, options)
     except (ValueError, RuntimeError):
@@ -67,13 +66,6 @@ def _transcribe(
             raise
         return [[] for _ in batch], False  # a decoder that samples refuses such numbers
     return segments, not watch.taken()
-
-
-def has_short_windows(loaded: Loaded, options: Options) -> bool | None:
-    """Whether the encoder gets no more of each window than its chunk needs; None for a model without that choice."""
-    if "short_windows" not in loaded.card.capabilities:
-        return None
-    return loaded.precision.requested is Precision.INT8 if options.short_windows is None else options.short_windows
 
 
 def without_words(chunk: Chunk, segments: Sequence[Segment]) -> list[tuple[float, float]]:

@@ -89,7 +89,7 @@ def _from(words: Sequence[Word], first_s: float) -> list[Word]:
 
 
 def _words_before(segment: Segment, start_s: float, end_s: float) -> int:
-    """How many of the segment's words lie before a stretch in which it has none."""
+    """The number of the segment's words before a stretch in which it has none."""
     words = segment.words
     count = sum(word.end_s <= (start_s + end_s) / 2 for word in words)
     if count <= _SCRAP * len(words) or start_s - segment.start_s < _SCRAP_S:

@@ -66,8 +66,8 @@ def test_json_has_what_scripts_need(precision, expected):
 @pytest.mark.parametrize(
     ("asked", "short"),
     [
-        (["--precision", "int8"], True),  # lite mode
-        (["--precision", "int8", "--no-short-windows"], False),
+        (["--precision", "int8"], False),
+        (["--precision", "int8", "--short-windows"], True),
         (["--precision", "fp32"], False),
         (["--precision", "fp32", "--short-windows"], True),
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,9 @@ import whisper
 from conftest import EXAMPLE
 from whisper.tokenizer import get_tokenizer
 
-from asr_app import catalog, hub, retry
+from asr_app import catalog, hub
 from asr_app.audio import decode as audio_of
-from asr_app.checks import FiniteWatch
-from asr_app.datatypes import SAMPLE_RATE, Chunk, Options
+from asr_app.datatypes import SAMPLE_RATE, Options
 from asr_app.errors import UserError
 from asr_app.families import _whisper_decoder, _whisper_engine, _whisper_loss
 from asr_app.families._whisper_decoder import RepeatedSteps, Steps, decode, decode_samples, loops
@@ -51,7 +49,7 @@ def librarys_own(engine) -> Iterator[Any]:
 
 
 def assert_as_the_library(engine, clip: np.ndarray, found, **asked) -> None:
-    """What was `found` in the clip is what openai-whisper's transcribe says of the same samples: text and times."""
+    """`found` has the text and times of openai-whisper's transcribe for the same samples."""
     with librarys_own(engine) as model:
         theirs = whisper.transcribe(
             model, clip, fp16=False, condition_on_previous_text=False, word_timestamps=True, **asked
@@ -69,7 +67,7 @@ def assert_as_the_library(engine, clip: np.ndarray, found, **asked) -> None:
 
 @pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
 def test_text_and_times_are_the_librarys(engine, steps, monkeypatch):
-    """From what was kept of each row of a batch, and of the rest of a chunk that is longer than a window."""
+    """Also for the rows of a batch, and for the rest of a chunk that is longer than a window."""
     monkeypatch.setattr(_whisper_engine, "with_marks", list)
     monkeypatch.setattr(_whisper_decoder, "steps_on", lambda _device: steps)
     first, second = (audio_of(EXAMPLE / name).samples for name in ("english-home.flac", "english-numbers.ogg"))
@@ -278,25 +276,6 @@ def test_short_windows_are_refused_where_the_model_has_none():
     engine = load(catalog.find("demo-paraformer"), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
     with pytest.raises(UserError, match="has no option short_windows"):
         engine.transcribe([audio_of(ENGLISH).samples], Options(short_windows=True))
-
-
-@pytest.mark.parametrize(
-    ("model", "precision", "asked", "given"),
-    [
-        ("demo-whisper", Precision.INT8, None, True),
-        ("demo-whisper", Precision.INT8, False, False),
-        ("demo-whisper", Precision.FP32, None, False),
-        ("demo-whisper", Precision.BF16, None, False),
-        ("demo-whisper", Precision.FP32, True, True),
-        ("demo-paraformer", Precision.INT8, None, None),
-    ],
-)
-def test_windows_are_short_at_int8_unless_asked_otherwise(model, precision, asked, given):
-    told = []
-    engine = SimpleNamespace(parts={}, transcribe=lambda batch, options: told.append(options) or [[] for _ in batch])
-    loaded = SimpleNamespace(card=catalog.find(model), engine=engine, precision=SimpleNamespace(requested=precision))
-    retry.recognise(loaded, FiniteWatch({}), [Chunk(0.0, np.zeros(1, np.float32))], Options(short_windows=asked))
-    assert [options.short_windows for options in told] == [given]
 
 
 @pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])

@@ -116,10 +116,10 @@ def chunks_of(samples: np.ndarray, clip: Clip) -> list[np.ndarray]:
 class App:
     """This app at a precision, through its own pipeline: decoding, VAD, recognition, punctuation.
 
-    `short_windows` as in `Options`: None is what users get at that precision.
+    `short_windows` as in `Options`.
     """
 
-    def __init__(self, task: Task, precision: Precision, short_windows: bool | None = None) -> None:
+    def __init__(self, task: Task, precision: Precision, short_windows: bool = False) -> None:
         self._short_windows = short_windows
         self.card: ModelCard = catalog.find(task.model)
         folders = locate(self.card, task.hub)
@@ -185,7 +185,7 @@ class App:
         """The loss of each clip's reference beside its text, where the family can compute it. Not in `seconds`."""
         engine = self.loaded.engine
         asked = [i for i, clip in enumerate(clips) if clip.reference]
-        if not isinstance(engine, ReferenceLoss) or self._short_windows is not None:  # the loss is of windows of 30 s
+        if not isinstance(engine, ReferenceLoss) or self._short_windows:  # the loss is of windows of 30 s
             return found
         for some in _batches(asked, self.card.chunks_a_batch):
             losses = engine.reference_loss(
@@ -262,12 +262,11 @@ def _stages(times: StageTimes) -> dict[str, float]:
 
 
 FP32_NO_VAD = "fp32-no-vad"
-# The encoder's window of the other length: users get 30 s at FP32, as long as the speech needs at INT8.
-FP32_SHORT, INT8_30S = "fp32-short", "int8-30s"
-OTHER_WINDOWS: Mapping[Precision, str] = {Precision.FP32: FP32_SHORT, Precision.INT8: INT8_30S}
+FP32_SHORT, INT8_SHORT = "fp32-short", "int8-short"
+SHORT_WINDOWS: Mapping[Precision, str] = {Precision.FP32: FP32_SHORT, Precision.INT8: INT8_SHORT}
 APP: Mapping[str, Callable[[Task], Arm]] = {
     **{p.value: functools.partial(App, precision=p) for p in Precision},
     FP32_NO_VAD: functools.partial(EngineAlone, precision=Precision.FP32),
     FP32_SHORT: functools.partial(App, precision=Precision.FP32, short_windows=True),
-    INT8_30S: functools.partial(App, precision=Precision.INT8, short_windows=False),
+    INT8_SHORT: functools.partial(App, precision=Precision.INT8, short_windows=True),
 }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_app import catalog, config
-from asr_app.bench.arms import OTHER_WINDOWS, Task
+from asr_app.bench.arms import SHORT_WINDOWS, Task
 from asr_app.bench.export import export
 from asr_app.bench.peers import PEERS
 from asr_app.bench.requests import Request, cut, of_length, request_of, speech
@@ -68,7 +68,7 @@ def _arms(card: ModelCard, found: argparse.Namespace) -> list[str]:
     asked = [p for p in asked if p in card.precisions]
     arms = [p.value for p in asked]
     if found.windows and "short_windows" in card.capabilities:
-        arms += [OTHER_WINDOWS[p] for p in asked if p in OTHER_WINDOWS]
+        arms += [SHORT_WINDOWS[p] for p in asked if p in SHORT_WINDOWS]
     if found.peers:
         arms += [name for name, peer in PEERS.items() if card.family in peer.families]
     for name in found.arm or ():

@@ -1,4 +1,4 @@
-"""Which systems an evaluation runs, and what makes the result of one another."""
+"""The systems that an evaluation runs, and the key of the results of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asr_app import catalog
 from asr_app.bench import checkpoint
-from asr_app.bench.arms import APP, FP32_NO_VAD, OTHER_WINDOWS, Task
+from asr_app.bench.arms import APP, FP32_NO_VAD, SHORT_WINDOWS, Task
 from asr_app.bench.export import export
 from asr_app.bench.peers import PEERS
 from asr_app.bench.process import ArmProcess
@@ -65,8 +65,8 @@ def arms_of(
         names = [precision.value]
         if precision is Precision.FP32 and peers and problem is None:
             names.append(FP32_NO_VAD)
-        if windows and precision in OTHER_WINDOWS and "short_windows" in card.capabilities:
-            names.append(OTHER_WINDOWS[precision])
+        if windows and precision in SHORT_WINDOWS and "short_windows" in card.capabilities:
+            names.append(SHORT_WINDOWS[precision])
         for name in names:
             key = _digest(name, task.device, weights, code, *here())
             found.append(EvaluationArm(name, task, key, problem.en if problem else ""))
@@ -102,7 +102,7 @@ def _content(card: ModelCard, task: Task) -> str:
 
 @functools.cache
 def _own_code() -> str:
-    """What is another where the code is that this app's texts depend on."""
+    """A hash of the code that this app's texts depend on."""
     files = sorted(_PACKAGE.rglob("*.py"))
     rooms = [path.relative_to(_PACKAGE).with_suffix("") for path in files]
     return _digest(

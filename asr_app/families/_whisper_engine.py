@@ -120,7 +120,7 @@ class WhisperEngine:
         return decode_samples(self._model, features, asked, temperatures) or first
 
     def _window_frames(self, windows: Sequence[torch.Tensor], options: Options) -> int:
-        """How many frames the encoder gets of each of `windows`."""
+        """The number of frames that the encoder gets of each of `windows`."""
         if not options.short_windows:
             return N_FRAMES
         longest_s = max(window.shape[-1] for window in windows) * FRAME_S

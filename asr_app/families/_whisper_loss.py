@@ -1,4 +1,4 @@
-"""How likely Whisper finds a reference text: teacher-forced cross-entropy, at whatever precision the module is.
+"""Teacher-forced cross-entropy of a reference text under Whisper, at the precision of the module.
 
 The measure by which quantised language models are judged. Error rates of a thousand clips move by half a point from
 chance; the loss of the same references is steady to a fraction of a per cent.
@@ -83,7 +83,7 @@ def _languages(model: Any, features: torch.Tensor, languages: Sequence[str | Non
 
 
 def _tokens(model: Any, text: str, language: str | None) -> tuple[list[int], list[int]]:
-    """What the decoder is told first, and the text's tokens with the end after them."""
+    """The decoder's prompt, and the text's tokens with the end after them."""
     from whisper.tokenizer import get_tokenizer
 
     tokenizer = get_tokenizer(

@@ -1,6 +1,6 @@
-"""What each precision means, as data: which parts, which storage, which layers stay high. A new precision is a row.
+"""The precisions as data: parts, storage, and the layers that stay high. A new precision is a row.
 
-A family says which of its parts are re-stored and which layers of them stay high; what that means is said here.
+A family names the parts that are re-stored and the layers that stay high. This module holds what is common to all.
 
 Published INT8 results lose about 0.02 points of error; what keeps them there is what stays high: norms and biases
 (never touched: only Linear and Embedding are swapped), FSMN memories and the CIF predictor (convolutions and a part
@@ -40,9 +40,9 @@ class Recipe:
 
     A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of vocabulary heads, and of the table of
     tokens where that is the head too: their rows go to 8 bits, what they are multiplied with to 16. `stacks`, by part,
-    are layers that ONNX Runtime computes as one graph instead, where there is a folder for graphs. What is multiplied
-    in them is scaled anew at each call, or, where there are `ranges`, by what calibration found: a file for each stack.
-    `smoothing` has the layers whose channels are evened out first.
+    are layers that ONNX Runtime computes as one graph instead, where there is a folder for graphs. Their
+    activations are scaled anew at each call or, with `ranges`, by calibration: a file for each stack. `smoothing` has the
+    layers whose channels are evened out first.
     """
 
     parts: tuple[str, ...]
@@ -56,7 +56,7 @@ class Recipe:
     smoothing: Smoothing = field(default_factory=dict)
 
     def about(self) -> list[Any]:
-        """What tells it from another recipe of its precision and device."""
+        """The values that tell it from another recipe of its precision and device."""
         stacks = [[part, [[s.children, s.by_token] for s in found]] for part, found in sorted(self.stacks.items())]
         ranges = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(self.ranges.items())}
         smoothing = sorted(self.smoothing.items())
@@ -67,7 +67,7 @@ class Recipe:
         return _matches(part, name, self.keep_high)
 
     def replacement(self, part: str, name: str, module: nn.Module) -> QuantizedModule | None:
-        """What takes the place of `module`, called `name` in `part`; None leaves it as it is."""
+        """The replacement of `module`, called `name` in `part`; None leaves it as it is."""
         if not self.replaces(part, name, module):
             return None
         if _matches(part, name, self.tables):
@@ -93,7 +93,7 @@ def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ..
 
 
 def _on_cuda(layer: type[CudaLinear]) -> Callable[[nn.Linear], QuantizedModule]:
-    """What the layer's kernel cannot multiply with goes to BF16."""
+    """Weights that the layer's kernel cannot multiply with go to BF16."""
     return lambda linear: layer(linear) if layer.takes(linear) else HalfLinear(linear, torch.bfloat16)
 
 

@@ -92,7 +92,7 @@ class Trials:
         return engine
 
     def _heard(self, engine: Engine, name: str) -> tuple[list[str], float, float]:
-        """What was said in each recording, the RTF of recognition, and the weights' MB."""
+        """The text of each recording, the RTF of recognition, and the weights' MB."""
         counted = report(engine.parts, self._precision)
         loaded = Loaded(self._card, engine, counted, "cpu", 0.0, 0.0, Check(""), self._threads)
         engine.transcribe([self._recordings[0].chunks[0].samples], as_spoken(self._card))  # the first call allocates
@@ -130,7 +130,7 @@ class Trials:
     def _reaching(
         self, engine: Engine, part: str, stack: graph.Stack, chunks: Sequence[Chunk]
     ) -> Iterator[dict[str, np.ndarray]]:
-        """What the first layer of the stack is given for each of `chunks`, by the names of its sequences."""
+        """The inputs of the stack's first layer for each of `chunks`, by the names of its sequences."""
         first = next(iter(graph.layers(engine.parts[part], stack).values()))
         for i, chunk in enumerate(chunks):
             self._tell(f"calibrating {part}.{stack.name}", i, len(chunks))

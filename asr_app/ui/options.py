@@ -15,8 +15,8 @@ from asr_app.ui.labels import Labels
 from asr_app.ui.texts import t
 
 _DETECT = "auto"
-_DEFAULT_SCRIPT = _DEFAULT_WINDOWS = "auto"
-_WINDOWS = {"short": True, "full": False}
+_DEFAULT_SCRIPT = "auto"
+_FULL, _SHORT = "full", "short"  # windows of the encoder
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
             scripts("en"), value=_DEFAULT_SCRIPT, label=t("script", "en"), visible=shown["script"], elem_id="script"
         ),
         gr.Dropdown(
-            windows("en"), value=_DEFAULT_WINDOWS, label=t("windows", "en"), visible=shown["short_windows"],
+            windows("en"), value=_FULL, label=t("windows", "en"), visible=shown["short_windows"],
             elem_id="windows",
         ),
         labels(gr.Checkbox(True, label=t("itn", "en"), visible=shown["itn"], elem_id="itn"), label="itn"),
@@ -93,7 +93,7 @@ def scripts(page_language: str) -> list[tuple[str, str]]:
 
 def windows(page_language: str) -> list[tuple[str, str]]:
     """The choices of the length of the encoder's windows, by their names in the page's language."""
-    return [(t(f"windows_{name}", page_language), name) for name in (_DEFAULT_WINDOWS, *_WINDOWS)]
+    return [(t(f"windows_{name}", page_language), name) for name in (_FULL, _SHORT)]
 
 
 def renamed(card: ModelCard, page_language: str) -> list[Any]:
@@ -133,7 +133,7 @@ def read(card: ModelCard, values: Sequence[Any]) -> Options:
         prompt=(prompt or "").strip(),
         languages=() if language else tuple(among or ()),  # nothing is detected where the language is chosen
         script=None if script in (None, _DEFAULT_SCRIPT) else script,
-        short_windows=_WINDOWS.get(windows or _DEFAULT_WINDOWS),
+        short_windows=windows == _SHORT,
     )
 
 

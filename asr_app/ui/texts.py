@@ -108,8 +108,10 @@ TEXTS: dict[str, dict[str, str]] = {
     "script_traditional": {"en": "traditional", "zh": "繁体"},
     "script_as-heard": {"en": "as the model writes it", "zh": "按模型输出"},
     "windows": {"en": "Encoder windows", "zh": "编码窗口"},
-    "windows_auto": {"en": "short in lite mode, else 30 s", "zh": "轻量模式用短窗口，否则 30 秒"},
-    "windows_short": {"en": "short: as long as the speech", "zh": "短窗口：与语音等长"},
+    "windows_short": {
+        "en": "short: as long as the speech (faster, more errors)",
+        "zh": "短窗口：与语音等长（更快，错误更多）",
+    },
     "windows_full": {"en": "30 s", "zh": "30 秒"},
     "itn": {"en": "Write numbers in digits", "zh": "数字书写规整（ITN）"},
     "translate": {"en": "Translate into English", "zh": "翻译成英语"},
