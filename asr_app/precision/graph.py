@@ -15,7 +15,6 @@ import functools
 import json
 import logging
 import tempfile
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -314,21 +313,23 @@ def count(path: Path) -> Counts:
 class GraphLayers(nn.Module):
     """A stack computed by ONNX Runtime. Several threads may call it at once, and each row is computed by one thread.
 
-    A row alone, called with more than one torch thread, uses all of them if the graph is small: its session for several
-    threads is made when first needed, and holds its weights once more. Whisper base's encoder, 30 s on two cores: 0.56 s
-    with one thread, 0.30 s with two. One session for both uses made two rows at once 9 % slower.
+    A row alone uses all torch threads if the graph is small: it has a second session, which holds the weights once more.
+    Whisper base's encoder, 30 s on two cores: 0.56 s with one thread, 0.30 s with two. One session for both uses made
+    two rows at once 9 % slower.
     """
 
-    def __init__(self, path: Path, session: Any, stack: Stack, counts: Counts) -> None:
+    def __init__(self, path: Path, narrow: Any, stack: Stack, counts: Counts) -> None:
+        """`narrow` is the session of the graph at `path` with one thread."""
         super().__init__()
-        self._path, self._session, self._stack, self.counts = path, session, stack, counts
-        self._wide: Any = None
-        self._making = threading.Lock()
+        self._narrow, self._stack, self.counts = narrow, stack, counts
+        threads = torch.get_num_threads()
+        twice = threads > 1 and _LEAST_BYTES <= sum(counts.stored.values()) <= _SMALL_BYTES
+        self._wide = session(path, threads) if twice else narrow
 
     @property
     def stored(self) -> dict[str, int]:
-        """Bytes of its weights by dtype name, twice those of the graph once the session for several threads is made."""
-        times = 1 if self._wide in (None, self._session) else 2
+        """Bytes of its weights by dtype name, in all its sessions."""
+        times = 1 if self._wide is self._narrow else 2
         return {name: times * size for name, size in self.counts.stored.items()}
 
     def forward(self, x: torch.Tensor, *rest: Any) -> Any:
@@ -342,29 +343,20 @@ class GraphLayers(nn.Module):
                 sequences.append(value)
                 masks.append(None)
         if len(x) == 1:
-            y = self._run(sequences, self._for_one_row())
+            y = self._run(self._wide, sequences)
         else:
             rows = []
             for row in range(len(x)):
                 lengths = [s.size(1) if m is None else int(m[row].sum()) for s, m in zip(sequences, masks, strict=True)]
                 rows.append([s[row : row + 1, :n].contiguous() for s, n in zip(sequences, lengths, strict=True)])
+            run = functools.partial(self._run, self._narrow)
             with ThreadPoolExecutor(min(torch.get_num_threads(), len(rows)), "row") as pool:
-                y = nn.utils.rnn.pad_sequence([y[0] for y in pool.map(self._run, rows)], batch_first=True)
+                y = nn.utils.rnn.pad_sequence([y[0] for y in pool.map(run, rows)], batch_first=True)
         return (y, *rest, None) if self._stack.beside else y
 
-    def _for_one_row(self) -> Any:
-        threads = torch.get_num_threads()
-        if threads == 1 or not _LEAST_BYTES <= sum(self.counts.stored.values()) <= _SMALL_BYTES:
-            return self._session
-        with self._making:
-            if self._wide is None:
-                # The file may be gone: a variant that no cache keeps, or one that made room for others.
-                self._wide = session(self._path, threads) if self._path.exists() else self._session
-            return self._wide
-
-    def _run(self, sequences: Sequence[torch.Tensor], by: Any = None) -> torch.Tensor:
+    def _run(self, by: Any, sequences: Sequence[torch.Tensor]) -> torch.Tensor:
         given = {n: s.detach().numpy() for n, s in zip(self._stack.sequences, sequences, strict=True)}
-        return torch.from_numpy((by or self._session).run(None, given)[0])
+        return torch.from_numpy(by.run(None, given)[0])
 
 
 class _Passed(nn.Module):
