@@ -12,8 +12,7 @@ from types import ModuleType
 from asr_app import families, hub
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.precision import Precision, variants
-from asr_app.precision.linears import gpu_multiplies_fp8
+from asr_app.precision import variants
 from asr_app.precision.recipes import Recipes
 
 # A family is a module of asr_app/families/ with cards; base and those that begin with `_` serve the families.
@@ -48,12 +47,6 @@ def recipes(card: ModelCard) -> Recipes:
     """What each precision means for the card's family."""
     found: Recipes = FAMILIES[card.family].RECIPES
     return found
-
-
-def precisions(card: ModelCard, device: str) -> tuple[Precision, ...]:
-    """The card's, and FP8 where the model has the recipe and the GPU the instructions."""
-    fp8 = Precision.FP32 in card.precisions and gpu_multiplies_fp8(device)
-    return (*card.precisions, Precision.FP8) if fp8 else card.precisions
 
 
 def _as_carried(card: ModelCard, folder: Path) -> ModelCard:

@@ -86,7 +86,7 @@ class Engines:
     def choose(self, card: ModelCard, lite: bool, picked: Precision | None) -> Precision:
         """The precision for `card`, by what was picked and what was measured here. Raises UserError if there is none."""
         measured = self.evidence.of(card.key)
-        return choose(lite, picked, catalog.recipes(card), catalog.precisions(card, self.device), self.device, measured)
+        return choose(lite, picked, catalog.recipes(card), card.precisions, self.device, measured)
 
     def has_room(self, card: ModelCard) -> bool:
         """Whether one more variant of `card` can be loaded, and made if it must be, with nothing going for it."""
@@ -113,7 +113,7 @@ class Engines:
         `on_progress` is told of a download, `on_step` of the making of a variant; both may raise Cancelled.
         Raises UserError if the pair is not allowed, cannot be loaded, or fails its self-check at a lowered precision.
         """
-        problem = refusal(precision, catalog.recipes(card), catalog.precisions(card, self.device), self.device)
+        problem = refusal(precision, catalog.recipes(card), card.precisions, self.device)
         if problem:
             raise problem
         loaded = self._take(card, precision, on_progress, on_step)

@@ -26,7 +26,6 @@ from asr_app.precision import (
     PrecisionReport,
     Recipe,
     apply,
-    captured,
     graph,
     report,
     tuned,
@@ -89,8 +88,6 @@ def load_from(
     began = time.perf_counter()
     engine, bytes_of = _at(precision, folders, card, device, threads, cache, on_step)
     on_gpu = torch.device(device).type == "cuda"
-    if on_gpu:
-        captured.capture(engine.parts, catalog.recipes(card)[Precision.INT8, "cpu"].stacks)
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
         vad = fsmn_vad.load(folders["vad"], threads)
@@ -104,7 +101,7 @@ def load_from(
         check = self_check(card, engine, full.text if full else None)
         passed.keep(check)
     if on_gpu:
-        # The first pass compiled, captured and allocated; a second one is what later chunks of that length are like.
+        # The first pass compiled and allocated; a second one is what later chunks of that length are like.
         self_check(card, engine)
         torch.cuda.synchronize(device)
     warmup_s = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""A chunk whose result is not to be trusted is done again one precision up, alone, and is told of."""
+"""A chunk whose result is not to be trusted is done again at FP32, alone, and is told of."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_silence_and_noise_give_an_empty_text(tmp_path, capsys):
     ("arguments", "listed"),
     [
         (["--model", "whisper-colossal"], "demo-paraformer, paraformer-large"),
-        (["--precision", "int4"], "fp32, bf16, fp16, fp8, int8"),
+        (["--precision", "int4"], "fp32, bf16, fp16, int8"),
         (["--format", "docx"], "txt, srt, vtt, json"),
         (["--device", "tpu"], "auto, cpu or cuda:0"),
     ],
@@ -157,7 +157,7 @@ def test_the_server_refuses_a_bad_flag_before_it_listens():
         [sys.executable, "app.py", "--precision", "int4"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert out.returncode == 2
-    assert "fp32, bf16, fp16, fp8, int8" in out.stderr
+    assert "fp32, bf16, fp16, int8" in out.stderr
     assert "Traceback" not in out.stderr
 
 

@@ -31,8 +31,7 @@ from asr_app.scoring import normalise, score
 pytestmark = pytest.mark.real
 CASES = DATA.parent / "cases"
 recordings = pytest.mark.skipif(not DATA.is_dir(), reason="no real recordings here")
-ON_CPU = [precision for precision in Precision if precision is not Precision.FP8]
-EVERY_PRECISION = pytest.mark.parametrize("precision", ON_CPU, ids=lambda p: p.value)
+EVERY_PRECISION = pytest.mark.parametrize("precision", Precision, ids=lambda p: p.value)
 JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 PHONE = (
     "And so my fellow Americans", "A gold ring will please most any girl", "Ask not what your country can do for you",

@@ -105,7 +105,7 @@ def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path: Path) -> N
             raise RuntimeError("the model could not be exported")
         return Fake()
 
-    arms = [arm("fp8", "No such precision here."), arm("peer:gone"), arm("fp32")]
+    arms = [arm("fp16", "No such precision here."), arm("peer:gone"), arm("fp32")]
     refused, gone, whole = evaluate(arms, CLIPS, DIGESTS, tmp_path, False, start, lambda *_: None)
     assert (refused.problem, gone.problem) == ("No such precision here.", "the model could not be exported")
     assert not refused.heard

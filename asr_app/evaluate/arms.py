@@ -57,7 +57,7 @@ def arms_of(
     """
     weights, code = _content(card, task), _own_code()
     found = []
-    allowed = catalog.precisions(card, task.device)
+    allowed = card.precisions
     for precision in allowed if asked is None else asked:
         problem = refusal(precision, catalog.recipes(card), allowed, task.device)
         if problem is not None and asked is None:

@@ -28,7 +28,6 @@ from whisper.decoding import (
 from whisper.model import AudioEncoder, TextDecoder
 from whisper.utils import compression_ratio
 
-from asr_app.precision.captured import Captured
 from asr_app.precision.linears import QuantizedModule, cpu_multiplies
 from asr_app.precision.tables import Int8Rows
 
@@ -55,16 +54,8 @@ class Encoder(AudioEncoder):
         return y
 
 
-_REPEATED = 2  # numbers of rows whose step stays captured: a batch's, and one. A row of large-v3 takes 0.6 GB
-
-
 class Decoder(TextDecoder):
-    """The library's decoder, only that its table may be one of fewer bits.
-
-    `repeated` are its captured steps, by the number of rows.
-    """
-
-    repeated: dict[int, _Repeated]
+    """The library's decoder, only that its table may be one of fewer bits."""
 
     def forward(
         self,
@@ -72,30 +63,14 @@ class Decoder(TextDecoder):
         xa: torch.Tensor,
         kept: Sequence[KVCache] | None = None,
         offset: int = 0,
-        repeated: _Repeated | None = None,
     ) -> torch.Tensor:
         """Logits `(b, n, vocabulary)` of tokens `(b, n)` heard in `xa` `(b, t, d)`.
 
-        With what its layers `kept`, or as what is `repeated`, the tokens are those from `offset` on.
+        With what its layers `kept`, the tokens are those from `offset` on.
         """
-        if repeated is not None:
-            return repeated.step(x, offset)
         y = self.token_embedding(x) + self.positional_embedding[offset : offset + x.shape[-1]]
         for i, block in enumerate(self.blocks):
             y = block(y, xa, mask=self.mask) if kept is None else _step(block, kept[i], y, offset)
-        return self._head(y)
-
-    def step(
-        self, x: torch.Tensor, position: torch.Tensor, room: torch.Tensor, layers: Sequence[KVCache]
-    ) -> torch.Tensor:
-        """Logits `(b, 1, vocabulary)` of tokens `(b, 1)` at `position` `(1,)`, in shapes that do not change.
-
-        Keys and values of what was said lie in `room` `(n,)` places of each layer's, 0 to n - 1.
-        """
-        y = self.token_embedding(x) + self.positional_embedding[position]
-        seen = (room <= position)[None]
-        for block, layer in zip(self.blocks, layers, strict=True):
-            y = _attend(block, layer, y, position, seen)
         return self._head(y)
 
     def _head(self, y: torch.Tensor) -> torch.Tensor:
@@ -189,7 +164,7 @@ class _Task(DecodingTask):
     def __init__(self, model: Any, options: DecodingOptions, languages: Sequence[str] = ()) -> None:
         super().__init__(model, options)
         self._languages = languages
-        self.inference = steps_on(model.device)(model.decoder, self.sample_begin, self.tokenizer.eot)
+        self.inference = Steps(model.decoder, self.sample_begin, self.tokenizer.eot)
         self.decoder = _Greedy(0.0, self.tokenizer.eot)
         filters: list[LogitFilter] = self.logit_filters  # type: ignore[has-type]
         self.logit_filters = [
@@ -394,6 +369,9 @@ class KVCache:
         self.keys, self.values = self.keys[rows], self.values[rows]
         if len(self.heard) > 1:
             self.heard = [self.heard[row] for row in rows.tolist()]
+        elif len(self.heard[0][0]) > 1:
+            keys, values = self.heard[0]
+            self.heard = [(keys[rows], values[rows])]
 
 
 class Steps(Inference):
@@ -412,7 +390,7 @@ class Steps(Inference):
         """
         offset = 0
         if not self._layers:
-            self._begin(audio_features, 1)  # what is between stays in the cache, and rows that end need no copying
+            self._begin(audio_features)
         if tokens.shape[-1] <= self._initial:
             self._rows = torch.arange(len(tokens), device=tokens.device)
         else:
@@ -434,8 +412,8 @@ class Steps(Inference):
         at, within = divmod(row, len(self._cross[0][0][0]))
         return [tuple(t[within : within + 1] for t in pieces[at]) for pieces in self._cross]  # type: ignore[misc]
 
-    def _begin(self, audio_features: torch.Tensor, rows: int) -> None:
-        """Begins anew with what was heard, so many rows at a time."""
+    def _begin(self, audio_features: torch.Tensor) -> None:
+        rows = _rows_a_piece(audio_features)
         self._cross = [_cross_kv(block.cross_attn, audio_features, rows) for block in self._decoder.blocks]
         nothing = audio_features.new_empty(0)
         self._layers = [KVCache(pieces, nothing, nothing) for pieces in self._cross]
@@ -448,67 +426,9 @@ class Steps(Inference):
         self._layers = []
 
 
-class RepeatedSteps(Steps):
-    """The same on a GPU: every row goes on to the end, and what is kept stays where it is, so that a step can be
-    captured once and repeated."""
-
-    _repeated: _Repeated | None = None
-
-    def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
-        """Overrides `Steps.logits`; the logits of a step are overwritten by the next."""
-        if not self._layers:
-            self._begin(audio_features, len(audio_features))
-        rows, length = tokens.shape
-        if length <= self._initial:
-            self._repeated = None
-            return self._decoder(tokens, audio_features, self._layers, 0)
-        if self._repeated is None:
-            known = self._decoder.repeated
-            if rows not in known:
-                if len(known) == _REPEATED:
-                    del known[next(iter(known))]
-                known[rows] = _Repeated(self._decoder, self._layers, rows)
-            self._repeated = known[rows]
-            self._repeated.begin(self._layers)
-        # Through the module, where a watch on its numbers sees each step.
-        return self._decoder(tokens[:, -1:], audio_features, offset=length - 1, repeated=self._repeated)
-
-
-class _Repeated:
-    """The step of a decoder for so many rows, with the places where its layers keep what they do."""
-
-    def __init__(self, decoder: Decoder, like: Sequence[KVCache], rows: int) -> None:
-        self._decoder, places = decoder, len(decoder.positional_embedding)
-        self._layers = [
-            KVCache(
-                [tuple(t.new_zeros(rows, *t.shape[1:]) for t in kept.heard[0])],  # type: ignore[list-item]
-                *(t.new_zeros(rows, t.shape[1], places, t.shape[3]) for t in (kept.keys, kept.values)),
-            )
-            for kept in like
-        ]
-        self._room = torch.arange(places, device=decoder.positional_embedding.device)
-        self._captured: Captured | None = None
-
-    def begin(self, layers: Sequence[KVCache]) -> None:
-        """Takes what was heard, and what was said to begin with."""
-        for place, kept in zip(self._layers, layers, strict=True):
-            for room, heard in zip(place.heard[0], kept.heard[0], strict=True):
-                room.copy_(heard)
-            for room, begun in ((place.keys, kept.keys), (place.values, kept.values)):
-                room[:, :, : begun.shape[2]] = begun
-                room[:, :, begun.shape[2] :] = 0  # not finite, what another window left would show through the mask
-
-    def step(self, tokens: torch.Tensor, offset: int) -> torch.Tensor:
-        """Logits `(b, 1, vocabulary)` of what follows `tokens` `(b, 1)`, which stand at `offset`."""
-        given = tokens, self._room[offset : offset + 1]
-        if self._captured is None:
-            self._captured = Captured(lambda x, at: self._decoder.step(x, at, self._room, self._layers), *given)
-        return self._captured(*given)
-
-
-def steps_on(device: torch.device) -> type[Steps]:
-    """The class that decodes on `device`."""
-    return RepeatedSteps if device.type == "cuda" else Steps
+def _rows_a_piece(features: torch.Tensor) -> int:
+    """The rows of `features` `(b, t, d)` whose cross-attention is one product. On a CPU one row, which stays in its cache."""
+    return len(features) if features.is_cuda else 1
 
 
 def _cross_kv(attention: Any, features: torch.Tensor, rows: int) -> list[CrossKV]:
@@ -521,15 +441,6 @@ def _cross_kv(attention: Any, features: torch.Tensor, rows: int) -> list[CrossKV
         return torch.empty_like(y, dtype=dtype, memory_format=torch.contiguous_format).copy_(y)
 
     return [(made(parts[0], some), made(parts[1], some)) for some in features.split(rows)]
-
-
-def _attend(block: Any, layer: KVCache, x: torch.Tensor, position: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """One token, what its layer keeps being written and read at a `position` that is a tensor."""
-    q, k, v = _asked(block, x)
-    layer.keys.index_copy_(2, position, k)
-    layer.values.index_copy_(2, position, v)
-    y = nn.functional.scaled_dot_product_attention(q, layer.keys, layer.values, attn_mask=seen)
-    return _rest(block, layer, x + block.attn.out(_joined(y)))
 
 
 def _step(block: Any, layer: KVCache, x: torch.Tensor, offset: int) -> torch.Tensor:
@@ -578,10 +489,7 @@ def _weighed(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def _kept_in(parts: Sequence[nn.Module], heard: torch.Tensor) -> torch.dtype:
     """The dtype for what `parts` give, to be read again for every token: no finer than what it was made with."""
-    coarse = all(
-        isinstance(part, QuantizedModule) and part.storage in (torch.int8, torch.float8_e4m3fn, torch.bfloat16)
-        for part in parts
-    )
+    coarse = all(isinstance(part, QuantizedModule) and part.storage in (torch.int8, torch.bfloat16) for part in parts)
     here = heard.is_cuda or cpu_multiplies(torch.bfloat16)
     return torch.bfloat16 if coarse and here else torch.float32
 

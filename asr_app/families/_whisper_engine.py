@@ -65,7 +65,6 @@ class WhisperEngine:
 
     def __init__(self, card: ModelCard, model: Any, workers: int) -> None:
         model.encoder.__class__, model.decoder.__class__ = Encoder, Decoder
-        model.decoder.repeated = {}
         self._card, self._model, self.workers = card, model, workers
         self.parts: dict[str, nn.Module] = {"encoder": model.encoder, "decoder": model.decoder}
 

@@ -13,7 +13,6 @@ class Precision(enum.Enum):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
-    FP8 = "fp8"
     INT8 = "int8"
 
     @property

@@ -29,11 +29,6 @@ def cpu_multiplies(dtype: torch.dtype) -> bool:
     return bool(found.get("amx_fp16", False)) if dtype is torch.float16 else dtype is torch.float32
 
 
-def gpu_multiplies_fp8(device: str) -> bool:
-    """Whether `device` is a GPU that multiplies numbers of 8 bits with a point: Ada, Hopper and later."""
-    return torch.device(device).type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
-
-
 def own_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters and buffers of the module itself, by their names."""
     return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
@@ -167,19 +162,24 @@ class Int8Linear(QuantizedModule):
         return torch._int_mm(narrow, self.get_buffer("weight").t()).float().mul_(step).mul_(self.get_buffer("scale"))
 
 
-class CudaLinear(QuantizedModule):
-    """What the layers for CUDA's kernels share: weight `(out, in)` and activations narrowed row by row.
+class Int8CudaLinear(QuantizedModule):
+    """INT8 by `torch._int_mm`, which multiplies 8-bit matrices as they lie: weight `(out, in)`, activations row by row.
 
-    Raises ValueError where a side of the weight is no multiple of `multiple`, which the kernel needs.
+    As torchao's `int8_dynamic_activation_int8_weight` does it (https://github.com/pytorch/ao), without its tensor class,
+    of which neither what is stored nor what is multiplied could be counted here. Raises ValueError where a side of the
+    weight is no multiple of 8, which the kernel needs.
     """
 
-    multiple: int
+    storage = torch.int8
+    arithmetic = torch.int8
+    _multiple = 8
+    _fewest = 17  # rows that the kernel takes; fewer are filled up
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         if not self.takes(linear):
-            raise ValueError(f"sides must be multiples of {self.multiple}: {tuple(linear.weight.shape)}")
-        weight, scale = self.narrow(linear.weight.detach().float())
+            raise ValueError(f"sides must be multiples of {self._multiple}: {tuple(linear.weight.shape)}")
+        weight, scale = int8_rows(linear.weight)
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
         self.bias = wide_bias(linear)
@@ -188,62 +188,11 @@ class CudaLinear(QuantizedModule):
     @classmethod
     def takes(cls, linear: nn.Linear) -> bool:
         """Whether the kernel can multiply with the weight of `linear`."""
-        return linear.in_features % cls.multiple == 0 and linear.out_features % cls.multiple == 0
-
-    @staticmethod
-    def narrow(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`rows` `(n, d)` as they are stored, and what to multiply each with to have it back, `(n,)`."""
-        raise NotImplementedError
-
-    def products(self, narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """What `narrow` gave of the activations, with the weight: `(n, out)`."""
-        raise NotImplementedError
+        return linear.in_features % cls._multiple == 0 and linear.out_features % cls._multiple == 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.products(*self.narrow(x.reshape(-1, x.shape[-1]).float())).to(x.dtype).reshape(*x.shape[:-1], -1)
-        return y if self.bias is None else y + self.bias
-
-
-class Int8CudaLinear(CudaLinear):
-    """INT8 by `torch._int_mm`, which multiplies 8-bit matrices as they lie.
-
-    As torchao's `int8_dynamic_activation_int8_weight` does it (https://github.com/pytorch/ao), without its tensor class,
-    of which neither what is stored nor what is multiplied could be counted here.
-    """
-
-    storage = torch.int8
-    arithmetic = torch.int8
-    multiple = 8
-    _fewest = 17  # rows that the kernel takes; fewer are filled up
-
-    @staticmethod
-    def narrow(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return int8_rows(rows)
-
-    def products(self, narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        narrow, scale = int8_rows(x.reshape(-1, x.shape[-1]))
         filled = nn.functional.pad(narrow, (0, 0, 0, max(0, self._fewest - len(narrow))))
         summed = torch._int_mm(filled, self.get_buffer("weight").t())[: len(narrow)]
-        return summed * scale[:, None] * self.get_buffer("scale")
-
-
-class Fp8Linear(CudaLinear):
-    """FP8 (e4m3) by `torch._scaled_mm`, which sums in FP32.
-
-    torchao's `float8_dynamic_activation_float8_weight` calls it too (https://github.com/pytorch/ao); Micikevicius et
-    al., "FP8 Formats for Deep Learning", 2022.
-    """
-
-    storage = torch.float8_e4m3fn
-    arithmetic = torch.float8_e4m3fn
-    multiple = 16
-
-    @staticmethod
-    def narrow(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scale = (rows.abs().amax(1) / torch.finfo(torch.float8_e4m3fn).max).clamp(min=1e-12)
-        return (rows / scale[:, None]).to(torch.float8_e4m3fn), scale
-
-    def products(self, narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        return torch._scaled_mm(
-            narrow, self.get_buffer("weight").t(), scale_a=scale[:, None], scale_b=self.get_buffer("scale")[None],
-            out_dtype=torch.bfloat16,  # the only one that the kernel has for scales of rows
-        )  # fmt: skip
+        y = (summed * scale[:, None] * self.get_buffer("scale")).to(x.dtype).reshape(*x.shape[:-1], -1)
+        return y if self.bias is None else y + self.bias

@@ -22,8 +22,6 @@ from torch import nn
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
 from asr_app.precision.linears import (
-    CudaLinear,
-    Fp8Linear,
     HalfEmbedding,
     HalfLinear,
     Int8CudaLinear,
@@ -92,9 +90,9 @@ def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ..
     return Recipe(parts, lambda m: HalfLinear(m, storage), lambda m: HalfEmbedding(m, storage), keep_high)
 
 
-def _on_cuda(layer: type[CudaLinear]) -> Callable[[nn.Linear], QuantizedModule]:
-    """Weights that the layer's kernel cannot multiply with go to BF16."""
-    return lambda linear: layer(linear) if layer.takes(linear) else HalfLinear(linear, torch.bfloat16)
+def _int8_on_cuda(linear: nn.Linear) -> QuantizedModule:
+    """BF16 where the kernel cannot multiply with the weight."""
+    return Int8CudaLinear(linear) if Int8CudaLinear.takes(linear) else HalfLinear(linear, torch.bfloat16)
 
 
 Recipes = Mapping[tuple[Precision, str], Recipe]  # by precision and kind of device
@@ -122,6 +120,5 @@ def rows(
         (*parts, *int8_parts), Int8Linear, keep_high=keep_high, tables=tables, stacks=stacks or {},
         smoothing=smoothing or {},
     )  # fmt: skip
-    found[Precision.INT8, "cuda"] = Recipe(parts, _on_cuda(Int8CudaLinear), keep_high=high)
-    found[Precision.FP8, "cuda"] = Recipe(parts, _on_cuda(Fp8Linear), keep_high=high)
+    found[Precision.INT8, "cuda"] = Recipe(parts, _int8_on_cuda, keep_high=high)
     return found

@@ -19,7 +19,6 @@ _NAMES = {
     torch.float16: "FP16",
     torch.bfloat16: "BF16",
     torch.int8: "INT8",
-    torch.float8_e4m3fn: "FP8",
     torch.float64: "FP64",
 }
 

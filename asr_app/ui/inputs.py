@@ -12,7 +12,6 @@ from typing import Any
 import gradio as gr
 from babel import Locale
 
-from asr_app import catalog
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
@@ -153,4 +152,4 @@ def _example_buttons(labels: Labels) -> dict[str, gr.Button]:
 
 def precision_choices(language: str, card: ModelCard, device: str) -> list[tuple[str, str]]:
     """The choices of the precision radio: by the switch, or one that the model has on the device."""
-    return [(t("auto", language), _AS_SWITCHED), *((p.label, p.value) for p in catalog.precisions(card, device))]
+    return [(t("auto", language), _AS_SWITCHED), *((p.label, p.value) for p in card.precisions)]
