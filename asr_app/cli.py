@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from asr_app import catalog, config, hub
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
+from asr_app.evaluate.arguments import add_arguments
 from asr_app.formats import WRITERS
 from asr_app.languages import language_code
 from asr_app.login import Account
@@ -86,45 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     transcribe.set_defaults(run=_transcribe)
     check = commands.add_parser("verify", help="run models at each precision; 1 where one does not hold")
-    check.add_argument("models", nargs="*", metavar="MODEL", help="default: those on this disk")
-    check.add_argument("--precision", action="append", help="may be repeated; default all the model has")
-    check.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="recordings with references, instead of the examples"
-    )
-    check.add_argument(
-        "--peers", action="store_true", help="also what people use instead, on the same weights and clips"
-    )
-    check.add_argument("--windows", action="store_true", help="also FP32 and INT8 with short encoder windows")
-    check.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
-    check.add_argument("--limit", type=config.count, metavar="N", help="recordings of each language, evenly spread")
-    check.add_argument("--detect-language", action="store_true", help="all arms detect the language; default: given")
-    check.add_argument("--fresh", action="store_true", help="forget the clips that earlier runs have finished")
-    check.add_argument("--output", metavar="FILE.json", help="every figure; default: as the last line")
-    check.add_argument("--threads", default=None)
-    check.add_argument("--device", default="auto")
-    check.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
+    add_arguments(check)
     check.set_defaults(run=_verify)
-    bench = commands.add_parser("bench", help="measure speed, memory, size and cold start, on this machine")
-    bench.add_argument("model", nargs="?", metavar="MODEL", help="a model on this disk; or --arch")
-    bench.add_argument("--arch", help="a published model's dimensions, with --random-weights")
-    bench.add_argument("--random-weights", action="store_true", help="speed and memory only, nothing is downloaded")
-    bench.add_argument("--minutes", type=config.positive, default=3.0, help="of speech, made of the examples")
-    bench.add_argument("--audio", type=Path, metavar="FILE", help="a recording instead of the examples")
-    bench.add_argument("--reference", type=Path, metavar="FILE", help="its text, or a refs.tsv; default: beside it")
-    bench.add_argument(
-        "--clips", type=config.count, metavar="N", help="time to the text of N short clips, one after the other"
-    )
-    bench.add_argument("--seconds", type=config.positive, default=5.0, help="of each of the --clips; default 5")
-    bench.add_argument("--data", type=Path, metavar="FOLDER", help="recordings with references, for --clips")
-    bench.add_argument("--windows", action="store_true", help="also FP32 and INT8 with short encoder windows")
-    bench.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
-    bench.add_argument("--precision", action="append", help="may be repeated; default: fp32 and int8")
-    bench.add_argument("--peers", action="store_true", help="also what people use instead, on the same weights")
-    bench.add_argument("--vad", type=Path, metavar="FOLDER", help="fsmn-vad, for a model that has none beside it")
-    bench.add_argument("--threads", default=None)
-    bench.add_argument("--rounds", type=config.count, default=3)
-    bench.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
-    bench.set_defaults(run=_bench)
     quantize = commands.add_parser("quantize", help="make a lower precision ahead of time; 2 where it loses too much")
     quantize.add_argument("model", metavar="MODEL")
     quantize.add_argument("--precision", default="int8")
@@ -206,12 +170,6 @@ def _verify(found: argparse.Namespace, _language: str) -> int:
     from asr_app.evaluate.command import verify
 
     return verify(found, DownloadProgress("download"))
-
-
-def _bench(found: argparse.Namespace, _language: str) -> int:
-    from asr_app.bench.command import bench
-
-    return bench(found)
 
 
 def _quantize(found: argparse.Namespace, language: str) -> int:

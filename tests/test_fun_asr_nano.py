@@ -14,12 +14,12 @@ from conftest import EXAMPLE
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
-from asr_app.demo import fun_asr
-from asr_app.demo.folder import build_folder
-from asr_app.demo.paraformer import write_normalisation
 from asr_app.errors import UserError
 from asr_app.loading import load
 from asr_app.precision import Precision, refusal, report
+from training import fun_asr
+from training.folder import build_folder
+from training.paraformer import write_normalisation
 
 pytestmark = pytest.mark.models
 

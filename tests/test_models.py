@@ -15,10 +15,10 @@ from conftest import EXAMPLE, ROOT
 from asr_app import catalog, examples, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Transcript
-from asr_app.demo.corpus import evaluation_set
 from asr_app.engines import Engines, usable_cores
 from asr_app.precision import Precision, report
 from asr_app.scoring import normalise, score
+from training.corpus import evaluation_set
 
 pytestmark = pytest.mark.models
 HERE = [card for card in catalog.CARDS.values() if card.note == "demo"]

@@ -13,14 +13,14 @@ from conftest import EXAMPLE
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Word
-from asr_app.demo import sensevoice
-from asr_app.demo.folder import build_folder
-from asr_app.demo.paraformer import write_normalisation
 from asr_app.errors import UserError
 from asr_app.families._sentences import sentences
 from asr_app.families.sensevoice import split_tags
 from asr_app.loading import load
 from asr_app.precision import Precision, report
+from training import sensevoice
+from training.folder import build_folder
+from training.paraformer import write_normalisation
 
 TAGS = [f"<|{tag}|>" for tag in sensevoice.TAGS]
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,11 @@ from conftest import DATA, EXAMPLE, ROOT
 
 from asr_app import catalog
 from asr_app.audio import decode
-from asr_app.bench.arms import FP32_NO_VAD, App, Clip, Heard, Task
-from asr_app.bench.process import Answer, Started
 from asr_app.errors import UserError
-from asr_app.evaluate.arms import EvaluationArm
+from asr_app.evaluate.arms import FP32_NO_VAD, App, Clip, Heard, Task
 from asr_app.evaluate.figures import ALL, figures, same_texts
+from asr_app.evaluate.plan import EvaluationArm
+from asr_app.evaluate.process import Answer, Started
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
 from asr_app.evaluate.table import tables
 from asr_app.precision import Precision
@@ -51,12 +52,15 @@ class Fake:
 
 
 def arm(name: str, problem: str = "") -> EvaluationArm:
-    return EvaluationArm(name, Task("m", Path("m"), 1, Path("c"), "modelscope"), f"key-{name}", problem)
+    return EvaluationArm(name, Fake, f"key-{name}", problem, own=not name.startswith("peer:"))
 
 
-def run(home: Path, process: Fake, *arms: EvaluationArm, fresh: bool = False, clips: Sequence[Clip] = CLIPS):
-    digests = DIGESTS[: len(clips)]
-    return list(evaluate(arms, clips, digests, home, fresh, lambda _: process, lambda *_: None))
+def run(
+    home: Path, process: Fake, *arms: EvaluationArm, fresh: bool = False, clips: Sequence[Clip] = CLIPS, digests=DIGESTS
+):
+    digests = digests[: len(clips)]
+    arms = [replace(arm, start=lambda: process) for arm in arms]
+    return list(evaluate(arms, clips, digests, home, fresh, lambda *_: None))
 
 
 def test_requests_share_a_language_and_peers_get_clip_after_clip(tmp_path: Path) -> None:
@@ -95,19 +99,17 @@ def test_another_reference_language_or_sound_is_another_result(tmp_path: Path) -
         run(tmp_path, process, arm("peer:x"), clips=[clip])
         assert process.asked == [["0"]]
     process = Fake()
-    list(evaluate([arm("peer:x")], CLIPS[:1], ["z"], tmp_path, False, lambda _: process, lambda *_: None))
+    run(tmp_path, process, arm("peer:x"), digests=["z"], clips=CLIPS[:1])
     assert process.asked == [["0"]]
 
 
 def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path: Path) -> None:
-    def start(arm: EvaluationArm) -> Fake:
-        if arm.name == "peer:gone":
-            raise RuntimeError("the model could not be exported")
-        return Fake()
+    def gone() -> Fake:
+        raise RuntimeError("the model could not be exported")
 
-    arms = [arm("fp16", "No such precision here."), arm("peer:gone"), arm("fp32")]
-    refused, gone, whole = evaluate(arms, CLIPS, DIGESTS, tmp_path, False, start, lambda *_: None)
-    assert (refused.problem, gone.problem) == ("No such precision here.", "the model could not be exported")
+    arms = [arm("fp16", "No such precision here."), replace(arm("peer:gone"), start=gone), arm("fp32")]
+    refused, absent, whole = evaluate(arms, CLIPS, DIGESTS, tmp_path, False, lambda *_: None)
+    assert (refused.problem, absent.problem) == ("No such precision here.", "the model could not be exported")
     assert not refused.heard
     assert len(whole.heard) == 4
 

@@ -12,15 +12,15 @@ from typing import Any
 from tqdm import tqdm
 
 from asr_app import catalog, config, hub
-from asr_app.bench.arms import Task
-from asr_app.bench.table import versions
 from asr_app.datatypes import ModelCard
 from asr_app.engines import pick_device, usable_cores
 from asr_app.errors import UserError
-from asr_app.evaluate.arms import EvaluationArm, arms_of, peers_of, started
+from asr_app.evaluate.arms import Task
 from asr_app.evaluate.figures import figures, same_texts
+from asr_app.evaluate.plan import EvaluationArm, Others, arms_of
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
 from asr_app.evaluate.table import tables
+from asr_app.evaluate.versions import versions
 from asr_app.hub import OnProgress
 from asr_app.loading import locate
 from asr_app.precision import Precision
@@ -31,10 +31,10 @@ _LOG_EVERY_S = 30.0
 Pairs = Sequence[tuple[Recording, Sound]]
 
 
-def verify(found: argparse.Namespace, downloading: OnProgress) -> int:
+def verify(found: argparse.Namespace, downloading: OnProgress, others: Others | None = None) -> int:
     """Prints the tables of each model and one line of JSON last; 1 where an arm did not hold.
 
-    Raises UserError where what is asked for is not there.
+    `others` gives the arms of other programs. Raises UserError where what is asked for is not there.
     """
     if found.limit is not None and found.limit < 1:
         raise UserError("--limit must be more than 0.", "--limit 需大于 0。")
@@ -43,8 +43,6 @@ def verify(found: argparse.Namespace, downloading: OnProgress) -> int:
         cards = [card for card in catalog.CARDS.values() if hub.on_disk(card, found.hub)]
     precisions = [Precision.parse(name) for name in found.precision] if found.precision else None
     device = pick_device(found.device)
-    if found.peers and device != "cpu":
-        raise UserError("Peers run on the CPU: add --device cpu.", "对比系统在 CPU 上运行：请加 --device cpu。")
     threads = config.threads(found) or usable_cores()
     given = _with_sounds(references(found.data), found.limit) if found.data else None
     failed, told = False, []
@@ -54,8 +52,7 @@ def verify(found: argparse.Namespace, downloading: OnProgress) -> int:
         try:
             weights = locate(card, found.hub, downloading)["model"]
             task = Task(name, weights, threads, config.cache(), found.hub, device)
-            peers = peers_of(card) if found.peers else []
-            arms = arms_of(card, task, precisions, peers, found.windows)
+            arms = arms_of(card, task, precisions, found.windows, others)
         except UserError as error:  # the other models are still wanted
             print(f"{name}: {error.en}", flush=True)
             failed = True
@@ -96,7 +93,7 @@ def _evaluate(
 
     with bar:
         home = config.cache() / "evaluations"
-        return list(evaluate(arms, clips, digests, home, found.fresh, lambda arm: started(arm, _tell), done))
+        return list(evaluate(arms, clips, digests, home, found.fresh, done))
 
 
 def _chosen(arms: list[EvaluationArm], names: Sequence[str] | None) -> list[EvaluationArm]:
@@ -106,14 +103,10 @@ def _chosen(arms: list[EvaluationArm], names: Sequence[str] | None) -> list[Eval
         if name not in known:
             choices = ", ".join(known)
             raise UserError(
-                f"There is no arm {name!r}. Choose from: {choices}. Peers need --peers.",
-                f"没有名为 {name!r} 的对比项。可选：{choices}。其他系统需加 --peers。",
+                f"There is no arm {name!r}. Choose from: {choices}.",
+                f"没有名为 {name!r} 的对比项。可选：{choices}。",
             )
     return [known[name] for name in dict.fromkeys(names)] if names else arms
-
-
-def _tell(arm: str, doing: str) -> None:
-    print(f"{arm}: {doing}", file=sys.stderr, flush=True)
 
 
 def _result(told: list[dict[str, Any]], threads: int, found: argparse.Namespace) -> None:

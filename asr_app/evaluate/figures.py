@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asr_app.bench.arms import FP32_NO_VAD
+from asr_app.evaluate.arms import FP32_NO_VAD
 from asr_app.evaluate.run import ArmResult
 from asr_app.precision import Precision
 from asr_app.recordings import Recording
@@ -77,7 +77,7 @@ class ArmFigures:
         """For the JSON."""
         started = self.result.started
         return {
-            "arm": self.name, "model": self.result.arm.task.model, "problem": self.result.problem,
+            "arm": self.name, "problem": self.result.problem,
             "languages": {language: group.as_dict() for language, group in self.groups.items()},
             "audio_s": round(self.audio_s, 1), "seconds": round(self.seconds, 2), "cpu_s": round(self.cpu_s, 2),
             "doubts": self.doubts, "peak_mb": round(self.result.peak_mb, 1),

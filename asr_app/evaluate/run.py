@@ -10,10 +10,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from asr_app.bench.arms import Clip, Heard
-from asr_app.bench.process import Answer, Started
 from asr_app.datatypes import ModelCard
-from asr_app.evaluate.arms import EvaluationArm
+from asr_app.evaluate.arms import Clip, Heard
+from asr_app.evaluate.plan import EvaluationArm
+from asr_app.evaluate.process import Answer, Started
 from asr_app.evaluate.store import Store
 from asr_app.recordings import Recording
 from asr_app.scoring import base_language
@@ -56,13 +56,12 @@ def evaluate(
     digests: Sequence[str],
     home: Path,
     fresh: bool,
-    start: Callable[[EvaluationArm], Process],
     done: Callable[[EvaluationArm, int], None],
 ) -> Iterator[ArmResult]:
     """Each arm's results, those in the folder `home` taken from there. `done` hears of each arm's finished clips.
 
-    `digests` are the hashes of each clip's samples. `start` raises RuntimeError, as the process does, where the arm
-    fails: then it has what it finished before, and the others go on.
+    `digests` are the hashes of each clip's samples. Where an arm fails it has the clips that it finished before, and the
+    others go on.
     """
     names = [_identity(*pair) for pair in zip(clips, digests, strict=True)]
     for arm in arms:
@@ -77,7 +76,7 @@ def evaluate(
         if missing:
             process: Process | None = None
             try:
-                process = start(arm)
+                process = arm.start()
                 store.start(process.ready())
                 # A peer recognises one clip after the other anyway: an interruption then costs one.
                 for request in _requests(missing, clips, _REQUEST if arm.own else 1):

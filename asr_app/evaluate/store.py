@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_app.bench.arms import Heard
-from asr_app.bench.process import Started
+from asr_app.evaluate.arms import Heard
+from asr_app.evaluate.process import Started
 
 
 class Store:
