@@ -43,14 +43,18 @@ def cache() -> Path:
     return Path(os.environ["ASR_CACHE"])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only the tests that load no model and open no browser")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is slow unless it is asked for by its name: `-m slow`."""
-    if "slow" in config.option.markexpr:
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    """Leaves out what is slow unless it is asked for by its name, `-m slow`; with --fast models and browsers, too."""
+    out = [] if "slow" in config.option.markexpr else ["slow"]
+    out += ["models", "browser", "real"] if config.option.fast else []
+    left = [item for item in items if any(item.get_closest_marker(name) for name in out)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")
