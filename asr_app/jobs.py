@@ -28,6 +28,7 @@ from asr_app.precision import Precision
 log = logging.getLogger(__name__)
 _HOUR = 3600.0
 _DOWNLOAD_TOLD_EVERY_S = 0.5
+_CANCEL_SEEN_EVERY_S = 0.5
 _DOUBLE_CLICK_S = 2.0
 
 
@@ -82,7 +83,7 @@ class Jobs:
         return self.journal.view(job)
 
     def cancel(self, job: str) -> None:
-        """Takes effect at once for a queued job, after the present chunk, or batch of them, for a running one."""
+        """Takes effect at once for a queued job or one that is decoded, after the present chunk, or batch of them, for others."""
         self.journal.ask_to_cancel(job)
 
     def start(self) -> None:
@@ -150,7 +151,13 @@ class Jobs:
         """Works on the task until it is done, cancelled, or back in the queue because the server stops."""
         times = task.times or StageTimes(queue_s=time.time() - task.created)
         card = catalog.find(task.model)
-        told = 0.0
+        told = seen = 0.0
+
+        def decoding() -> None:
+            nonlocal seen
+            if time.monotonic() - seen > _CANCEL_SEEN_EVERY_S:
+                seen = time.monotonic()
+                self._raise_if_unwanted(task)
 
         def downloading(done: int, total: int) -> None:
             nonlocal told
@@ -164,7 +171,7 @@ class Jobs:
             self.journal.stage(task.id, "quantising", done, total)
 
         with PeakMemory(self._engines.device) as memory:
-            audio, decode_s = pipeline.read(task.recording, task.name, self._limits)
+            audio, decode_s = pipeline.read(task.recording, task.name, self._limits, decoding)
             self.journal.stage(task.id, "loading")
             with self._engines.use(card, task.precision, downloading, making) as loaded:
                 self.journal.stage(task.id, "vad")

@@ -49,10 +49,12 @@ class Progress:
     doubts: tuple[Doubt, ...] = ()
 
 
-def read(path: Path, name: str, limits: audio_module.Limits) -> tuple[Audio, float]:
-    """The decoded file and the seconds decoding took."""
+def read(
+    path: Path, name: str, limits: audio_module.Limits, check: Callable[[], None] = lambda: None
+) -> tuple[Audio, float]:
+    """The decoded file and the seconds decoding took. `check` is called twice a second; its exceptions end the work."""
     began = time.perf_counter()
-    audio = audio_module.decode(path, name=name, limits=limits)
+    audio = audio_module.decode(path, name=name, limits=limits, check=check)
     return audio, time.perf_counter() - began
 
 
