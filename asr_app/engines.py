@@ -25,6 +25,7 @@ from asr_app.loading import Loaded, load_from, locate
 from asr_app.memory import give_back_memory, resident_bytes
 from asr_app.precision import Evidence, OnStep, Precision, choose, refusal
 from asr_app.precision.evidence import Table
+from asr_app.stopping import POLL_S, Stop, stoppable
 
 log = logging.getLogger(__name__)
 _MAKING_TAKES = 3  # times the model's size in memory, while a variant is made
@@ -107,33 +108,78 @@ class Engines:
         precision: Precision,
         on_progress: OnProgress | None = None,
         on_step: OnStep | None = None,
+        stop: Stop | None = None,
     ) -> Iterator[Loaded]:
         """The engine of `card` at `precision`, loaded if it must be, its lock held.
 
-        `on_progress` is told of a download, `on_step` of the making of a variant; both may raise Cancelled.
+        `on_progress` is told of a download, `on_step` of the making of a variant; both may raise Cancelled. So does
+        `stop`, while this waits and inside the engine. An engine whose user is overdue is replaced by another one.
         Raises UserError if the pair is not allowed, cannot be loaded, or fails its self-check at a lowered precision.
         """
         problem = refusal(precision, catalog.recipes(card), catalog.precisions(card, self.device), self.device)
         if problem:
             raise problem
-        loaded = self._take(card, precision, on_progress, on_step)
+        stop = stop or Stop()
+        loaded = self._locked(card, precision, on_progress, on_step, stop)
         try:
-            with loaded.lock:
+            loaded.stop = stop
+            torch.set_num_threads(self.threads)
+            with stoppable(loaded.modules, stop):
                 yield loaded
         finally:
-            with self._lock:
-                loaded.users -= 1
-                loaded.last_used = time.monotonic()
+            loaded.lock.release()
+            self._leave(loaded)
+
+    def _locked(
+        self,
+        card: ModelCard,
+        precision: Precision,
+        on_progress: OnProgress | None,
+        on_step: OnStep | None,
+        stop: Stop,
+    ) -> Loaded:
+        """The engine with its lock held. Raises Cancelled while waiting for it."""
+        while True:
+            loaded = self._take(card, precision, on_progress, on_step, stop)
+            try:
+                while not loaded.lock.acquire(timeout=POLL_S):
+                    stop.check()
+                    if loaded.stop.is_overdue():
+                        self._give_up(loaded)
+                        break
+                else:
+                    return loaded
+            except BaseException:
+                self._leave(loaded)
+                raise
+            self._leave(loaded)
+
+    def _leave(self, loaded: Loaded) -> None:
+        with self._lock:
+            loaded.users -= 1
+            loaded.last_used = time.monotonic()
+
+    def _give_up(self, loaded: Loaded) -> None:
+        """Hands an engine that hangs to nobody any more. Its memory comes back when its call returns, if ever."""
+        with self._lock:
+            for key in [k for k, x in self._resident.items() if x is loaded]:
+                del self._resident[key]
+                log.error("%s at %s does not return; it is loaded anew", loaded.card.id, key[1].label)
 
     def _take(
-        self, card: ModelCard, precision: Precision, on_progress: OnProgress | None, on_step: OnStep | None
+        self,
+        card: ModelCard,
+        precision: Precision,
+        on_progress: OnProgress | None,
+        on_step: OnStep | None,
+        stop: Stop,
     ) -> Loaded:
         key = (card.key, precision)
         if found := self._find(key):
             return found
         # Before anything goes for it: what cannot be had, or is cancelled on the way, leaves all as it was.
-        folders = self._fetch(card, on_progress)
-        with self._loading:
+        folders = self._fetch(card, on_progress, stop)
+        with stop.holding(self._loading):
             if found := self._find(key):  # another thread has loaded it in the meantime
                 return found
             with self._lock:
@@ -156,17 +202,19 @@ class Engines:
                 loaded.given_back = given_back + self._evict()
             return loaded
 
-    def _fetch(self, card: ModelCard, on_progress: OnProgress | None) -> dict[str, Path]:
+    def _fetch(self, card: ModelCard, on_progress: OnProgress | None, stop: Stop) -> dict[str, Path]:
         """The model's folders. Who waits for a download that another thread has begun is told of its progress."""
         with self._lock:
             fetching = self._fetching[card.key]
 
         def downloading(done: int, total: int) -> None:
+            stop.check()
             self._fetched[card.key] = done, total
             if on_progress:
                 on_progress(done, total)
 
-        while not fetching.acquire(timeout=0.5):
+        while not fetching.acquire(timeout=POLL_S):
+            stop.check()
             if on_progress:
                 on_progress(*self._fetched.get(card.key, (0, 0)))  # may raise to cancel the waiting
         try:

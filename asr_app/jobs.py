@@ -24,11 +24,11 @@ from asr_app.families.base import require
 from asr_app.journal import Journal, Task, View
 from asr_app.memory import PeakMemory
 from asr_app.precision import Precision
+from asr_app.stopping import Stop, supervise
 
 log = logging.getLogger(__name__)
 _HOUR = 3600.0
 _DOWNLOAD_TOLD_EVERY_S = 0.5
-_CANCEL_SEEN_EVERY_S = 0.5
 _DOUBLE_CLICK_S = 2.0
 
 
@@ -83,7 +83,7 @@ class Jobs:
         return self.journal.view(job)
 
     def cancel(self, job: str) -> None:
-        """Takes effect at once for a queued job or one that is decoded, after the present chunk, or batch of them, for others."""
+        """Takes effect at once for a queued job, within two seconds for a running one."""
         self.journal.ask_to_cancel(job)
 
     def start(self) -> None:
@@ -92,7 +92,7 @@ class Jobs:
         self._thread.start()
 
     def stop(self) -> None:
-        """Lets the present chunk, or batch of them, finish; its job is taken up again at the next start."""
+        """Ends the work within two seconds; its job is taken up again at the next start, after its last chunk."""
         self._stopping.set()
         self._wake.set()
         if self._thread:
@@ -123,8 +123,10 @@ class Jobs:
             log.exception("the journal still cannot be used")
 
     def _attempt(self, task: Task) -> None:
+        stop = Stop()
         try:
-            state = self._run(task)
+            supervise(lambda: self._run(task, stop), stop, lambda: self._watch(task, stop))
+            return
         except Cancelled:
             state = "cancelled" if self.journal.cancel_asked(task.id) else "queued"  # the server stops
         except UserError as error:
@@ -139,55 +141,59 @@ class Jobs:
             )
             self.journal.end(task.id, "failed", told)
             return
-        if state != "done":
-            self.journal.end(task.id, state)
+        self.journal.end(task.id, state)
 
     def _raise_if_unwanted(self, task: Task) -> None:
-        """Raises Cancelled where the job was cancelled, or the server stops while it waits for its model."""
+        """Raises Cancelled where the job was cancelled, or the server stops."""
         if self._stopping.is_set() or self.journal.cancel_asked(task.id):
             raise Cancelled
 
-    def _run(self, task: Task) -> str:
-        """Works on the task until it is done, cancelled, or back in the queue because the server stops."""
+    def _watch(self, task: Task, stop: Stop) -> None:
+        """As `_raise_if_unwanted`; raises UserError where the model hangs."""
+        self._raise_if_unwanted(task)
+        if stop.is_overdue():
+            raise UserError(
+                "The model did not answer for far longer than such a stretch of speech takes. The job was ended; the "
+                "text so far is kept. Submit the recording again, or choose another model.",
+                "模型长时间没有响应，远超处理这段语音所需的时间。任务已结束，已识别的文本会保留。请重新提交录音，或选择其他模型。",
+            )
+
+    def _run(self, task: Task, stop: Stop) -> None:
+        """Works on the task until it is done. Raises Cancelled where `stop` asks, and writes nothing from then on."""
         times = task.times or StageTimes(queue_s=time.time() - task.created)
         card = catalog.find(task.model)
-        told = seen = 0.0
-
-        def decoding() -> None:
-            nonlocal seen
-            if time.monotonic() - seen > _CANCEL_SEEN_EVERY_S:
-                seen = time.monotonic()
-                self._raise_if_unwanted(task)
+        told = 0.0
 
         def downloading(done: int, total: int) -> None:
             nonlocal told
             if time.monotonic() - told > _DOWNLOAD_TOLD_EVERY_S:
                 told = time.monotonic()
-                self._raise_if_unwanted(task)
-                self.journal.stage(task.id, "loading" if done >= total > 0 else "downloading", done, total)
+                show("loading" if done >= total > 0 else "downloading", done, total)
 
         def making(done: int, total: int) -> None:
-            self._raise_if_unwanted(task)
-            self.journal.stage(task.id, "quantising", done, total)
+            show("quantising", done, total)
+
+        def show(stage: str, done: float = 0.0, total: float = 0.0) -> None:
+            stop.check()
+            self.journal.stage(task.id, stage, done, total)
 
         with PeakMemory(self._engines.device) as memory:
-            audio, decode_s = pipeline.read(task.recording, task.name, self._limits, decoding)
-            self.journal.stage(task.id, "loading")
-            with self._engines.use(card, task.precision, downloading, making) as loaded:
-                self.journal.stage(task.id, "vad")
+            audio, decode_s = pipeline.read(task.recording, task.name, self._limits, stop.check)
+            show("loading")
+            with self._engines.use(card, task.precision, downloading, making, stop) as loaded:
+                show("vad")
                 chunks, vad_s = pipeline.cut(audio, loaded)
                 if task.times is None:
                     times = dataclasses.replace(times, decode_s=decode_s, vad_s=vad_s)
                 chunks, first = pipeline.remaining(chunks, task.resume_s)
                 before_s = sum(c.end_s - c.start_s for c in chunks[:first])
-                self.journal.stage(task.id, "recognising", before_s, sum(c.end_s - c.start_s for c in chunks))
-                if self.journal.cancel_asked(task.id):
-                    return "cancelled"
+                show("recognising", before_s, sum(c.end_s - c.start_s for c in chunks))
                 began = time.perf_counter()
                 for step in pipeline.recognise(
                     chunks, loaded, task.options, times, first_chunk=first, carry=task.carry,
-                    at=functools.partial(self._engines.use, card),
+                    at=functools.partial(self._engines.use, card, stop=stop),
                 ):  # fmt: skip
+                    stop.check()
                     times = step.times
                     audio.leave_memory()
                     pace = (time.perf_counter() - began) / max(step.done_s - before_s, 1e-6)
@@ -196,11 +202,8 @@ class Jobs:
                         task.id, step.end_s, step.segments, step.carry, step.done_s, step.speech_s, eta, times,
                         step.doubts,
                     )  # fmt: skip
-                    if self.journal.cancel_asked(task.id):
-                        return "cancelled"
-                    if self._stopping.is_set():
-                        return "queued"
+                    self._raise_if_unwanted(task)
                 segments, doubts = self.journal.segments(task.id), self.journal.doubts(task.id)
                 transcript = pipeline.finish(segments, doubts, loaded, task.options, audio.seconds, times, memory)
+            stop.check()
             self.journal.finish(task.id, dataclasses.replace(transcript, recording=audio.recording))
-        return "done"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from asr_app import catalog, fsmn_vad, hub
 from asr_app.checks import Check, SelfCheckCache, self_check
@@ -32,13 +33,17 @@ from asr_app.precision import (
     tuned,
     variants,
 )
+from asr_app.stopping import Stop
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Loaded:
-    """A resident engine with what loading it cost. Hold it only inside `Engines.use`."""
+    """A resident engine with what loading it cost. Hold it only inside `Engines.use`.
+
+    `stop` is that of its present user, or of its last one.
+    """
 
     card: ModelCard
     engine: Engine
@@ -50,11 +55,17 @@ class Loaded:
     threads: int
     vad: fsmn_vad.FsmnVad | None = None  # where the card brings one
     lock: threading.Lock = field(default_factory=threading.Lock)
+    stop: Stop = field(default_factory=Stop)
     users: int = 0
     last_used: float = 0.0
     fresh: bool = True  # the job that waited for the loading has not been told what it cost
     given_back: int = 0  # bytes by which memory fell when others went to make room for it
     weights: str = ""  # a fingerprint of the files it came from
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The engine's parts and the VAD."""
+        return dict(self.engine.parts) | ({} if self.vad is None else {"vad": self.vad.module})
 
 
 def load(

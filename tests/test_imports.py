@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "memory", "notes", "folders", "terminal", "login", "web"],
+    ["errors", "text", "memory", "notes", "folders", "stopping", "terminal", "login", "web"],
     ["precision", "door"],
     ["datatypes"],
     [
