@@ -165,6 +165,7 @@ class Jobs:
 
         with PeakMemory(self._engines.device) as memory:
             audio, decode_s = pipeline.read(task.recording, task.name, self._limits)
+            self.journal.length(task.id, audio.seconds)
             self.journal.stage(task.id, "loading")
             with self._engines.use(card, task.precision, downloading, making) as loaded:
                 self.journal.stage(task.id, "vad")
