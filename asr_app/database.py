@@ -37,6 +37,14 @@ DELETE FROM segments WHERE job IN (SELECT id FROM jobs WHERE state IN ('queued',
 DELETE FROM doubts WHERE job IN (SELECT id FROM jobs WHERE state IN ('queued', 'running'));
 UPDATE jobs SET carry = '[]', times = '{}', done = 0 WHERE state IN ('queued', 'running');
 """,
+    # The index has all that the page asks for while a job runs: no look reads options or results (observer.py).
+    """
+ALTER TABLE jobs ADD COLUMN seconds REAL;
+UPDATE jobs SET seconds = json_extract(result, '$.duration_s') WHERE json_valid(result);
+CREATE INDEX jobs_looked_at ON jobs
+    (id, created, name, recording, model, state, stage, done, total, eta, seconds, carry, error_en, error_zh);
+CREATE INDEX jobs_in_turn ON jobs (state, created);
+""",
 )
 
 

@@ -179,6 +179,7 @@ class Jobs:
 
         with PeakMemory(self._engines.device) as memory:
             audio, decode_s = pipeline.read(task.recording, task.name, self._limits, stop.check)
+            self.journal.length(task.id, audio.seconds)
             show("loading")
             with self._engines.use(card, task.precision, downloading, making, stop) as loaded:
                 show("vad")

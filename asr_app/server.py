@@ -12,6 +12,7 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
+from starlette.routing import BaseRoute
 
 from asr_app import catalog, selfbench, served, web
 from asr_app.audio import Limits
@@ -26,6 +27,7 @@ from asr_app.journal import Journal
 from asr_app.login import Login, read_accounts, read_key
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
+from asr_app.ui import news
 from asr_app.ui.page import build
 
 log = logging.getLogger(__name__)
@@ -60,10 +62,10 @@ def _login(config: Config) -> Login | None:
     return Login(key) if config.token else None
 
 
-def _mounted(page: gr.Blocks, config: Config, journal: Journal) -> FastAPI:
-    """The page as an application. Gradio's own `launch` would ask itself for it, through the door and any proxy."""
+def _mounted(page: gr.Blocks, config: Config, routes: list[BaseRoute]) -> FastAPI:
+    """The page as an application, beside the other routes. Gradio's own `launch` would ask itself for it, through the door and any proxy."""
     return gr.mount_gradio_app(
-        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=served.routes(journal)),
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=routes),
         page,
         path="/",
         allowed_paths=[str(EXAMPLES)],
@@ -125,7 +127,8 @@ def run(config: Config) -> None:
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
     page = build(config, engines, jobs, preparer).queue(default_concurrency_limit=8)
     login = _login(config)
-    app = _mounted(page, config, jobs.journal)
+    routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer)]
+    app = _mounted(page, config, routes)
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:
         signal.signal(signal.SIGTERM, _interrupt)

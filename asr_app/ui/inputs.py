@@ -21,7 +21,7 @@ from asr_app.examples import EXAMPLES, expected
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
-from asr_app.ui import models, options
+from asr_app.ui import entries, models, options
 from asr_app.ui.labels import Labels
 from asr_app.ui.models import ModelInputs
 from asr_app.ui.options import OptionInputs
@@ -42,6 +42,7 @@ class Inputs:
     models: ModelInputs
     lite: gr.Checkbox
     evidence: gr.HTML
+    advanced: gr.Accordion
     precision: gr.Radio
     options: OptionInputs
     start: gr.Button
@@ -65,9 +66,10 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, device: str, labels:
     chosen_model = models.lay_out(cards, config.hub)
     lite = gr.Checkbox(config.lite, label=t("lite", "en"), elem_id="lite")
     evidence = gr.HTML(elem_id="evidence")
-    with labels(gr.Accordion(t("advanced", "en"), open=config.precision is not None), label="advanced"):
+    advanced = labels(gr.Accordion(t("advanced", "en"), open=config.precision is not None), label="advanced")
+    with advanced:
         precision = gr.Radio(
-            precision_choices("en", card, device), value=config.precision.value if config.precision else _AS_SWITCHED,
+            precision_choices("en", card, device), value=default_precision(config),
             label=t("precision", "en"), info=t("precision_info", "en"), elem_id="precision",
         )  # fmt: skip
         asked = options.lay_out(card, labels)
@@ -78,8 +80,10 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, device: str, labels:
         (upload, "file"), (microphone, "speak"), (lite, "lite"),
     ):  # fmt: skip
         labels(component, label=key)
+    gr.HTML(entries.frame())
     return Inputs(
-        upload, examples, microphone, upload_tab, microphone_tab, chosen_model, lite, evidence, precision, asked, start, cancel
+        upload, examples, microphone, upload_tab, microphone_tab, chosen_model, lite, evidence, advanced, precision, asked,
+        start, cancel,
     )  # fmt: skip
 
 
@@ -90,10 +94,11 @@ def connect(
     jobs: Jobs,
     preparer: Preparer,
     job_id: gr.BrowserState,
+    kept: gr.BrowserState,
     language: gr.Radio,
     quiet: Mapping[str, Any],
 ) -> None:
-    """Lets the components submit jobs into `job_id`, cancel them, and follow the chosen model."""
+    """Lets the components submit jobs into `job_id`, and cancel them. The model fetched by a click is kept as chosen."""
     source = gr.State("upload")
 
     def submit(before: str, path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any) -> str:
@@ -110,18 +115,10 @@ def connect(
     def submit_active(before: str, active: str, uploaded: str | None, recorded: str | None, *rest: Any) -> str:
         return submit(before, uploaded if active == "upload" else recorded, *rest)
 
-    def describe(key: str, label: str) -> list[Any]:
-        choices = precision_choices(LANGUAGES[label], cards[key], engines.device)
-        return [
-            gr.update(choices=choices, value=_AS_SWITCHED),
-            *models.describe(cards[key], cards, engines.hub_name, LANGUAGES[label]),
-            *options.described(cards[key], LANGUAGES[label]),
-        ]
-
-    def fetch_better(switch: bool) -> str:
+    def fetch_better(switch: bool, choices: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         card = cards[models.MANDARIN[0]]
         preparer.begin(card, engines.choose(card, switch, None))
-        return card.key
+        return card.key, {**choices, "model": card.key}
 
     model = inputs.models.model
     chosen = [language, model, inputs.lite, inputs.precision, *inputs.options.components]
@@ -132,9 +129,7 @@ def connect(
     inputs.cancel.click(lambda job: jobs.cancel(job) if job else None, job_id, None, **quiet)
     inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
     inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
-    described = [inputs.precision, *inputs.models.described, *inputs.options.components]
-    model.change(describe, [model, language], described, **quiet)
-    inputs.models.better_button.click(fetch_better, inputs.lite, model, **quiet)
+    inputs.models.better_button.click(fetch_better, [inputs.lite, kept], [model, kept], **quiet)
 
 
 def _example_buttons(labels: Labels) -> dict[str, gr.Button]:
@@ -149,6 +144,11 @@ def _example_buttons(labels: Labels) -> dict[str, gr.Button]:
             said = f"{Locale.parse(code).languages.get(code, code)} {counts[code]}"
             buttons[name] = gr.Button(said, size="sm", min_width=0)
     return buttons
+
+
+def default_precision(config: Config) -> str:
+    """The value of the precision radio before anybody chooses."""
+    return config.precision.value if config.precision else _AS_SWITCHED
 
 
 def precision_choices(language: str, card: ModelCard, device: str) -> list[tuple[str, str]]:
