@@ -10,13 +10,14 @@ import dataclasses
 import functools
 import logging
 import secrets
-import shutil
+import sqlite3
 import threading
 import time
 from pathlib import Path
 
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
+from asr_app.database import unusable
 from asr_app.datatypes import Options, StageTimes
 from asr_app.engines import Engines
 from asr_app.errors import Cancelled, UserError
@@ -25,9 +26,11 @@ from asr_app.journal import Journal, Task, View
 from asr_app.memory import PeakMemory
 from asr_app.precision import Precision
 from asr_app.stopping import Stop, supervise
+from asr_app.storage import UPLOAD_KEPT_S
+from asr_app.turns import MOST_WAITING
 
 log = logging.getLogger(__name__)
-_HOUR = 3600.0
+_CLEAN_EVERY_S = 600.0
 _DOWNLOAD_TOLD_EVERY_S = 0.5
 _DOUBLE_CLICK_S = 2.0
 
@@ -41,11 +44,13 @@ class Jobs:
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         journal.recover()
+        journal.storage.sweep(0)
 
     def submit(
-        self, path: Path, name: str, model: str, precision: Precision, options: Options, before: str = ""
-    ) -> str:
-        """Keeps a copy of the recording, queues the job and returns its id at once.
+        self, path: Path, name: str, model: str, precision: Precision, options: Options, before: str = "",
+        client: str = "",
+    ) -> str:  # fmt: skip
+        """Keeps the recording, queues the job and returns its id at once. Clients take turns in the queue.
 
         `before` is the client's last job, which is returned if a double click asks for the same once more. Raises UserError for a bad file, and for an option that the model lacks.
         """
@@ -53,6 +58,14 @@ class Jobs:
         require(card, options)
         if not path.is_file():
             raise UserError("The recording is gone. Upload it again.", "录音文件已不存在，请重新上传。")
+        try:
+            return self._submit(path, name, card.key, precision, options, before, client)
+        except sqlite3.OperationalError as error:
+            raise unusable(error) from error
+
+    def _submit(
+        self, path: Path, name: str, model: str, precision: Precision, options: Options, before: str, client: str
+    ) -> str:
         if before and self.journal.is_just_added(before, name, model, precision, options, _DOUBLE_CLICK_S):
             return before
         size = path.stat().st_size
@@ -62,19 +75,18 @@ class Jobs:
                 f"The file has {size / 2**20:.0f} MB; at most {limit:.0f} MB are taken. Split it, or save it as mp3.",
                 f"文件大小为 {size / 2**20:.0f} MB，上限为 {limit:.0f} MB。请拆分文件或另存为 mp3。",
             )
-        job = secrets.token_urlsafe(18)
-        # Only the suffix of the user's file name reaches the disk, and only if it is a plain one.
-        suffix = path.suffix.lower() if path.suffix[1:].isalnum() and path.suffix.isascii() else ""
-        kept = self.journal.recordings / f"{job}{suffix}"
-        try:
-            shutil.copyfile(path, kept)
-        except OSError as error:
-            kept.unlink(missing_ok=True)
+        if self.journal.waiting(client) >= MOST_WAITING:
             raise UserError(
-                f"The recording could not be stored ({error.strerror}). Free some space on the server's disk and retry.",
-                f"无法保存录音（{error.strerror}）。请清理服务器磁盘后重试。",
-            ) from error
-        self.journal.add(job, name, kept, card.key, precision, options)
+                f"{MOST_WAITING} of your recordings are waiting already. Wait until one is done, or cancel one.",
+                f"您已有 {MOST_WAITING} 个录音在排队。请等待其中一个完成，或取消一个。",
+            )
+        job = secrets.token_urlsafe(18)
+        kept = self.journal.storage.keep(path, job)
+        try:
+            self.journal.add(job, name, kept, model, precision, options, client)
+        except sqlite3.OperationalError:
+            kept.unlink(missing_ok=True)  # not the upload: the page will offer it once more
+            raise
         self._wake.set()
         return job
 
@@ -90,6 +102,7 @@ class Jobs:
         """Starts taking jobs."""
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._clean, name="clean", daemon=True).start()
 
     def stop(self) -> None:
         """Ends the work within two seconds; its job is taken up again at the next start, after its last chunk."""
@@ -99,12 +112,8 @@ class Jobs:
             self._thread.join(timeout=30)
 
     def _work(self) -> None:
-        cleaned = 0.0
         while not self._stopping.is_set():
             try:
-                if time.monotonic() - cleaned > _HOUR or not cleaned:
-                    self.journal.forget_old()
-                    cleaned = time.monotonic()
                 task = self.journal.take()
                 if task is None:
                     self._wake.wait(1.0)
@@ -115,6 +124,16 @@ class Jobs:
                 log.exception("the journal cannot be used; trying again")
                 self._stopping.wait(5.0)
                 self._recover_if_possible()
+
+    def _clean(self) -> None:
+        """Deletes what is old. In a thread of its own: a job may take hours."""
+        while not self._stopping.is_set():
+            try:
+                self.journal.forget_old()
+                self.journal.storage.sweep(UPLOAD_KEPT_S)
+            except Exception:  # a locked journal must not end the cleaning
+                log.exception("old recordings could not be deleted; trying again")
+            self._stopping.wait(_CLEAN_EVERY_S)
 
     def _recover_if_possible(self) -> None:
         try:
@@ -131,6 +150,10 @@ class Jobs:
             state = "cancelled" if self.journal.cancel_asked(task.id) else "queued"  # the server stops
         except UserError as error:
             self.journal.end(task.id, "failed", error)
+            return
+        except sqlite3.OperationalError as error:
+            log.error("a job could not be written down: %s", error)
+            self.journal.end(task.id, "failed", unusable(error))
             return
         except Exception as error:  # the worker outlives any job; the traceback goes to the log
             log.exception("job failed")

@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import sqlite3
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from asr_app import turns
 from asr_app.database import Database
 from asr_app.datatypes import Doubt, Options, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
@@ -33,6 +35,7 @@ from asr_app.rows import (
     written_segment,
     written_words,
 )  # fmt: skip
+from asr_app.storage import Storage
 
 log = logging.getLogger(__name__)
 KEEP_DAYS = 7
@@ -99,18 +102,20 @@ class Comparison:
 
 
 class Journal:
-    """The journal in the folder `home`, with the kept recordings beside it. Raises UserError as `Database` does."""
+    """The journal in the folder `home`, beside the files of `storage`. Raises UserError as `Database` does."""
 
-    def __init__(self, home: Path) -> None:
-        self.recordings = home / "recordings"
-        self.recordings.mkdir(parents=True, exist_ok=True)
+    def __init__(self, home: Path, max_disk_bytes: int = sys.maxsize) -> None:
+        self.storage = Storage(home, max_disk_bytes)
+        self.recordings = self.storage.recordings
         shutil.rmtree(home / "exports", ignore_errors=True)  # transcripts that earlier versions wrote there
         self.transaction = Database(home / "journal.sqlite3").transaction
 
     # -- from the page -------------------------------------------------------------------------------------------------
 
-    def add(self, job: str, name: str, recording: Path, model: str, precision: Precision, options: Options) -> None:
-        """A new job at the end of the queue; `recording` lies in the journal's own folder."""
+    def add(
+        self, job: str, name: str, recording: Path, model: str, precision: Precision, options: Options, client: str = ""
+    ) -> None:
+        """A new job, the last one of `client`; `recording` lies in the journal's own folder."""
         values = (
             job,
             time.time(),
@@ -119,13 +124,19 @@ class Journal:
             model,
             precision.value,
             json.dumps(dataclasses.asdict(options)),
+            client,
         )
         with self.transaction() as db:
             db.execute(
-                "INSERT INTO jobs (id, created, name, recording, model, precision, options, state) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, 'queued')",
+                "INSERT INTO jobs (id, created, name, recording, model, precision, options, client, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
                 values,
             )
+
+    def waiting(self, client: str) -> int:
+        """The number of the client's jobs that wait."""
+        with self.transaction() as db:
+            return turns.waiting(db, client)
 
     def is_just_added(
         self, job: str, name: str, model: str, precision: Precision, options: Options, within_s: float
@@ -150,15 +161,13 @@ class Journal:
                 carry, transcript = read_words(row["carry"]), read_transcript(row, segments, doubts)
             except UNREADABLE as error:
                 return self._unreadable(row, error)
-            ahead = db.execute(
-                "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running') AND created < ?", (row["created"],)
-            ).fetchone()[0]
+            ahead = turns.ahead(db, job) if row["state"] == "queued" else 0
         if transcript is None:
             segments += waiting_segment(carry)
         failure = UserError(row["error_en"], row["error_zh"]) if row["error_en"] else None
         return View(
             row["id"], row["name"], self.recordings / row["recording"], row["model"], row["state"], row["stage"],
-            row["done"], row["total"], row["eta"], ahead if row["state"] == "queued" else 0, segments, transcript, failure,
+            row["done"], row["total"], row["eta"], ahead, segments, transcript, failure,
         )  # fmt: skip
 
     def _unreadable(self, row: sqlite3.Row, error: Exception) -> View:
@@ -216,20 +225,20 @@ class Journal:
             db.execute("UPDATE jobs SET state = 'queued', stage = '' WHERE state = 'running'")
 
     def take(self) -> Task | None:
-        """The oldest queued job, now running; None if there is none.
+        """The job whose turn it is, now running; None if none waits.
 
         A job that cannot be read, or during whose attempts the process died too often, fails instead.
         """
         while True:
             with self.transaction() as db:
-                row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1").fetchone()
+                row = turns.first(db)
                 if row is None:
                     return None
                 claim = (
-                    "UPDATE jobs SET state = 'running', stage = 'decoding', attempts = attempts + 1 "
+                    "UPDATE jobs SET state = 'running', stage = 'decoding', attempts = attempts + 1, started = ? "
                     "WHERE id = ? AND state = 'queued'"
                 )
-                if not db.execute(claim, (row["id"],)).rowcount:
+                if not db.execute(claim, (time.time(), row["id"])).rowcount:
                     return None
             if row["attempts"] >= _MOST_ATTEMPTS:
                 self.end(row["id"], "failed", UserError(
@@ -319,14 +328,18 @@ class Journal:
             )
 
     def forget_old(self) -> None:
-        """Deletes recordings and transcripts of jobs older than KEEP_DAYS."""
+        """Deletes recordings and transcripts of jobs older than KEEP_DAYS, and such recordings without a job."""
         with self.transaction() as db:
             before = time.time() - KEEP_DAYS * 86400
-            for row in db.execute("SELECT id, recording FROM jobs WHERE created < ?", (before,)).fetchall():
+            for row in db.execute(
+                "SELECT id, recording FROM jobs WHERE created < ? AND state != 'running'", (before,)
+            ).fetchall():
                 self._delete(db, row)
+            known = {row["recording"] for row in db.execute("SELECT recording FROM jobs")}
+        self.storage.forget_strays(known, KEEP_DAYS * 86400)
 
     def _delete(self, db: sqlite3.Connection, row: sqlite3.Row) -> None:
-        (self.recordings / row["recording"]).unlink(missing_ok=True)
+        self.storage.remove(row["recording"])
         db.execute("DELETE FROM segments WHERE job = ?", (row["id"],))
         db.execute("DELETE FROM doubts WHERE job = ?", (row["id"],))
         db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))

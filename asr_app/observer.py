@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_app import turns
 from asr_app.datatypes import Segment
 from asr_app.errors import UserError
 from asr_app.journal import FINAL, Journal
@@ -92,9 +93,7 @@ class Observer:
     def _status(self, db: sqlite3.Connection, row: sqlite3.Row, failure: UserError | None = None) -> Status:
         ahead = 0
         if row["state"] == "queued":
-            ahead = db.execute(
-                "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running') AND created < ?", (row["created"],)
-            ).fetchone()[0]
+            ahead = turns.ahead(db, row["id"])
         if row["error_en"]:
             failure = failure or UserError(row["error_en"], row["error_zh"])
         return Status(

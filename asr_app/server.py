@@ -16,6 +16,8 @@ from starlette.routing import BaseRoute
 
 from asr_app import catalog, selfbench, served, web
 from asr_app.audio import Limits
+from asr_app.bodies import Bodies
+from asr_app.clients import Clients
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.door import Door
@@ -116,7 +118,8 @@ def run(config: Config) -> None:
             "另一个服务正在使用同一个日志库。请先停止它，或用 ASR_HOME 为本服务指定单独的目录。",
         ) from None
     limits = Limits(max_bytes=config.max_upload_mb * 2**20, max_seconds=config.max_hours * 3600)
-    jobs = Jobs(Journal(config.home), engines, limits)
+    jobs = Jobs(Journal(config.home, round(config.max_disk_gb * 1e9)), engines, limits)
+    os.environ["GRADIO_TEMP_DIR"] = str(jobs.journal.storage.uploads)  # Gradio has no argument for its folder
 
     def measure(card: ModelCard, precision: Precision) -> None:
         while not jobs.journal.idle():  # what somebody waits for goes before, and would be measured too
@@ -128,7 +131,7 @@ def run(config: Config) -> None:
     page = build(config, engines, jobs, preparer).queue(default_concurrency_limit=8)
     login = _login(config)
     routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer)]
-    app = _mounted(page, config, routes)
+    app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:
         signal.signal(signal.SIGTERM, _interrupt)

@@ -11,7 +11,21 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "memory", "notes", "folders", "stopping", "terminal", "login", "web"],
+    [
+        "errors",
+        "text",
+        "memory",
+        "notes",
+        "folders",
+        "stopping",
+        "terminal",
+        "login",
+        "web",
+        "storage",
+        "turns",
+        "bodies",
+        "clients",
+    ],
     ["precision", "door"],
     ["datatypes"],
     [

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 from babel import Locale
 
-from asr_app import catalog
+from asr_app import catalog, clients
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
@@ -101,19 +101,24 @@ def connect(
     """Lets the components submit jobs into `job_id`, and cancel them. The model fetched by a click is kept as chosen."""
     source = gr.State("upload")
 
-    def submit(before: str, path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any) -> str:
+    def submit(
+        request: gr.Request, before: str, path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any
+    ) -> str:
         try:
             if not path:
                 raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
             card = cards[key]
             wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
             precision = engines.choose(card, switch, wanted)
-            return jobs.submit(Path(path), Path(path).name, key, precision, options.read(card, asked), before)
+            client = clients.client(request.headers.get("cookie", ""), request.client.host)
+            return jobs.submit(Path(path), Path(path).name, key, precision, options.read(card, asked), before, client)
         except UserError as error:
             raise gr.Error(error.text(LANGUAGES[label]), duration=15, print_exception=False) from error
 
-    def submit_active(before: str, active: str, uploaded: str | None, recorded: str | None, *rest: Any) -> str:
-        return submit(before, uploaded if active == "upload" else recorded, *rest)
+    def submit_active(
+        request: gr.Request, before: str, active: str, uploaded: str | None, recorded: str | None, *rest: Any
+    ) -> str:
+        return submit(request, before, uploaded if active == "upload" else recorded, *rest)
 
     def fetch_better(switch: bool, choices: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         card = cards[models.MANDARIN[0]]

@@ -38,7 +38,7 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
     """The page's Blocks. The start-up's model is offered first, a local folder included."""
     cards = _offered(config)
     labels = Labels()
-    with gr.Blocks(title=t("title", "en"), delete_cache=(3600, 86400), analytics_enabled=False) as page:
+    with gr.Blocks(title=t("title", "en"), analytics_enabled=False) as page:
         job_id = gr.BrowserState("", storage_key="asr-job", secret=_STORAGE_KEY)
         kept = gr.BrowserState({}, storage_key="asr-choices", secret=_STORAGE_KEY)
         kept_language = gr.BrowserState("", storage_key="asr-language", secret=_STORAGE_KEY)
