@@ -78,6 +78,10 @@ class Database:
         except sqlite3.DatabaseError as error:
             self._set_aside(str(error))
             self._migrate()
+        # While one connection stays open, SQLite keeps its files beside the journal. Otherwise it makes them anew for
+        # each one, which a full disk does not allow: nothing could be read.
+        self._anchor = sqlite3.connect(path, check_same_thread=False)
+        self._anchor.execute("SELECT COUNT(*) FROM jobs").fetchone()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -95,8 +95,11 @@ class Jobs:
         return self.journal.view(job)
 
     def cancel(self, job: str) -> None:
-        """Takes effect at once for a queued job, within two seconds for a running one."""
-        self.journal.ask_to_cancel(job)
+        """Takes effect at once for a queued job, within two seconds for a running one. Raises UserError if it cannot be noted."""
+        try:
+            self.journal.ask_to_cancel(job)
+        except sqlite3.OperationalError as error:
+            raise unusable(error) from error
 
     def start(self) -> None:
         """Starts taking jobs."""
@@ -120,7 +123,11 @@ class Jobs:
                     self._wake.clear()
                 else:
                     self._attempt(task)
-            except Exception:  # a journal that cannot be written now (a full disk) must not end the worker
+            except sqlite3.OperationalError as error:  # a full disk must not end the worker, nor fill the log
+                log.error("%s", unusable(error))
+                self._stopping.wait(5.0)
+                self._recover_if_possible()
+            except Exception:
                 log.exception("the journal cannot be used; trying again")
                 self._stopping.wait(5.0)
                 self._recover_if_possible()
@@ -138,6 +145,8 @@ class Jobs:
     def _recover_if_possible(self) -> None:
         try:
             self.journal.recover()
+        except sqlite3.OperationalError:
+            log.error("the journal still cannot be used")
         except Exception:
             log.exception("the journal still cannot be used")
 

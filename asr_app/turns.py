@@ -26,10 +26,10 @@ def first(db: sqlite3.Connection) -> sqlite3.Row | None:
 
 
 def ahead(db: sqlite3.Connection, job: str) -> int:
-    """The number of jobs that run or come before the waiting job, as things stand."""
+    """The number of jobs that run or come before the waiting job, as things stand; 0 if it has just been taken."""
     running = db.execute("SELECT COUNT(*) FROM jobs WHERE state = 'running'").fetchone()[0]
     turn = db.execute(f"{_WAITING} SELECT turn FROM turns WHERE id = ?", (job,)).fetchone()  # noqa: S608
-    return int(running + turn["turn"] - 1)
+    return int(running + turn["turn"] - 1) if turn else 0
 
 
 def waiting(db: sqlite3.Connection, client: str) -> int:

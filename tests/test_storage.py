@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from test_jobs import FakeEngines, jobs, recording, wait  # noqa: F401
 from test_journal import add
 
@@ -217,6 +220,8 @@ def test_what_the_page_says_of_the_queue_is_its_order(tmp_path):
     assert ahead == {"b0": 1, "c0": 2, "a1": 3, "b1": 4, "a2": 5}
     assert {name: Observer(kept).status(name).ahead for name in ahead} == ahead
     assert kept.view(running.id).ahead == 0
+    with kept.transaction() as db:
+        assert turns.ahead(db, running.id) == 0  # as when it is taken between two looks at the journal
     assert taken(kept) == sorted(ahead, key=ahead.__getitem__)
 
 
@@ -258,3 +263,41 @@ def test_a_prompt_is_bounded(jobs, recording):  # noqa: F811
     submit(jobs, recording, model="demo-whisper", prompt="x" * 1000)
     with pytest.raises(UserError, match="1,001 characters"):
         submit(jobs, recording, model="demo-whisper", prompt="x" * 1001)
+
+
+SMALL_DISK = """
+import sqlite3, sys
+from pathlib import Path
+from asr_app.journal import Journal
+from test_journal import add, write
+home = Path(sys.argv[1]) / "home"
+kept = Journal(home)
+add(kept, "job")
+write(kept, "job", 1.0)
+with open(home / "filler", "wb", buffering=0) as filler:
+    try:
+        while True:
+            filler.write(bytes(4096))
+    except OSError:
+        pass
+assert [s.text for s in kept.view("job").segments] == ["said"]
+try:
+    for n in range(2, 200):
+        write(kept, "job", float(n))
+except sqlite3.OperationalError as error:
+    print(error)
+(home / "filler").unlink()
+write(kept, "job", 200.0)
+assert kept.view("job").segments[-1].end_s == 200
+"""
+
+
+def test_on_a_full_disk_the_journal_can_be_read_and_goes_on_when_there_is_room(tmp_path):
+    """A file system of 4 MB, in a name space of its own."""
+    script = f"mount -t tmpfs -o size=4m tmpfs {tmp_path} && exec {sys.executable} -c '{SMALL_DISK}' {tmp_path}"
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a file system")
+    env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    ran = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, env=env)
+    assert ran.returncode == 0, ran.stderr
+    assert "full" in ran.stdout

@@ -120,6 +120,12 @@ def connect(
     ) -> str:
         return submit(request, before, uploaded if active == "upload" else recorded, *rest)
 
+    def cancel(job: str, label: str) -> None:
+        try:
+            jobs.cancel(job)
+        except UserError as error:
+            raise gr.Error(error.text(LANGUAGES[label]), duration=15, print_exception=False) from error
+
     def fetch_better(switch: bool, choices: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         card = cards[models.MANDARIN[0]]
         preparer.begin(card, engines.choose(card, switch, None))
@@ -131,7 +137,7 @@ def connect(
     inputs.microphone.stop_recording(submit, [job_id, inputs.microphone, *chosen], job_id, **quiet)
     for name, button in inputs.examples.items():
         button.click(partial(str, EXAMPLES / name), None, inputs.upload, **quiet)
-    inputs.cancel.click(lambda job: jobs.cancel(job) if job else None, job_id, None, **quiet)
+    inputs.cancel.click(cancel, [job_id, language], None, **quiet)
     inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
     inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
     inputs.models.better_button.click(fetch_better, [inputs.lite, kept], [model, kept], **quiet)
