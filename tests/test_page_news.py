@@ -27,7 +27,7 @@ from asr_app.journal import Journal
 from asr_app.precision import PrecisionReport
 from asr_app.rows import written_segment
 from asr_app.startup import Preparer
-from asr_app.ui import choices, news
+from asr_app.ui import choices, news, options
 from asr_app.ui.page import build
 
 pytestmark = pytest.mark.browser
@@ -221,6 +221,7 @@ def test_a_reload_keeps_the_choices(site, open_quiet):
     page.select_option("#model select", "demo-fun-asr")  # it does not know Cantonese
     page.wait_for_selector("#hotwords")
     page.fill("#hotwords textarea", "Lyte\nKamera")
+    page.wait_for_timeout(500)
     page.reload()
     page.wait_for_function("() => document.querySelector('#hotwords textarea')?.value == 'Lyte\\nKamera'")
     assert page.is_checked("#lite input")
@@ -250,7 +251,10 @@ def test_choices_of_another_version_or_model_fall_back():
         assert choices.model({"model": gone}, cards, "home") == "home"
     odd = {name: [{}] for name in ("precision", *options.NAMES)}
     card = catalog.find("demo-whisper")
-    assert choices.fitted(odd, card, "cpu", "auto", "en") == choices.fitted({}, card, "cpu", "auto", "en")
+    default = [choices.precision({}, card, "cpu", "auto", "en"), *options.restored(card, "en", {})]
+    found = [choices.precision(odd, card, "cpu", "auto", "en"), *options.restored(card, "en", odd)]
+    assert [x["value"] for x in found[:3]] == [x["value"] for x in default[:3]] == ["auto", "auto", []]
+    assert [x["value"] for x in found[3:]] == ["auto", "full", True, False, "", ""]  # as the controls begin
 
 
 def test_an_ended_job_is_removed_after_a_second_click(site, open_quiet):

@@ -18,7 +18,9 @@ def connect(kept: gr.BrowserState, inputs: Inputs, quiet: Mapping[str, Any]) -> 
     """Lets the browser write into `kept` each choice that a person makes. The server has no part in it."""
     for name, component in _components(inputs).items():
         js = f"(value, kept) => ({{ ...kept, {name}: value }})"
-        component.input(None, [component, kept], kept, js=js, **quiet)
+        # A text box tells of keys as its input, and not of a text that is pasted by the mouse or composed.
+        event = component.change if isinstance(component, gr.Textbox) else component.input
+        event(None, [component, kept], kept, js=js, **quiet)
 
 
 def model(kept: Kept, cards: Mapping[str, ModelCard], home: str) -> str:
@@ -27,15 +29,16 @@ def model(kept: Kept, cards: Mapping[str, ModelCard], home: str) -> str:
     return key if isinstance(key, str) and key in cards else home
 
 
-def fitted(kept: Kept, card: ModelCard, device: str, default: str, language: str) -> list[Any]:
-    """The updates of the precision and of all options for the model; a choice that it lacks falls back to the default.
+def precision(kept: Kept, card: ModelCard, device: str, default: str, language: str) -> Any:
+    """The update of the precision for the model: the choice, if the model has it, else the default.
 
-    They depend on nothing else, so that the order in which several such updates arrive does not matter.
+    It depends on nothing else, so that the order in which several such updates arrive does not matter. The same holds
+    for the updates of the options.
     """
     choices = precision_choices(language, card, device)
     available = [value for _, value in choices]
     picked = next(p for p in (kept.get("precision"), default, available[0]) if p in available)
-    return [gr.update(choices=choices, value=picked), *options.fitted(card, language, kept)]
+    return gr.update(choices=choices, value=picked)
 
 
 def switch(kept: Kept) -> Any:

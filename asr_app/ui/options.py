@@ -110,12 +110,20 @@ def renamed(card: ModelCard, page_language: str) -> list[Any]:
 
 
 def fitted(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> list[Any]:
-    """The updates of all controls for the model: its choices, and those of `kept` (by NAMES) that it has."""
-    choices = languages(card, page_language)
-    among = kept.get("languages")
+    """The updates of all controls for the model: which are visible, the languages, and those of `kept` that it has."""
+    choices, among = languages(card, page_language), kept.get("languages")
+    spoken = _one_of(kept.get("language"), [value for _, value in choices])
+    detected = [x for x in among if x in card.languages] if isinstance(among, list) else []
+    return [
+        gr.update(choices=choices, value=spoken, visible=_has(card, "language")),
+        gr.update(choices=choices[1:], value=detected, visible=_has(card, "languages")),
+        *(gr.update(visible=_has(card, name)) for name in NAMES[2:]),
+    ]
+
+
+def restored(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> list[Any]:
+    """As `fitted`, with the choices in `kept` that are the same for all models. For a page that was just loaded."""
     values = {
-        "language": _one_of(kept.get("language"), [value for _, value in choices]),
-        "languages": [x for x in among if x in card.languages] if isinstance(among, list) else [],
         "script": _one_of(kept.get("script"), [_DEFAULT_SCRIPT, *chinese.SCRIPTS]),
         "short_windows": _one_of(kept.get("short_windows"), [_FULL, _SHORT]),
         "itn": kept.get("itn") is not False,
@@ -123,11 +131,8 @@ def fitted(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> list
         "hotwords": _text(kept.get("hotwords")),
         "prompt": _text(kept.get("prompt")),
     }
-    named: dict[str, Any] = {"language": choices, "languages": choices[1:]}
-    return [
-        gr.update(value=values[name], visible=_has(card, name), **({"choices": named[name]} if name in named else {}))
-        for name in NAMES
-    ]
+    updates = zip(NAMES, fitted(card, page_language, kept), strict=True)
+    return [update | {"value": values[name]} if name in kept and name in values else update for name, update in updates]
 
 
 def _one_of(value: Any, choices: Sequence[str]) -> str:

@@ -95,12 +95,16 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
         def describe(label: str, key: str) -> list[Any]:
             return models.describe(cards[key], cards, engines.hub_name, LANGUAGES[label])
 
-        def fit(label: str, key: str, choice: dict[str, Any]) -> list[Any]:
+        def follow(label: str, key: str, choice: dict[str, Any]) -> list[Any]:
             default, lang = left.default_precision(config), LANGUAGES[label]
-            return [*describe(label, key), *choices.fitted(choice, cards[key], engines.device, default, lang)]
+            return [*describe(label, key), choices.precision(choice, cards[key], engines.device, default, lang)]
+
+        def fit(label: str, key: str, choice: dict[str, Any]) -> list[Any]:
+            return [*follow(label, key, choice), *options.fitted(cards[key], LANGUAGES[label], choice)]
 
         def restore(label: str, key: str, choice: dict[str, Any]) -> list[Any]:
-            return [*fit(label, key, choice), choices.switch(choice), choices.opened(choice)]
+            asked = options.restored(cards[key], LANGUAGES[label], choice)
+            return [*follow(label, key, choice), *asked, choices.switch(choice), choices.opened(choice)]
 
         renamed = [
             head, inputs.precision, *inputs.options.renamed, model, kept_language, *labels.components,
