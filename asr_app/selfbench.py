@@ -35,7 +35,8 @@ def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Ca
         table = engines.evidence
         with engines.use(card, precision) as loaded:
             known = table.known(card.key, lite, loaded.weights)
-        if known or full is lite or not engines.has_room(card):
+        others = [other for other in (full, lite) if other is not precision]
+        if known or full is lite or not all(engines.has_room(card, other) for other in others):
             return
         for _ in range(_TRIES):
             # In the order of a job that recognises a chunk again at FP32: in the other one the two would block each other.

@@ -71,6 +71,7 @@ class Preparer:
         self._engines, self._wanted, self._fallback, self._on_ready = engines, wanted, fallback, on_ready
         self._lock = threading.Lock()  # guards `current` and `waiting` where both change
         self._stop = Stop()  # of the present preparation
+        self._closed = False
         self._thread: threading.Thread | None = None
 
     def begin(self, card: ModelCard, precision: Precision) -> None:
@@ -94,7 +95,7 @@ class Preparer:
 
     def close(self) -> None:
         """Ends all of it, and waits until what was half-made is cleared away."""
-        self.waiting = ()
+        self.waiting, self._closed = (), True
         self.stop()
         if self.current is not None and self._thread is not None:
             self._thread.join(_STOP_WITHIN_S)
@@ -130,7 +131,7 @@ class Preparer:
         log.error("%s could not be made ready: %s", card.id, error)
         instead = self._fallback if is_wanted and card.key != self._fallback.key else None
         self.failure = Failure(card, precision, error, instead)
-        if instead is not None:
+        if instead is not None and not self._closed:
             self._fall_back(instead)
         return False
 

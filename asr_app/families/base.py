@@ -13,6 +13,7 @@ from asr_app.chinese import LANGUAGES as CHINESE
 from asr_app.chinese import SCRIPTS
 from asr_app.datatypes import ModelCard, Options, Segment, Word
 from asr_app.errors import UserError
+from asr_app.memory import Needs
 from asr_app.precision.recipes import Recipes
 
 # Of 20 s of speech, SeACo-Paraformer takes 0.1 s more for 1,000 hotwords, and considers 50 of them. Fun-ASR-Nano reads
@@ -74,6 +75,13 @@ class Family(Protocol):
         self, card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False
     ) -> Engine:
         """The engine; with `empty` its `parts` are on the meta device, for a cached variant to fill."""
+        ...
+
+    def needs(self, folders: Mapping[str, Path]) -> Needs:
+        """What the model takes at FP32 on a CPU, by the shapes that its files declare: no data is read.
+
+        Raises UserError where a file is damaged.
+        """
         ...
 
     def recognises(self, folder: Path) -> bool: ...
