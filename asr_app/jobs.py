@@ -118,13 +118,15 @@ class Jobs:
         while not self._stopping.is_set():
             try:
                 task = self.journal.take()
+                self.journal.trouble = None
                 if task is None:
                     self._wake.wait(1.0)
                     self._wake.clear()
                 else:
                     self._attempt(task)
             except sqlite3.OperationalError as error:  # a full disk must not end the worker, nor fill the log
-                log.error("%s", unusable(error))
+                self.journal.trouble = unusable(error)
+                log.error("%s", self.journal.trouble)
                 self._stopping.wait(5.0)
                 self._recover_if_possible()
             except Exception:

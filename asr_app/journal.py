@@ -107,6 +107,7 @@ class Journal:
     def __init__(self, home: Path, max_disk_bytes: int = sys.maxsize) -> None:
         self.storage = Storage(home, max_disk_bytes)
         self.recordings = self.storage.recordings
+        self.trouble: UserError | None = None  # while the worker cannot write: jobs stand still
         shutil.rmtree(home / "exports", ignore_errors=True)  # transcripts that earlier versions wrote there
         self.transaction = Database(home / "journal.sqlite3").transaction
 
@@ -116,16 +117,8 @@ class Journal:
         self, job: str, name: str, recording: Path, model: str, precision: Precision, options: Options, client: str = ""
     ) -> None:
         """A new job, the last one of `client`; `recording` lies in the journal's own folder."""
-        values = (
-            job,
-            time.time(),
-            name,
-            recording.name,
-            model,
-            precision.value,
-            json.dumps(dataclasses.asdict(options)),
-            client,
-        )
+        asked = json.dumps(dataclasses.asdict(options))
+        values = (job, time.time(), name, recording.name, model, precision.value, asked, client)
         with self.transaction() as db:
             db.execute(
                 "INSERT INTO jobs (id, created, name, recording, model, precision, options, client, state) "

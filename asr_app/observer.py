@@ -96,8 +96,9 @@ class Observer:
             ahead = turns.ahead(db, row["id"])
         if row["error_en"]:
             failure = failure or UserError(row["error_en"], row["error_zh"])
+        trouble = self._journal.trouble if row["state"] not in FINAL else None
         return Status(
             row["id"], row["created"], row["name"], self._journal.recordings / row["recording"], row["model"],
             "failed" if failure else row["state"], row["stage"], row["done"], row["total"], row["eta"], ahead,
-            row["seconds"], failure,
+            row["seconds"], failure or trouble,
         )  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from asr_app.journal import Journal
 from asr_app.observer import Observer
 from asr_app.precision import Precision
 from asr_app.storage import Storage
+from asr_app.ui import render
 
 
 def upload(kept: Storage, name: str = "speech.wav", size: int = 5000) -> Path:
@@ -180,6 +184,30 @@ def test_a_full_disk_ends_a_job_with_its_name_and_its_text(jobs, recording, monk
     assert "disk is full" in view.error.en
     assert len(view.segments) == 2
     assert wait(jobs, good, lambda v: v.finished).state == "done"
+
+
+def test_while_nothing_can_be_written_the_page_says_so_and_then_the_job_is_done(jobs, recording, monkeypatch):  # noqa: F811
+    observer, working = Observer(jobs.journal), database.Database.transaction
+
+    @contextlib.contextmanager
+    def failing(self):
+        with working(self) as db:
+            if threading.current_thread().name in ("jobs", "supervised"):
+                raise sqlite3.OperationalError("database or disk is full")
+            yield db
+
+    job = submit(jobs, recording)
+    whole = jobs.journal.transaction
+    jobs.journal.transaction = functools.partial(failing, whole.__self__)
+    jobs.start()
+    wait(jobs, job, lambda _: observer.status(job).error is not None)
+    status = observer.status(job)
+    assert not status.finished
+    for language, said in (("en", "disk is full"), ("zh", "磁盘")):
+        assert said in render.progress(status, False, language)
+    jobs.journal.transaction = whole
+    assert wait(jobs, job, lambda v: v.finished).state == "done"
+    assert observer.status(job).error is None
 
 
 # --- turns

@@ -124,6 +124,10 @@ def progress(status: Status, waits: bool, language: str) -> str:
         return f'<div class="notice" role="status">{t("cancelled", language)}</div>'
     if status.state == "done":
         return ""
+    if status.error is not None:
+        return (
+            f'<div class="notice bad" role="alert">{escape(status.name)}: {escape(status.error.text(language))}</div>'
+        )
     if status.state == "queued":
         return bar(f"{status.name} · {t('queued', language, ahead=status.ahead)}", "", 0.0)
     if waits and status.stage in ("loading", "downloading", "quantising"):
