@@ -37,6 +37,7 @@ class Config:
     auth: str | None
     max_upload_mb: int
     max_hours: float
+    max_disk_gb: float
     home: Path
     cache: Path
 
@@ -116,6 +117,7 @@ def parse(arguments: Sequence[str]) -> Config:
                         help="allow --no-token with a --host that other machines reach")  # fmt: skip
     parser.add_argument("--max-upload-mb", type=count, default=2048, help="largest upload taken")
     parser.add_argument("--max-hours", type=positive, default=4.0, help="longest recording taken")
+    parser.add_argument("--max-disk-gb", type=positive, default=20.0, help="most that all recordings may take on disk")
     found = parser.parse_args(arguments)
     port = number("--port", found.port)
     if port > 65535:
@@ -149,6 +151,7 @@ def parse(arguments: Sequence[str]) -> Config:
         auth=found.auth,
         max_upload_mb=found.max_upload_mb,
         max_hours=found.max_hours,
+        max_disk_gb=found.max_disk_gb,
         home=home(),
         cache=cache(),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from asr_app.errors import UserError
 
 log = logging.getLogger(__name__)
-_WAIT_S = 30.0  # for another program's transaction
+_WAIT_S = 10.0  # for another program's transaction
 
 # Each script brings a file from the version before it to its own, `PRAGMA user_version`. Files of the first releases
 # have version 0, with or without tables.
@@ -37,7 +37,29 @@ DELETE FROM segments WHERE job IN (SELECT id FROM jobs WHERE state IN ('queued',
 DELETE FROM doubts WHERE job IN (SELECT id FROM jobs WHERE state IN ('queued', 'running'));
 UPDATE jobs SET carry = '[]', times = '{}', done = 0 WHERE state IN ('queued', 'running');
 """,
+    # The index has all that the page asks for while a job runs: no look reads options or results (observer.py).
+    """
+ALTER TABLE jobs ADD COLUMN seconds REAL;
+UPDATE jobs SET seconds = json_extract(result, '$.duration_s') WHERE json_valid(result);
+CREATE INDEX jobs_looked_at ON jobs
+    (id, created, name, recording, model, state, stage, done, total, eta, seconds, carry, error_en, error_zh);
+CREATE INDEX jobs_in_turn ON jobs (state, created);
+""",
+    """
+ALTER TABLE jobs ADD COLUMN client TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN started REAL NOT NULL DEFAULT 0;
+CREATE INDEX jobs_of_client ON jobs (client, started);
+""",
 )
+
+
+def unusable(error: sqlite3.OperationalError) -> UserError:
+    """The journal is locked, or its disk is full or read-only: `error` says which."""
+    return UserError(
+        f"The journal journal.sqlite3 cannot be used ({error}). Close the program that has it open, free disk space if "
+        "there is none, then try again.",
+        f"任务日志 journal.sqlite3 无法使用（{error}）。请关闭占用它的程序，确认磁盘有空间，然后重试。",
+    )
 
 
 class Database:
@@ -52,14 +74,14 @@ class Database:
         try:
             self._migrate()
         except sqlite3.OperationalError as error:
-            raise UserError(
-                f"The journal {path.name} cannot be used ({error}). Close the program that has it open, and free disk "
-                "space if there is none.",
-                f"任务日志 {path.name} 无法使用（{error}）。请关闭占用它的程序，并确认磁盘有空间。",
-            ) from error
+            raise unusable(error) from error
         except sqlite3.DatabaseError as error:
             self._set_aside(str(error))
             self._migrate()
+        # While one connection stays open, SQLite keeps its files beside the journal. Otherwise it makes them anew for
+        # each one, which a full disk does not allow: nothing could be read.
+        self._anchor = sqlite3.connect(path, check_same_thread=False)
+        self._anchor.execute("SELECT COUNT(*) FROM jobs").fetchone()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

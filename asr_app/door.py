@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
-_PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt")
+_PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove")
+_NEWS = "/news"
 _JOBS = ("/recording/", "/transcript/")
 _UNCHANGING = ("/assets/", "/static/", "/svelte/", "/theme.css")  # their names or queries hold a hash
 _API = ("upload", "upload_progress", "queue/join", "queue/data", "cancel", "reset", "reset/", "app_id")
@@ -63,6 +64,7 @@ class Door:
     ) -> None:
         self._app = app
         self._page = GZipMiddleware(_PagePolicy(app, scripts), minimum_size=_GZIP_FROM)
+        self._news = GZipMiddleware(app, minimum_size=_GZIP_FROM)
         self._login = login
         self._allowed = tuple(allowed)
         self._names = {*_LOOPBACK, *(split_authority(name)[0] for name in (host, *self._allowed))} - {""}
@@ -80,7 +82,7 @@ class Door:
         if (refusal := self._refusal(scope)) is not None:
             await refusal(scope, receive, send)
             return
-        app = self._page if scope["path"] == "/" else self._app
+        app = {"/": self._page, _NEWS: self._news}.get(scope["path"], self._app)
         if self._login is None:
             await app(scope, receive, send)
         else:
@@ -209,7 +211,7 @@ def _inline_scripts(html: str) -> list[str]:
 
 
 def _is_served(path: str) -> bool:
-    if path in _PAGE or path.startswith(_UNCHANGING + _JOBS):
+    if path in (*_PAGE, _NEWS) or path.startswith(_UNCHANGING + _JOBS):
         return True
     if path.startswith(_FILES):
         return path.startswith(_FILES + "/")  # Gradio fetches `file=https://...` itself

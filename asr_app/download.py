@@ -10,7 +10,7 @@ import requests
 
 from asr_app import folders, notes
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # bytes between two reports: 1 s of a line of 0.5 Mbit/s
 _TIMEOUT_S = 30.0
 
 # Called with bytes so far and bytes in all (0 while unknown); may raise Cancelled.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from asr_app.families._funasr_model import FunAsrModel, load_model
 
@@ -20,6 +21,12 @@ class FsmnVad:
 
     def __init__(self, model: FunAsrModel, threads: int) -> None:
         self._model, self._threads = model, threads
+
+    @property
+    def module(self) -> nn.Module:
+        """FunASR's module. Its encoder runs once for each minute of sound."""
+        module: nn.Module = self._model.module
+        return module
 
     def segments(self, samples: np.ndarray) -> list[list[int]]:
         """`[start, end]` of each segment of speech, in milliseconds, of float32 `(n,)` at 16 kHz.

@@ -8,10 +8,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from asr_app import catalog, fsmn_vad, hub
 from asr_app.checks import Check, SelfCheckCache, self_check
@@ -19,7 +20,7 @@ from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
-from asr_app.memory import give_back_at_once, give_back_memory
+from asr_app.memory import Needs, give_back_at_once, give_back_memory
 from asr_app.precision import (
     OnStep,
     Precision,
@@ -31,13 +32,21 @@ from asr_app.precision import (
     tuned,
     variants,
 )
+from asr_app.stopping import Stop
 
 log = logging.getLogger(__name__)
+# Times the weights at FP32 while a variant is made, and times those of a part whose layers become a graph, which is
+# exported and quantised as a whole. Measured 1.1 and 3.8 for Whisper small, 1.0 and 3.4 for base.
+_MAKING_TAKES, _GRAPH_TAKES = 1.2, 4.0
+_PASS_BYTES = 100_000_000  # of the self-check's one pass: 95 MB for Whisper base
 
 
 @dataclass
 class Loaded:
-    """A resident engine with what loading it cost. Hold it only inside `Engines.use`."""
+    """A resident engine with what loading it cost. Hold it only inside `Engines.use`.
+
+    `stop` is that of its present user, or of its last one.
+    """
 
     card: ModelCard
     engine: Engine
@@ -49,11 +58,17 @@ class Loaded:
     threads: int
     vad: fsmn_vad.FsmnVad | None = None  # where the card brings one
     lock: threading.Lock = field(default_factory=threading.Lock)
+    stop: Stop = field(default_factory=Stop)
     users: int = 0
     last_used: float = 0.0
     fresh: bool = True  # the job that waited for the loading has not been told what it cost
     given_back: int = 0  # bytes by which memory fell when others went to make room for it
     weights: str = ""  # a fingerprint of the files it came from
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The engine's parts and the VAD."""
+        return dict(self.engine.parts) | ({} if self.vad is None else {"vad": self.vad.module})
 
 
 def load(
@@ -159,6 +174,41 @@ def _at(
             give_back_memory()
             return engine, ""
         return _filled(place, card, folders, recipe, device, threads), place.name
+
+
+def needs(
+    folders: Mapping[str, Path],
+    card: ModelCard,
+    precision: Precision,
+    device: str,
+    threads: int,
+    cache: Path | None = None,
+) -> Needs:
+    """Memory that `load_from` takes with the same arguments. Raises UserError where a checkpoint is damaged.
+
+    A variant that must be made is made of the weights at FP32, which are resident until it is written.
+    """
+    full: Needs = catalog.FAMILIES[card.family].needs(folders)
+    if precision is Precision.FP32:
+        return _with_room(full)
+    place = variants.carried(folders["model"], precision)
+    if place is None and cache is not None:
+        place, _ = variant_of(folders, card, precision, device, cache)
+    if place is not None:
+        with contextlib.suppress(OSError):  # no variant, or one that is not whole: it is made
+            size = variants.resident_bytes(place, threads)
+            return _with_room(Needs(size, size))
+    largest = max((full.parts.get(part, 0) for part in _recipe(card, precision, device).stacks), default=0)
+    made = int(_MAKING_TAKES * full.resident + _GRAPH_TAKES * largest)
+    return _with_room(replace(full, peak=max(full.peak, made)))
+
+
+def _recipe(card: ModelCard, precision: Precision, device: str) -> Recipe:
+    return catalog.recipes(card)[precision, torch.device(device).type]
+
+
+def _with_room(needed: Needs) -> Needs:
+    return replace(needed, peak=needed.peak + _PASS_BYTES)
 
 
 def variant_of(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import logging
 import math
 import os
@@ -26,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from asr_app.clients import network
 from asr_app.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class Login:
         return any(_same(given, cookie) for cookie in self._cookies.values())
 
     async def _try_password(self, request: Request) -> Response:
-        client = _client(request)
+        client = network(request.client.host) if request.client else ""
         form = await _form(request)
         async with self._one_try:
             if (wait_s := self._throttle.wait_s(client)) > 0:
@@ -235,16 +235,6 @@ async def _form(request: Request) -> dict[str, str]:
         if len(body) > _FORM_BYTES:
             return {}
     return dict(parse_qsl(body.decode("utf-8", "replace")))
-
-
-def _client(request: Request) -> str:
-    """The client's address; of IPv6 the network, since a client has all addresses of it."""
-    host = request.client.host if request.client else ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return str(ipaddress.ip_network((host, 64), strict=False)) if address.version == 6 else host
 
 
 def _page(status: int, content: str) -> HTMLResponse:

@@ -49,17 +49,23 @@ class Progress:
     doubts: tuple[Doubt, ...] = ()
 
 
-def read(path: Path, name: str, limits: audio_module.Limits) -> tuple[Audio, float]:
-    """The decoded file and the seconds decoding took."""
+def read(
+    path: Path, name: str, limits: audio_module.Limits, check: Callable[[], None] = lambda: None
+) -> tuple[Audio, float]:
+    """The decoded file and the seconds decoding took. `check` is called twice a second; its exceptions end the work."""
     began = time.perf_counter()
-    audio = audio_module.decode(path, name=name, limits=limits)
+    audio = audio_module.decode(path, name=name, limits=limits, check=check)
     return audio, time.perf_counter() - began
 
 
 def cut(audio: Audio, loaded: Loaded) -> tuple[list[Chunk], float]:
     """The chunks of speech for this model, and the seconds finding them took. The same audio gives the same chunks."""
     began = time.perf_counter()
-    spans = vad.fsmn_spans(audio, loaded.vad) if loaded.vad is not None else vad.speech_spans(audio, loaded.threads)
+    spans = (
+        vad.fsmn_spans(audio, loaded.vad)
+        if loaded.vad is not None
+        else vad.speech_spans(audio, loaded.threads, loaded.stop.check)
+    )
     chunks = vad.pack(audio, spans, loaded.card.max_chunk_s, loaded.card.max_gap_s)
     audio.leave_memory()
     return chunks, time.perf_counter() - began
@@ -119,7 +125,8 @@ def recognise(
             heard = [s.shifted(chunk.start_s) for s in found]
             if marks is not None:
                 asked = time.perf_counter()
-                heard = marks.punctuate(carry + tuple(w for s in heard for w in s.words))
+                with retry.due(loaded, [chunk.samples]):
+                    heard = marks.punctuate(carry + tuple(w for s in heard for w in s.words))
                 forced = i + 1 < len(chunks) and chunks[i + 1].start_s - chunk.end_s < _SAME_SENTENCE_S
                 carry = heard.pop().words if forced and heard else ()
                 times = replace(times, punctuation_s=times.punctuation_s + time.perf_counter() - asked)

@@ -33,6 +33,9 @@ _PAD_S = 0.2  # of what is around a stretch, recognised with it
 _BESIDE_S = 1.0  # between a stretch and words that it may repeat
 _SHARED, _RUN = 0.75, 3  # of the letters of such a repetition, in runs of so many
 _LONGER = 1.5  # a segment that has so many times the words of another says more than that one
+# The time after which a call into a model counts as hung. The slowest real one: Whisper large-v3 at FP32 on two old cores
+# takes 100 s for a window of 30 s, and up to eight windows for a chunk, 27 s for each second of sound. Twice that.
+_LEAST_DUE_S, _DUE_TIMES = 120.0, 60.0
 _NEAR_S = 5.0  # how far off the times of words may be that a second try finds again
 
 
@@ -55,12 +58,18 @@ def recognise(loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], option
     return Result(segments, doubts, finite)
 
 
+def due(loaded: Loaded, batch: Sequence[np.ndarray]) -> AbstractContextManager[None]:
+    """Brackets a call of the engine on sequences of samples `(n,)`: afterwards it counts as hung."""
+    return loaded.stop.due_within(_LEAST_DUE_S + _DUE_TIMES * sum(map(len, batch)) / SAMPLE_RATE)
+
+
 def _transcribe(
     loaded: Loaded, watch: FiniteWatch, batch: Sequence[np.ndarray], options: Options
 ) -> tuple[list[list[Segment]], bool]:
     """The segments of each sequence of samples `(n,)`, and whether all numbers on the way were finite."""
     try:
-        segments = loaded.engine.transcribe(batch, options)
+        with due(loaded, batch):
+            segments = loaded.engine.transcribe(batch, options)
     except (ValueError, RuntimeError):
         if not watch.taken():
             raise

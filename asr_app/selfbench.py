@@ -35,10 +35,12 @@ def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Ca
         table = engines.evidence
         with engines.use(card, precision) as loaded:
             known = table.known(card.key, lite, loaded.weights)
-        if known or full is lite or not engines.has_room(card):
+        others = [other for other in (full, lite) if other is not precision]
+        if known or full is lite or not all(engines.has_room(card, other) for other in others):
             return
         for _ in range(_TRIES):
-            with engines.use(card, full) as one, engines.use(card, lite) as two:
+            # In the order of a job that recognises a chunk again at FP32: in the other one the two would block each other.
+            with engines.use(card, lite) as two, engines.use(card, full) as one:
                 one.fresh = two.fresh = False  # no job waited for them
                 speed = compare(one, two, idle)
                 sizes = {loaded.precision.requested: loaded.precision.weight_bytes for loaded in (one, two)}

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from asr_app.door import audio_type
 from asr_app.formats import WRITERS, write
 from asr_app.journal import Journal
+from asr_app.observer import Observer
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
@@ -31,11 +32,13 @@ def transcript_url(job: str, format: str) -> str:
 def routes(journal: Journal) -> list[BaseRoute]:
     """The routes behind the two URLs. All they answer is a download; a player takes it as well."""
 
+    observer = Observer(journal)
+
     def recording(job: str) -> Response:
-        view = journal.view(job)
-        if view is None or not view.recording.is_file():
+        status = observer.status(job)
+        if status is None or not status.recording.is_file():
             raise HTTPException(404)
-        return FileResponse(view.recording, media_type=audio_type(view.recording.name), filename=view.name)
+        return FileResponse(status.recording, media_type=audio_type(status.recording.name), filename=status.name)
 
     def transcript(job: str, format: str) -> Response:
         view = journal.view(job)

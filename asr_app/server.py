@@ -12,9 +12,12 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
+from starlette.routing import BaseRoute
 
 from asr_app import catalog, selfbench, served, web
 from asr_app.audio import Limits
+from asr_app.bodies import Bodies
+from asr_app.clients import Clients
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.door import Door
@@ -26,6 +29,7 @@ from asr_app.journal import Journal
 from asr_app.login import Login, read_accounts, read_key
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
+from asr_app.ui import news
 from asr_app.ui.page import build
 
 log = logging.getLogger(__name__)
@@ -60,10 +64,10 @@ def _login(config: Config) -> Login | None:
     return Login(key) if config.token else None
 
 
-def _mounted(page: gr.Blocks, config: Config, journal: Journal) -> FastAPI:
-    """The page as an application. Gradio's own `launch` would ask itself for it, through the door and any proxy."""
+def _mounted(page: gr.Blocks, config: Config, routes: list[BaseRoute]) -> FastAPI:
+    """The page as an application, beside the other routes. Gradio's own `launch` would ask itself for it, through the door and any proxy."""
     return gr.mount_gradio_app(
-        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=served.routes(journal)),
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=routes),
         page,
         path="/",
         allowed_paths=[str(EXAMPLES)],
@@ -114,7 +118,8 @@ def run(config: Config) -> None:
             "另一个服务正在使用同一个日志库。请先停止它，或用 ASR_HOME 为本服务指定单独的目录。",
         ) from None
     limits = Limits(max_bytes=config.max_upload_mb * 2**20, max_seconds=config.max_hours * 3600)
-    jobs = Jobs(Journal(config.home), engines, limits)
+    jobs = Jobs(Journal(config.home, round(config.max_disk_gb * 1e9)), engines, limits)
+    os.environ["GRADIO_TEMP_DIR"] = str(jobs.journal.storage.uploads)  # Gradio has no argument for its folder
 
     def measure(card: ModelCard, precision: Precision) -> None:
         while not jobs.journal.idle():  # what somebody waits for goes before, and would be measured too
@@ -125,7 +130,8 @@ def run(config: Config) -> None:
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
     page = build(config, engines, jobs, preparer).queue(default_concurrency_limit=8)
     login = _login(config)
-    app = _mounted(page, config, jobs.journal)
+    routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer)]
+    app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:
         signal.signal(signal.SIGTERM, _interrupt)

@@ -16,6 +16,7 @@ from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.errors import Cancelled, UserError
 from asr_app.precision import Precision
+from asr_app.stopping import Stop, supervise
 from asr_app.terminal import DownloadProgress
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ class Preparer:
         self.failure: Failure | None = None
         self._engines, self._wanted, self._fallback, self._on_ready = engines, wanted, fallback, on_ready
         self._lock = threading.Lock()  # guards `current` and `waiting` where both change
-        self._stopped = threading.Event()
+        self._stop = Stop()  # of the present preparation
+        self._closed = False
         self._thread: threading.Thread | None = None
 
     def begin(self, card: ModelCard, precision: Precision) -> None:
@@ -88,18 +90,18 @@ class Preparer:
             self.begin(failure.card, failure.precision)
 
     def stop(self) -> None:
-        """Ends the present download or quantisation at its next step."""
-        self._stopped.set()
+        """Ends the present download, loading or quantisation within two seconds."""
+        self._stop.ask()
 
     def close(self) -> None:
         """Ends all of it, and waits until what was half-made is cleared away."""
-        self.waiting = ()
+        self.waiting, self._closed = (), True
         self.stop()
         if self.current is not None and self._thread is not None:
             self._thread.join(_STOP_WITHIN_S)
 
     def _next(self, card: ModelCard, precision: Precision) -> None:
-        self._stopped.clear()
+        self._stop = Stop()
         self.current = Preparation(card, precision)
         if self.failure is not None and self.failure.card.key == card.key:
             self.failure = None
@@ -129,14 +131,14 @@ class Preparer:
         log.error("%s could not be made ready: %s", card.id, error)
         instead = self._fallback if is_wanted and card.key != self._fallback.key else None
         self.failure = Failure(card, precision, error, instead)
-        if instead is not None:
+        if instead is not None and not self._closed:
             self._fall_back(instead)
         return False
 
     def _fall_back(self, instead: ModelCard) -> None:
         log.warning("%s answers in its place", instead.id)
         self.home = instead.key
-        self._stopped.clear()  # the stop was meant for the other model
+        self._stop = Stop()  # the one before was meant for the other model
         self.current = Preparation(instead, Precision.FP32)
         if error := self._prepare(instead, Precision.FP32):
             log.error("%s could not be made ready either: %s", instead.id, error)
@@ -147,8 +149,10 @@ class Preparer:
         progress = DownloadProgress(card.id)
         pace = _Pace()
 
+        stop = self._stop
+
         def downloading(done: int, total: int) -> None:
-            self._raise_if_stopped()
+            stop.check()
             progress(done, total)
             if done >= total > 0:
                 self._show("loading")
@@ -156,13 +160,16 @@ class Preparer:
                 self._show("downloading", done, total, pace.left_s(done, total))
 
         def making(done: int, total: int) -> None:
-            self._raise_if_stopped()
+            stop.check()
             progress.close()
             self._show("quantising", done, total)
 
-        try:
-            with self._engines.use(card, precision, downloading, making) as loaded:
+        def load() -> None:
+            with self._engines.use(card, precision, downloading, making, stop) as loaded:
                 loaded.fresh = False  # no job waited for it
+
+        try:
+            supervise(load, stop, stop.check)
         except UserError as error:
             return error
         except Cancelled:
@@ -177,10 +184,6 @@ class Preparer:
         finally:
             progress.close()
         return None
-
-    def _raise_if_stopped(self) -> None:
-        if self._stopped.is_set():
-            raise Cancelled
 
     def _show(self, stage: str, done: int = 0, total: int = 0, left_s: float | None = None) -> None:
         assert self.current is not None

@@ -48,27 +48,28 @@ class Span:
     end_s: float
 
 
-def speech_spans(audio: Audio, threads: int = 1) -> list[Span]:
+def speech_spans(audio: Audio, threads: int = 1, check: Callable[[], None] = lambda: None) -> list[Span]:
     """Spans of speech, by silero-vad: in order, without overlap, empty for silence. Any thread may call it.
 
     Pauses are judged a second time with their level raised: the network does not notice speech 30 dB below other
-    speech.
+    speech. `check` is called before each minute is judged, and may raise to end the work.
     """
-    spans = _spans(audio.samples, threads, audio.leave_memory)
+    spans = _spans(audio.samples, threads, audio.leave_memory, check)
     if not spans:
         return spans
     edges = [0.0, *(edge for span in spans for edge in (span.start_s, span.end_s)), audio.seconds]
     quiet = [
-        span for start, end in zip(edges[::2], edges[1::2], strict=True) for span in _quiet_spans(audio, start, end)
+        span for start, end in zip(edges[::2], edges[1::2], strict=True) for span in _quiet_spans(audio, start, end, check)
     ]  # fmt: skip
     audio.leave_memory()
     return sorted([*spans, *quiet], key=lambda span: span.start_s)
 
 
-def _quiet_spans(audio: Audio, start_s: float, end_s: float) -> list[Span]:
+def _quiet_spans(audio: Audio, start_s: float, end_s: float, check: Callable[[], None]) -> list[Span]:
     """Speech in a pause that the VAD notices, and is sure of, only where the pause is louder."""
     found: list[Span] = []
     while start_s < end_s:  # minute by minute: hours of silence are not held in memory
+        check()
         stop_s = min(end_s, start_s + _PIECE / SAMPLE_RATE)
         pause = audio.samples[int(start_s * SAMPLE_RATE) : int(stop_s * SAMPLE_RATE)]
         if len(pause) >= _SHORTEST_PAUSE and _loudest(pause) > _QUIETEST:
@@ -94,12 +95,17 @@ def levelled(samples: np.ndarray) -> np.ndarray:
     return np.asarray(samples * np.float32(gain), np.float32)
 
 
-def _spans(samples: np.ndarray, threads: int, done: Callable[[], None] = lambda: None) -> list[Span]:
+def _spans(
+    samples: np.ndarray,
+    threads: int,
+    done: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
+) -> list[Span]:
     model = _silero()
     from silero_vad import get_speech_timestamps_from_probs  # not before _silero, which undoes what importing it does
 
     found = get_speech_timestamps_from_probs(
-        _probabilities(model, samples, threads, done),
+        _probabilities(model, samples, threads, done, check),
         sampling_rate=SAMPLE_RATE,
         threshold=_THRESHOLD,
         min_speech_duration_ms=_MIN_SPEECH_MS,
@@ -173,11 +179,19 @@ def _load_silero() -> Any:
 
 
 def _probabilities(
-    model: Any, samples: np.ndarray, threads: int = 1, done: Callable[[], None] = lambda: None
+    model: Any,
+    samples: np.ndarray,
+    threads: int = 1,
+    done: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """The probability of speech in each frame, shape `(ceil(n / 512),)`; `done` is called after each piece."""
+    """The probability of speech in each frame, shape `(ceil(n / 512),)`.
+
+    `check` is called before each piece and may raise, `done` after it.
+    """
 
     def judged(start: int) -> np.ndarray:
+        check()
         found = _piece_probabilities(model, samples, start)
         done()
         return found

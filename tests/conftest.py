@@ -192,6 +192,9 @@ def open_page(playwright, chromium_path: str) -> Iterator[Callable]:
         context = browser.new_context(permissions=["microphone", "clipboard-read", "clipboard-write"], **options)
         page = context.new_page()
         page.set_default_timeout(60_000)
+        page.console_errors = []
+        page.on("console", lambda m: page.console_errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: page.console_errors.append(str(error)))
         page.goto(address)
         page.wait_for_selector("#transcribe")
         return page

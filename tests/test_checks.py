@@ -56,7 +56,7 @@ class ByPrecision(Engines):
         self.engines = engines
 
     @contextmanager
-    def use(self, card, precision, on_progress=None, on_step=None):
+    def use(self, card, precision, on_progress=None, on_step=None, stop=None):
         engine = self.engines[precision]
         if isinstance(engine, Exception):
             raise engine
@@ -133,7 +133,7 @@ def test_a_job_keeps_its_doubts_through_a_restart(tmp_path):
     engines = ByPrecision({Precision.INT8: Says({0: LOOP}), Precision.FP32: Says({})})
     jobs = Jobs(Journal(tmp_path), engines, Limits())
     job = jobs.submit(EXAMPLE / "english-home.flac", "x.flac", "demo-paraformer", Precision.INT8, Options())
-    jobs._run(jobs.journal.take())
+    jobs._attempt(jobs.journal.take())
     view = Journal(tmp_path).view(job)
     assert [(d.reason, d.redone_at) for d in view.transcript.doubts] == [("loop", Precision.FP32)]
     told = view.transcript.as_dict()["doubts"]

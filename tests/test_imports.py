@@ -11,7 +11,21 @@ import pytest
 from conftest import ROOT
 
 FLOORS = [
-    ["errors", "text", "memory", "notes", "folders", "terminal", "login", "web"],
+    [
+        "errors",
+        "text",
+        "memory",
+        "notes",
+        "folders",
+        "stopping",
+        "terminal",
+        "login",
+        "web",
+        "storage",
+        "turns",
+        "bodies",
+        "clients",
+    ],
     ["precision", "door"],
     ["datatypes"],
     [
@@ -35,8 +49,9 @@ FLOORS = [
     ["engines", "retry"],
     ["pipeline", "startup"],
     ["config", "recordings", "selfbench"],
-    ["database"],
+    ["database", "rows"],
     ["journal"],
+    ["observer"],
     ["jobs"],
     ["evaluate", "quantize", "served"],
     ["ui", "cli"],

@@ -53,7 +53,7 @@ class FakeEngines(Engines):
         self.engine = FakeEngine()
 
     @contextmanager
-    def use(self, card, precision, on_progress=None, on_step=None):
+    def use(self, card, precision, on_progress=None, on_step=None, stop=None):
         counted = report(self.engine.parts, precision)
         yield Loaded(card, self.engine, counted, "cpu", 1.5, 0.5, Check("x"), 1)
 
@@ -131,7 +131,7 @@ def test_cancel_stops_at_the_next_chunk_and_keeps_the_text(jobs, recording):
     engine.gate.release(100)
     view = wait(jobs, job, lambda v: v.finished)
     assert view.state == "cancelled"
-    assert len(view.segments) == 3
+    assert len(view.segments) in (2, 3)  # the present one counts if it ends first
 
 
 def test_what_ran_when_the_process_died_goes_on_where_it_was(tmp_path, recording):
@@ -394,7 +394,7 @@ def test_what_the_recording_is_like_outlives_a_restart_and_is_shown(jobs, tmp_pa
     path = tmp_path / "quiet.wav"
     soundfile.write(path, samples * 10 ** (-45 / 20), rate, subtype="PCM_16")
     job = submit(jobs, path)
-    jobs._run(jobs.journal.take())
+    jobs._attempt(jobs.journal.take())
     done = Journal(tmp_path / "home").view(job).transcript
     assert [f.code for f in done.recording.findings] == ["quiet"]
     assert done.as_dict()["recording"]["speech_db"] == pytest.approx(-61, abs=2)
@@ -405,7 +405,7 @@ def test_what_the_recording_is_like_outlives_a_restart_and_is_shown(jobs, tmp_pa
 
 def test_of_a_good_recording_the_page_has_one_line(jobs, tmp_path):
     job = submit(jobs, EXAMPLE / "english-home.flac")
-    jobs._run(jobs.journal.take())
+    jobs._attempt(jobs.journal.take())
     done = jobs.observe(job).transcript
     for language, said in (("en", "good: "), ("zh", "良好：")):
         html = render.recording(done, language)

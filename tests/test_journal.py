@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from asr_app import database
-from asr_app.datatypes import SAMPLE_RATE, Chunk, Options, Segment, StageTimes
+from asr_app.datatypes import SAMPLE_RATE, Chunk, Options, Segment, StageTimes, Word
 from asr_app.errors import UserError
 from asr_app.journal import Journal
+from asr_app.observer import STATUS, Observer
 from asr_app.pipeline import remaining
 from asr_app.precision import Precision
 
@@ -179,3 +180,58 @@ def test_a_job_goes_on_inside_a_chunk_that_is_cut_otherwise_now():
     assert [(c.start_s, c.end_s) for c in left] == [(0, 10), (11, 14), (14, 20)]
     assert left[2].samples[0] == 3 * SAMPLE_RATE
     assert left[2].speech == ((0.0, 6.0),)
+
+
+def test_a_look_reads_neither_options_nor_results(tmp_path):
+    journal = Journal(tmp_path)
+    with journal.transaction() as db:
+        (plan,) = db.execute(f"EXPLAIN QUERY PLAN {STATUS}", ("job",)).fetchall()
+    assert "COVERING INDEX jobs_looked_at" in plan["detail"]
+
+
+def test_news_are_the_segments_after_a_chunk_and_the_words_that_wait(tmp_path):
+    journal, observer = Journal(tmp_path), Observer(Journal(tmp_path))
+    add(journal, "job")
+    assert observer.news("nothing", 0) is None
+    write(journal, "job", 1.0)
+    before = observer.news("job", 0)
+    assert (len(before.segments), before.waiting) == (1, ())
+    assert observer.news("job", before.last).segments == ()
+    waiting = Word(2.0, 2.5, "half")
+    journal.write_chunk("job", 2.0, [Segment(1, 2, "next")], [waiting], 2.0, 10.0, 1.0, StageTimes())
+    after = observer.news("job", before.last)
+    assert [s.text for s in after.segments] == ["next"]
+    assert [s.text for s in after.waiting] == ["half"]
+    assert after.last > before.last
+    changed(tmp_path, "UPDATE segments SET body = '[{}]' WHERE n = 2000")
+    assert observer.news("job", before.last).status.state == "failed"
+    assert observer.news("job", after.last).status.state == "queued"
+
+
+def test_only_a_job_that_has_ended_is_removed(tmp_path):
+    journal = Journal(tmp_path)
+    for job in ("waits", "ended"):
+        add(journal, job)
+        (tmp_path / "recordings" / f"{job}.wav").write_bytes(b"x")
+        write(journal, job, 1.0)
+    journal.ask_to_cancel("ended")
+    for job in ("waits", "ended", "nobody's"):
+        journal.remove(job)
+    assert [p.name for p in (tmp_path / "recordings").iterdir()] == ["waits.wav"]
+    assert journal.view("ended") is None
+    assert journal.segments("ended") == ()
+    assert len(journal.segments("waits")) == 1
+
+
+def test_the_length_of_jobs_done_by_an_older_version_is_known(tmp_path):
+    with sqlite3.connect(tmp_path / "journal.sqlite3") as db:
+        for script in database._MIGRATIONS[:2]:
+            db.executescript(script)
+        db.execute("PRAGMA user_version = 2")
+        for job, result in (("done", '{"duration_s": 75.5}'), ("torn", "{"), ("waits", None)):
+            db.execute(
+                "INSERT INTO jobs (id, created, name, recording, model, precision, options, state, result) "
+                "VALUES (?, 1.0, 'a.wav', 'a.wav', 'm', 'fp32', '{}', 'done', ?)", (job, result),
+            )  # fmt: skip
+    observer = Observer(Journal(tmp_path))
+    assert [s.seconds for s in observer.statuses(["done", "torn", "waits", "gone"])] == [75.5, None, None]

@@ -54,13 +54,9 @@ class Samples:
     """Takes frames at `rate` Hz, any number of channels, and writes 16 kHz mono samples to a file without a name."""
 
     def __init__(self, rate: int, name: str, limits: Limits) -> None:
-        if rate not in _RATES:
-            raise UserError(
-                f"{name} states a sampling rate of {rate} Hz, which cannot be right. Save it again as WAV or MP3.",
-                f"{name} 声明的采样率为 {rate} Hz，不可能正确。请重新保存为 WAV 或 MP3。",
-            )
-        self._rate = rate
         self._name = name
+        self.require_rate(rate)
+        self._rate = rate
         self._max_seconds = limits.max_seconds
         self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         self._mixer, self._meter = Mixer(), Meter()
@@ -69,6 +65,14 @@ class Samples:
         with contextlib.suppress(OSError):
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self.count = 0
+
+    def require_rate(self, rate: int) -> None:
+        """Raises UserError for a sampling rate, in Hz, that only a damaged or hostile header states."""
+        if rate not in _RATES:
+            raise UserError(
+                f"{self._name} states a sampling rate of {rate} Hz, which cannot be right. Save it again as WAV or MP3.",
+                f"{self._name} 声明的采样率为 {rate} Hz，不可能正确。请重新保存为 WAV 或 MP3。",
+            )
 
     def block_frames(self, channels: int) -> int:
         """How many frames to add at a time: a second, less where there are very many channels."""

@@ -15,6 +15,7 @@ import logging
 import pickle
 import sys
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from torch import nn
 from asr_app.errors import UserError
 from asr_app.families._empty import without_weights
 from asr_app.families._funasr_config import Layout, arguments, check_top_level, read_config
+from asr_app.memory import Needs
 
 log = logging.getLogger(__name__)
 
@@ -276,8 +278,20 @@ def _only(folder: Path, files: list[Path], wanted: str) -> Path:
     return files[0]
 
 
-def _checkpoint(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of model.pt, on the CPU. Reading them checks the checksums that the file has of them."""
+def needs(folders: Mapping[str, Path]) -> Needs:
+    """Memory of all roles at FP32, by the shapes in each model.pt, whose data is not read. Raises UserError."""
+    parts: Counter[str] = Counter()
+    for folder in folders.values():
+        # Tensors that share memory, as a table that is the head too, are one.
+        declared = {t.untyped_storage()._cdata: (name, t) for name, t in _checkpoint(folder, "meta").items()}
+        for name, tensor in declared.values():
+            parts[name.partition(".")[0]] += 4 * tensor.numel()
+    # The file is read into memory beside the module that it is for.
+    return Needs(parts.total(), 2 * parts.total(), parts=parts)
+
+
+def _checkpoint(folder: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """The tensors of model.pt. Reading them checks the checksums that the file has of them."""
     path = folder / "model.pt"
     if not path.is_file():
         raise UserError(
@@ -285,7 +299,7 @@ def _checkpoint(folder: Path) -> dict[str, torch.Tensor]:
             f"{folder.name}：缺少 model.pt。请重新下载模型。",
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{folder.name}: model.pt is damaged or no checkpoint ({type(error).__name__}). Download it again.",

@@ -13,6 +13,7 @@ from asr_app.chinese import LANGUAGES as CHINESE
 from asr_app.chinese import SCRIPTS
 from asr_app.datatypes import ModelCard, Options, Segment, Word
 from asr_app.errors import UserError
+from asr_app.memory import Needs
 from asr_app.precision.recipes import Recipes
 
 # Of 20 s of speech, SeACo-Paraformer takes 0.1 s more for 1,000 hotwords, and considers 50 of them. Fun-ASR-Nano reads
@@ -20,6 +21,9 @@ from asr_app.precision.recipes import Recipes
 MAX_HOTWORDS = 200
 MAX_HOTWORD_CHARACTERS = 50  # of one
 MAX_HOTWORDS_CHARACTERS = 2000  # of all
+# Whisper reads the last 223 tokens of a prompt. 1,000 characters of English are 187 tokens, 190 of Mandarin some 225.
+# Whisper base, whose words stay the same with them, takes 0.3 s more for a window of 30 s.
+MAX_PROMPT_CHARACTERS = 1000
 
 
 class Engine(Protocol):
@@ -73,6 +77,13 @@ class Family(Protocol):
         """The engine; with `empty` its `parts` are on the meta device, for a cached variant to fill."""
         ...
 
+    def needs(self, folders: Mapping[str, Path]) -> Needs:
+        """What the model takes at FP32 on a CPU, by the shapes that its files declare: no data is read.
+
+        Raises UserError where a file is damaged.
+        """
+        ...
+
     def recognises(self, folder: Path) -> bool: ...
 
 
@@ -85,7 +96,7 @@ def as_spoken(card: ModelCard, language: str | None = None) -> Options:
 
 
 def require(card: ModelCard, options: Options) -> None:
-    """Raises UserError for an option that the card lacks, an unknown language or script, or too many hotwords."""
+    """Raises UserError for an option that the card lacks, an unknown language or script, too many hotwords, or a too long prompt."""
     asked = {
         "language": options.language is not None,
         "languages": bool(options.languages),
@@ -117,6 +128,12 @@ def require(card: ModelCard, options: Options) -> None:
     if options.script is not None:
         _require_script(card, options.script)
     _require_few(options.hotwords)
+    if len(options.prompt) > MAX_PROMPT_CHARACTERS:
+        raise UserError(
+            f"The prompt has {len(options.prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are taken. Shorten it: "
+            "a sentence in the style you want is enough.",
+            f"提示文本有 {len(options.prompt):,} 个字符，最多 {MAX_PROMPT_CHARACTERS:,} 个。请缩短：一句符合所需风格的话即可。",
+        )
 
 
 def _require_few(hotwords: tuple[str, ...]) -> None:

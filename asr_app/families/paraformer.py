@@ -29,6 +29,7 @@ from asr_app.families._funasr import (
 )
 from asr_app.families._funasr_config import model_class
 from asr_app.families._funasr_model import FunAsrModel, load_model
+from asr_app.families._funasr_model import needs as needs
 from asr_app.families._funasr_punctuation import Punctuation
 from asr_app.families._funasr_punctuation import load as load_punctuation
 from asr_app.families._sentences import rising

@@ -27,6 +27,7 @@ from asr_app.families._funasr import (
 )
 from asr_app.families._funasr_config import model_class
 from asr_app.families._funasr_model import FunAsrModel, load_model
+from asr_app.families._funasr_model import needs as needs
 from asr_app.families._sentences import has_words, rising, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision

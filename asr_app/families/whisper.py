@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from asr_app.families._whisper_cards import BATCH, CAPABILITIES, FAMILY, LANGUAG
 from asr_app.families._whisper_cards import CARDS as CARDS
 from asr_app.families._whisper_checkpoint import Checkpoint
 from asr_app.families.base import Engine
+from asr_app.memory import Needs
 from asr_app.precision.graph import FusedAttention, Stack
 from asr_app.precision.recipes import rows
 
@@ -103,6 +105,15 @@ def card_of(path: Path) -> ModelCard:
 def write_stub(path: Path, folder: Path) -> None:
     """Writes to `folder` what a variant there needs of the model beside its own weights. Raises OSError."""
     _whisper_files.write_stub(path, folder)
+
+
+def needs(folders: Mapping[str, Path]) -> Needs:
+    """Memory at FP32, by the checkpoint's dimensions: its weights are mapped, and become FP32 one after the other."""
+    checkpoint = _whisper_files.open_checkpoint(folders["model"])
+    parts: Counter[str] = Counter()
+    for name, tensor in _without_weights(checkpoint).state_dict().items():
+        parts[name.partition(".")[0]] += 4 * tensor.numel()
+    return Needs(parts.total(), parts.total(), sum(file.stat().st_size for file in checkpoint.files), parts)
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:

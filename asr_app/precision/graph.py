@@ -310,6 +310,11 @@ def count(path: Path) -> Counts:
     return Counts(dict(stored), dict(multiplied))
 
 
+def is_held_twice(weights: int, threads: int) -> bool:
+    """Whether a graph of so many bytes of weights has a second session, for a row alone."""
+    return threads > 1 and _LEAST_BYTES <= weights <= _SMALL_BYTES
+
+
 class GraphLayers(nn.Module):
     """A stack computed by ONNX Runtime. Several threads may call it at once, and each row is computed by one thread.
 
@@ -323,8 +328,7 @@ class GraphLayers(nn.Module):
         super().__init__()
         self._narrow, self._stack, self.counts = narrow, stack, counts
         threads = torch.get_num_threads()
-        twice = threads > 1 and _LEAST_BYTES <= sum(counts.stored.values()) <= _SMALL_BYTES
-        self._wide = session(path, threads) if twice else narrow
+        self._wide = session(path, threads) if is_held_twice(sum(counts.stored.values()), threads) else narrow
 
     @property
     def stored(self) -> dict[str, int]:

@@ -29,7 +29,7 @@ from torch import nn
 from asr_app.notes import sha256
 from asr_app.precision.enum import Precision
 from asr_app.precision.evidence import versions
-from asr_app.precision.graph import GraphLayers
+from asr_app.precision.graph import GraphLayers, is_held_twice
 from asr_app.precision.linears import cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
 
@@ -130,6 +130,13 @@ def parts(place: Path) -> set[str]:
 
     with safe_open(place / _WEIGHTS, "pt") as file:
         return {name.partition(".")[0] for name in file.keys()}  # noqa: SIM118
+
+
+def resident_bytes(place: Path, threads: int) -> int:
+    """Memory of the variant at `place` once it is loaded, by the sizes of its files."""
+    graphs = [path.stat().st_size for path in place.glob("*.onnx.weights")]
+    twice = sum(size for size in graphs if is_held_twice(size, threads))
+    return (place / _WEIGHTS).stat().st_size + sum(graphs) + twice
 
 
 def runs_here(place: Path) -> bool:

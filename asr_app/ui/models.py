@@ -25,7 +25,7 @@ _TEMPLATE = """<label><span>${label}</span><select>
 _SCRIPT = """
 const select = () => element.querySelector("select");
 const show = () => { select().value = props.value; };
-element.addEventListener("change", () => { props.value = select().value; });
+element.addEventListener("change", () => { props.value = select().value; trigger("input"); });
 watch(["value", "groups", "label"], show);
 show();
 """
