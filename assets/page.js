@@ -76,13 +76,13 @@ window.asr = (() => {
   };
 
   // -- the list ----------------------------------------------------------------------------------------------------
-  const putEntry = (id, found) => {
+  const putEntry = (id, entry) => {
     const item = entries.get(id)?.item || document.createElement("li");
     item.dataset.job = id;
-    item.innerHTML = found.html;
+    item.innerHTML = entry.html;
     const when = item.querySelector("time");
     when.textContent = new Date(1000 * when.dataset.at).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
-    entries.set(id, { tag: found.tag, finished: found.finished, item });
+    entries.set(id, { tag: entry.tag, finished: entry.finished, item });
   };
 
   const order = () => {
@@ -176,8 +176,8 @@ window.asr = (() => {
       putNoJob();
       translate();
     }
-    for (const [id, found] of Object.entries(news.jobs)) {
-      if (found) putEntry(id, found);
+    for (const [id, entry] of Object.entries(news.jobs)) {
+      if (entry) putEntry(id, entry);
       else entries.set(id, { tag: "unknown", finished: true });
     }
     order();

@@ -1,4 +1,4 @@
-"""What somebody chose, kept in the browser: it is there again after a reload, as far as the server still has it."""
+"""A person's choices, kept in the browser. A reload restores them, as far as the server still has them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _MOST_JOBS = 100  # in the list of one browser; page.js keeps as many
 
 
 class Asked(BaseModel):
-    """What a page shows. `jobs` are the ids of its list whose entries may change, with the tags of the entries it has.
+    """A page's question. `jobs` are the ids whose entries in the list may change, with the tags of the present entries.
 
     `job` is the job beside the list (empty for none), shown to chunk number `since`; `model` is the chosen model's key.
     """
@@ -75,11 +75,11 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
 
     None for a job that the journal does not know.
     """
-    found = observer.news(asked.job, asked.since)
-    if found is None:
+    update = observer.news(asked.job, asked.since)
+    if update is None:
         return None
-    status, language, result = found.status, asked.language, ""
-    has_text = bool(asked.since or found.segments or found.waiting)
+    status, language, result = update.status, asked.language, ""
+    has_text = bool(asked.since or update.segments or update.waiting)
     if status.finished:  # the page asks no more
         view = jobs.observe(status.id)
         done = view.transcript if view else None
@@ -92,10 +92,10 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
     return {
         "state": status.state,
         "finished": status.finished,
-        "since": found.last,
+        "since": update.last,
         "progress": render.progress(status, waits, language),
-        "rows": render.rows(found.segments, language),
-        "waiting": render.rows(found.waiting, language, "waiting"),
+        "rows": render.rows(update.segments, language),
+        "waiting": render.rows(update.waiting, language, "waiting"),
         "empty": "" if has_text else render.empty(status, language),
         "player": render.player(status, has_text),
         "result": result,
