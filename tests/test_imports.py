@@ -31,7 +31,7 @@ FLOORS = [
     ],
     ["families"],
     ["catalog", "checks", "fsmn_vad"],
-    ["loading"],
+    ["child", "loading"],
     ["engines", "retry"],
     ["pipeline", "startup"],
     ["config", "recordings", "selfbench"],
