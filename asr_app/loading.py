@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from asr_app import catalog, fsmn_vad, hub
+from asr_app import catalog, child, fsmn_vad, hub
 from asr_app.checks import Check, SelfCheckCache, self_check
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 # Times the weights at FP32 while a variant is made, and times those of a part whose layers become a graph, which is
 # exported and quantised as a whole. Measured 1.1 and 3.8 for Whisper small, 1.0 and 3.4 for base.
 _MAKING_TAKES, _GRAPH_TAKES = 1.2, 4.0
+# From this size of a graph on a child process makes it. One call of the exporter keeps every other thread of the process
+# waiting, the page's too: 4 s for Whisper small's 340 MB, 1 s for base's 78 MB. A child takes seconds to begin.
+_CHILD_BYTES, _CHILD_TAKES = 40_000_000, 350_000_000  # a child's libraries
 _PASS_BYTES = 100_000_000  # of the self-check's one pass: 95 MB for Whisper base
 
 
@@ -158,15 +161,10 @@ def _at(
         place, recipe = variant_of(folders, card, precision, device, Path(home))
         try:
             if not variants.whole(place):
-                engine = family.load(card, folders, device, threads)
-                full = _full_checks(card, device, folders, cache)
-                if full.found() is None:
-                    full.keep(self_check(card, engine))
-                with variants.written(place, recipe) as folder:
-                    apply(engine.parts, recipe, device, folder, on_step=on_step)
-                    variants.save(engine.parts, folder)
-                del engine
-                give_back_memory()
+                if _largest_graph(card, precision, device, family.needs(folders)) >= _CHILD_BYTES:
+                    child.make(folders, card, precision, device, threads, Path(home), on_step)
+                else:
+                    make_variant(folders, card, precision, device, threads, Path(home), on_step)
         except OSError as error:
             log.warning("no variant of %s could be written (%s): it is made in memory, at each start", card.id, error)
             engine = family.load(card, folders, device, threads)
@@ -174,6 +172,28 @@ def _at(
             give_back_memory()
             return engine, ""
         return _filled(place, card, folders, recipe, device, threads), place.name
+
+
+def make_variant(
+    folders: Mapping[str, Path],
+    card: ModelCard,
+    precision: Precision,
+    device: str,
+    threads: int,
+    cache: Path,
+    on_step: OnStep | None = None,
+) -> None:
+    """Makes the variant of the model and writes it to `cache`, with the self-check at FP32. Raises OSError, UserError."""
+    place, recipe = variant_of(folders, card, precision, device, cache)
+    engine: Engine = catalog.FAMILIES[card.family].load(card, folders, device, threads)
+    full = _full_checks(card, device, folders, cache)
+    if full.found() is None:
+        full.keep(self_check(card, engine))
+    with variants.written(place, recipe) as folder:
+        apply(engine.parts, recipe, device, folder, on_step=on_step)
+        variants.save(engine.parts, folder)
+    del engine
+    give_back_memory()
 
 
 def needs(
@@ -198,13 +218,16 @@ def needs(
         with contextlib.suppress(OSError):  # no variant, or one that is not whole: it is made
             size = variants.resident_bytes(place, threads)
             return _with_room(Needs(size, size))
-    largest = max((full.parts.get(part, 0) for part in _recipe(card, precision, device).stacks), default=0)
+    largest = _largest_graph(card, precision, device, full)
     made = int(_MAKING_TAKES * full.resident + _GRAPH_TAKES * largest)
-    return _with_room(replace(full, peak=max(full.peak, made)))
+    libraries = _CHILD_TAKES if largest >= _CHILD_BYTES else 0
+    return _with_room(replace(full, peak=max(full.peak, made) + libraries))
 
 
-def _recipe(card: ModelCard, precision: Precision, device: str) -> Recipe:
-    return catalog.recipes(card)[precision, torch.device(device).type]
+def _largest_graph(card: ModelCard, precision: Precision, device: str, full: Needs) -> int:
+    """Bytes at FP32 of the largest part whose layers become a graph."""
+    stacks = catalog.recipes(card)[precision, torch.device(device).type].stacks
+    return max((full.parts.get(part, 0) for part in stacks), default=0)
 
 
 def _with_room(needed: Needs) -> Needs:

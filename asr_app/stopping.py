@@ -110,7 +110,8 @@ def stoppable(parts: Mapping[str, nn.Module], stop: Stop) -> Iterator[None]:
     modules = dict.fromkeys(parts.values())
     for part in parts.values():
         for stack in part.modules():
-            if isinstance(stack, nn.ModuleList | nn.Sequential):
+            # FunASR's stacks are of a kind of Sequential; a plain one is the inside of a layer, called at each token.
+            if isinstance(stack, nn.ModuleList | nn.Sequential) and type(stack) is not nn.Sequential:
                 modules |= dict.fromkeys(stack)
     hooks = [module.register_forward_pre_hook(lambda _module, _given: stop.check()) for module in modules]
     try:

@@ -45,7 +45,7 @@ FLOORS = [
     ],
     ["families"],
     ["catalog", "checks", "fsmn_vad"],
-    ["loading"],
+    ["child", "loading"],
     ["engines", "retry"],
     ["pipeline", "startup"],
     ["config", "recordings", "selfbench"],

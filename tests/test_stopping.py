@@ -263,9 +263,13 @@ def test_every_family_ends_within_a_layer_or_a_token(model):
     assert not any(m._forward_pre_hooks for part in loaded.engine.parts.values() for m in part.modules())
 
 
+class Stack(torch.nn.Sequential):
+    """As FunASR's MultiSequential."""
+
+
 def test_an_encoder_ends_between_two_layers():
     stop = Stop()
-    layers = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(4)))
+    layers = Stack(*(torch.nn.Identity() for _ in range(4)))
     layers[1].register_forward_hook(lambda *_: stop.ask())
     ran = [layer.register_forward_hook(lambda *_, i=i: reached.append(i)) for i, layer in enumerate(layers)]
     reached: list[int] = []

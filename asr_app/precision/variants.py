@@ -154,7 +154,7 @@ def written(place: Path, recipe: Recipe) -> Iterator[Path]:
     """A folder to write a variant to, which becomes `place` when the block ends. Raises OSError where it cannot be."""
     place.parent.mkdir(parents=True, exist_ok=True)
     _make_room(place.parent)
-    folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=place.parent))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_MAKING}{os.getpid()}-", dir=place.parent))
     try:
         yield folder
         files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
@@ -163,6 +163,12 @@ def written(place: Path, recipe: Recipe) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # another process was first: its variant is this one
             os.replace(folder, place)
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_unfinished(home: Path, process: int) -> None:
+    """Removes from the cache `home` what the process of that id, which has ended, was writing."""
+    for folder in (home / "variants").glob(f"{_MAKING}{process}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
