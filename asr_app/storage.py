@@ -85,10 +85,11 @@ class Storage:
         for path, stat in self._files(self.uploads):
             if stat.st_nlink == 1 and time.time() - stat.st_ctime >= older_than_s:
                 path.unlink(missing_ok=True)
-        for folder in self.uploads.iterdir():
-            if folder.is_dir():
-                with contextlib.suppress(OSError):  # it holds an upload
-                    folder.rmdir()
+        with self._lock:
+            for folder in self.uploads.iterdir() if not self._arriving else ():  # Gradio may be about to use one
+                if folder.is_dir():
+                    with contextlib.suppress(OSError):  # it holds an upload
+                        folder.rmdir()
 
     def forget_strays(self, known: set[str], older_than_s: float) -> None:
         """Deletes recordings of that age whose names are not `known`: of a journal that was set aside, or of a crash."""
@@ -116,7 +117,7 @@ class Storage:
 
     def _files(self, *folders: Path) -> Iterator[tuple[Path, os.stat_result]]:
         for folder in folders or (self.recordings, self.uploads):
-            for path in list(folder.rglob("*")):
-                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    if path.is_file():
+            for parent, _, names in os.walk(folder):
+                for path in (Path(parent, name) for name in names):
+                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                         yield path, path.stat()
