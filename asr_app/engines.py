@@ -218,7 +218,10 @@ class Engines:
     def _does_not_fit(
         self, folders: Mapping[str, Path], card: ModelCard, precision: Precision, needed: Needs
     ) -> UserError:
-        lite = self.choose(card, True, None) if precision is Precision.FP32 else precision
+        lite = precision
+        if precision is Precision.FP32:
+            with contextlib.suppress(UserError):  # the model has no lite variant
+                lite = self.choose(card, True, None)
         fits = lite is not precision and self._needs(folders, card, lite).peak <= self._free(needed)
         en, zh = ("Use lite mode, or choose", "请使用轻量模式，或选择") if fits else ("Choose", "请选择")
         takes, free = _amount(needed.peak), _amount(self._free(needed))

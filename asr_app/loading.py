@@ -208,16 +208,18 @@ def needs(
 
     A variant that must be made is made of the weights at FP32, which are resident until it is written.
     """
-    full: Needs = catalog.FAMILIES[card.family].needs(folders)
-    if precision is Precision.FP32:
-        return _with_room(full)
-    place = variants.carried(folders["model"], precision)
-    if place is None and cache is not None:
-        place, _ = variant_of(folders, card, precision, device, cache)
+    place = None
+    if precision is not Precision.FP32:
+        place = variants.carried(folders["model"], precision)
+        if place is None and cache is not None:
+            place, _ = variant_of(folders, card, precision, device, cache)
     if place is not None:
         with contextlib.suppress(OSError):  # no variant, or one that is not whole: it is made
             size = variants.resident_bytes(place, threads)
             return _with_room(Needs(size, size))
+    full: Needs = catalog.FAMILIES[card.family].needs(folders)  # not before: a carried folder has no weights at FP32
+    if precision is Precision.FP32:
+        return _with_room(full)
     largest = _largest_graph(card, precision, device, full)
     made = int(_MAKING_TAKES * full.resident + _GRAPH_TAKES * largest)
     libraries = _CHILD_TAKES if largest >= _CHILD_BYTES else 0

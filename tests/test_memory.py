@@ -97,9 +97,11 @@ class Room:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, machine: int, budget: int = 100 * GB) -> None:
         self.sizes: dict[tuple[str, Precision], int] = {}
         self.engines = Engines("cpu", 1, "modelscope", budget=budget)
+        self.beside: list[str] = []  # what was resident when the last one was loaded
 
         def load(_folders, card, precision, *_):
             size = self.sizes[card.id, precision]
+            self.beside = self.resident()
             counted = PrecisionReport(precision, (PartReport("x", {"FP32": size}, {}),))
             return Loaded(card, FakeEngine(), counted, "cpu", 1.5, 0.5, Check("x"), 1)
 
@@ -172,6 +174,7 @@ def test_the_budget_counts_true_bytes(monkeypatch):
     with room.use("demo-paraformer", 3):
         pass
     with room.use("whisper-large-v3", 6.174):
+        assert room.beside == []
         assert room.resident() == ["whisper-large-v3"]
 
 

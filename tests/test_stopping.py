@@ -263,6 +263,20 @@ def test_every_family_ends_within_a_layer_or_a_token(model):
     assert not any(m._forward_pre_hooks for part in loaded.engine.parts.values() for m in part.modules())
 
 
+@pytest.mark.parametrize("model", DEMOS)
+def test_the_stop_of_a_job_reaches_the_engine_that_it_uses_and_its_vad(model):
+    card, stop = catalog.find(model), Stop()
+    sound = audio.decode(RECORDING)
+    samples = sound.samples[: int(card.max_chunk_s * SAMPLE_RATE)]
+    with Engines("cpu", 1, "modelscope").use(card, Precision.FP32, stop=stop) as loaded:
+        assert pipeline.cut(sound, loaded)[0]
+        stop.ask()
+        with pytest.raises(Cancelled):
+            loaded.engine.transcribe([samples], Options())
+        with pytest.raises(Cancelled):
+            pipeline.cut(sound, loaded)
+
+
 class Stack(torch.nn.Sequential):
     """As FunASR's MultiSequential."""
 
