@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,16 +73,12 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._migrate()
+            self._open()
         except sqlite3.OperationalError as error:
             raise unusable(error) from error
         except sqlite3.DatabaseError as error:
             self._set_aside(str(error))
-            self._migrate()
-        # While one connection stays open, SQLite keeps its files beside the journal. Otherwise it makes them anew for
-        # each one, which a full disk does not allow: nothing could be read.
-        self._anchor = sqlite3.connect(path, check_same_thread=False)
-        self._anchor.execute("SELECT COUNT(*) FROM jobs").fetchone()
+            self._open()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -93,6 +90,14 @@ class Database:
                 yield db
         finally:
             db.close()
+
+    def _open(self) -> None:
+        self._migrate()
+        # While one connection stays open, SQLite keeps its files beside the journal. Otherwise it makes them anew for
+        # each one, which a full disk does not allow: nothing could be read.
+        anchor = sqlite3.connect(self._path, timeout=_WAIT_S, check_same_thread=False)
+        weakref.finalize(self, anchor.close)
+        anchor.execute("SELECT COUNT(*) FROM jobs").fetchone()
 
     def _migrate(self) -> None:
         with self.transaction() as db:

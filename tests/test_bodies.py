@@ -8,7 +8,8 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ from asr_app.clients import Clients, client
 from asr_app.storage import Storage
 
 UPLOAD = "/gradio_api/upload"
+
+
+def completed(work: Coroutine) -> None:
+    """Runs it in a thread of its own: Playwright has a loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 def answer(app, path: str, parts: list[bytes], stated: int | None = None, *, whole: bool = True) -> tuple[int, str]:
@@ -38,7 +45,7 @@ def answer(app, path: str, parts: list[bytes], stated: int | None = None, *, who
     async def send(message):
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))
+    completed(app(scope, receive, send))
     if not sent:
         return 0, ""
     return sent[0]["status"], b"".join(m.get("body", b"") for m in sent[1:]).decode()
@@ -138,7 +145,7 @@ def test_each_browser_gets_its_cookie_once():
             sent.append(message)
 
         headers = [(b"cookie", value.encode()) for value in given]
-        asyncio.run(Clients(page)({"type": "http", "path": path, "headers": headers}, None, send))
+        completed(Clients(page)({"type": "http", "path": path, "headers": headers}, None, send))
         return [v.decode() for k, v in sent[0]["headers"] if k == b"set-cookie"]
 
     (one,), (two,) = cookies("/"), cookies("/")
