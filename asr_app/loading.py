@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from asr_app import catalog, child, fsmn_vad, hub
+from asr_app import catalog, fsmn_vad, hub, making
 from asr_app.checks import Check, SelfCheckCache, self_check
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
@@ -162,7 +162,7 @@ def _at(
         try:
             if not variants.whole(place):
                 if _largest_graph(card, precision, device, family.needs(folders)) >= _CHILD_BYTES:
-                    child.make(folders, card, precision, device, threads, Path(home), on_step)
+                    making.make(folders, card, precision, device, threads, Path(home), on_step)
                 else:
                     make_variant(folders, card, precision, device, threads, Path(home), on_step)
         except OSError as error:

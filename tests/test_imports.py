@@ -45,7 +45,7 @@ FLOORS = [
     ],
     ["families"],
     ["catalog", "checks", "fsmn_vad"],
-    ["child", "loading"],
+    ["making", "loading"],
     ["engines", "retry"],
     ["pipeline", "startup"],
     ["config", "recordings", "selfbench"],

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from asr_app import catalog, child, loading
+from asr_app import catalog, loading, making
 from asr_app.datatypes import ModelCard
 from asr_app.errors import Cancelled, UserError
 from asr_app.precision import Precision
@@ -30,14 +30,14 @@ def always_a_child(monkeypatch):
 
 
 def make(cache: Path, on_step=None, card: ModelCard = CARD, folders: dict[str, Path] | None = None) -> None:
-    child.make(folders or loading.locate(card, "modelscope"), card, Precision.INT8, "cpu", 1, cache, on_step)
+    making.make(folders or loading.locate(card, "modelscope"), card, Precision.INT8, "cpu", 1, cache, on_step)
 
 
 def children() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
-            if "asr_app.child" in process.cmdline():
+            if "asr_app.making" in process.cmdline():
                 found.append(process)
     return found
 
@@ -102,7 +102,7 @@ def test_a_child_ends_with_its_parent(tmp_path):
     """A server that is killed leaves no process behind that works for nobody."""
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
-        f"import test_child, pathlib; test_child.make(pathlib.Path({str(tmp_path)!r}))"
+        f"import test_making, pathlib; test_making.make(pathlib.Path({str(tmp_path)!r}))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     deadline = time.monotonic() + 60

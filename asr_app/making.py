@@ -1,6 +1,6 @@
 """Makes a variant in a process of its own, which can be ended at any moment and keeps no other thread waiting.
 
-`make` starts `python -m asr_app.child`, which prints one JSON object a line: its progress, or why it failed.
+`make` starts `python -m asr_app.making`, which prints one JSON object a line: its progress, or why it failed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def make(
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
         subprocess.Popen(
-            [sys.executable, "-m", "asr_app.child", json.dumps(asked)], env=os.environ | {"PYTHONPATH": path},
+            [sys.executable, "-m", "asr_app.making", json.dumps(asked)], env=os.environ | {"PYTHONPATH": path},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8",
         ) as process,
     ):  # fmt: skip
