@@ -99,8 +99,8 @@ def measure(
                         found[name].seconds.append(answer.seconds)
                         found[name].cpu_s.append(answer.cpu_s)
                         found[name].rss_mb = max(found[name].rss_mb, answer.rss_mb)
-                        found[name].stages = dict(answer.heard[0].stages)
-                        found[name].texts.append(answer.heard[0].text)
+                        found[name].stages = dict(answer.texts[0].stages)
+                        found[name].texts.append(answer.texts[0].text)
     finally:
         for process in processes.values():
             process.end()

@@ -170,8 +170,8 @@ def test_ggml_files_of_the_real_weights_are_understood(whisper_base, tmp_path, k
 
     ggml_export.main(whisper_base, tmp_path / "model.bin", kind)
     arm = WhisperCpp(Task(str(whisper_base), whisper_base, 2, tmp_path, "modelscope", exported=tmp_path / "model.bin"))
-    (heard,) = arm.transcribe([Clip(DATA / "clips" / "jfk.flac", "en")])
-    assert "ask what you can do for your country" in heard.text
+    (result,) = arm.transcribe([Clip(DATA / "clips" / "jfk.flac", "en")])
+    assert "ask what you can do for your country" in result.text
 
 
 @pytest.mark.real

@@ -16,7 +16,7 @@ from conftest import DATA, EXAMPLE, ROOT
 from asr_app import catalog
 from asr_app.audio import decode
 from asr_app.errors import UserError
-from asr_app.evaluate.arms import FP32_NO_VAD, App, Clip, Heard, Task
+from asr_app.evaluate.arms import FP32_NO_VAD, App, ArmText, Clip, Task
 from asr_app.evaluate.figures import ALL, figures, same_texts
 from asr_app.evaluate.plan import EvaluationArm
 from asr_app.evaluate.process import Answer, Started
@@ -45,7 +45,7 @@ class Fake:
         if str(self._broken) in names:
             raise RuntimeError("Killed")
         self.asked.append(names)
-        return Answer(1.0, 0.5, 6.0, [Heard(f"text {name}", 1.0, temperature=0.0) for name in names])
+        return Answer(1.0, 0.5, 6.0, [ArmText(f"text {name}", 1.0, temperature=0.0) for name in names])
 
     def end(self) -> None:
         self.ended = True
@@ -69,22 +69,22 @@ def test_requests_share_a_language_and_peers_get_clip_after_clip(tmp_path: Path)
     run(tmp_path, peer, arm("peer:openai-whisper"))
     assert own.asked == [["0", "1"], ["2"], ["3"]]
     assert peer.asked == [["0"], ["1"], ["2"], ["3"]]
-    assert [result.heard[i][0].text for i in range(4)] == ["text 0", "text 1", "text 2", "text 3"]
-    assert sum(cpu for _, cpu in result.heard.values()) == pytest.approx(1.5)
+    assert [result.texts[i][0].text for i in range(4)] == ["text 0", "text 1", "text 2", "text 3"]
+    assert sum(cpu for _, cpu in result.texts.values()) == pytest.approx(1.5)
     assert own.ended
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     (half,) = run(tmp_path, Fake(broken=2), arm("peer:x"))
     assert half.problem == "Killed"
-    assert set(half.heard) == {0, 1}
+    assert set(half.texts) == {0, 1}
     (kept,) = tmp_path.glob("*.jsonl")
     kept.write_text(kept.read_text() + '{"clip": "cut in the mid')
     process = Fake()
     (whole,) = run(tmp_path, process, arm("peer:x"))
     assert process.asked == [["2"], ["3"]]
     assert not whole.problem
-    assert len(whole.heard) == 4
+    assert len(whole.texts) == 4
     untouched = Fake()
     run(tmp_path, untouched, arm("peer:x"))
     assert not untouched.asked
@@ -110,8 +110,8 @@ def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path: Path) -> N
     arms = [arm("fp16", "No such precision here."), replace(arm("peer:gone"), start=gone), arm("fp32")]
     refused, absent, whole = evaluate(arms, CLIPS, DIGESTS, tmp_path, False, lambda *_: None)
     assert (refused.problem, absent.problem) == ("No such precision here.", "the model could not be exported")
-    assert not refused.heard
-    assert len(whole.heard) == 4
+    assert not refused.texts
+    assert len(whole.texts) == 4
 
 
 def results() -> tuple[list[ArmResult], list[Recording]]:
@@ -120,16 +120,16 @@ def results() -> tuple[list[ArmResult], list[Recording]]:
     recordings += [Recording(Path("d.wav"), ("eins zwei drei vier",), "de")] * 20
 
     def result(name: str, texts: Sequence[str], nats: float | None = None, temperature: float | None = None):
-        heard = {
-            i: (Heard(text, 1.0, {}, temperature, nats, None if nats is None else 4), 0.5)
+        texts = {
+            i: (ArmText(text, 1.0, {}, temperature, nats, None if nats is None else 4), 0.5)
             for i, text in enumerate(texts)
         }
-        return ArmResult(arm(name), heard)
+        return ArmResult(arm(name), texts)
 
     english, german, lost = (["the cat sat town"] * 20, ["eins zwei drei vier"] * 20, ["eins zwei drei"] * 20)
     openai = result("peer:openai-whisper", [*english[:10], *["other"] * 10, *german], temperature=0.0)
     for i in range(5):
-        openai.heard[i] = (Heard("a ladder", 1.0, {}, 0.4), 0.5)
+        openai.texts[i] = (ArmText("a ladder", 1.0, {}, 0.4), 0.5)
     return [
         result("fp32", english + german, 4.0),
         result("int8", english + lost, 4.2),
@@ -302,5 +302,5 @@ def test_clips_of_one_request_get_the_texts_that_they_get_alone(whisper_base: Pa
     app = App(Task(str(whisper_base), whisper_base, 1, cache, "modelscope"), Precision.FP32)
     clips = [Clip(r.path, "en") for r in references(DATA / "speech") if r.language == "en"][:5]
     together = app.transcribe(clips)
-    assert [heard.text for heard in together] == [app.transcribe([clip])[0].text for clip in clips]
-    assert all(heard.text and heard.seconds > 0 for heard in together)
+    assert [text.text for text in together] == [app.transcribe([clip])[0].text for clip in clips]
+    assert all(text.text and text.seconds > 0 for text in together)

@@ -9,7 +9,7 @@ from asr_app import config, hub
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds them to a command."""
+    """Adds the arguments to a command."""
     parser.add_argument("models", nargs="*", metavar="MODEL", help="default: those on this disk")
     parser.add_argument("--precision", action="append", help="may be repeated; default all the model has")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """One arm in a process of its own: loads, then answers each request on stdin, a list of clips, on stdout in JSON.
 
-Libraries print what they like: their stdout is stderr here.
+Libraries print to stdout, so it is redirected to stderr here.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from asr_app.evaluate.arms import APP, Arm, Clip, Task
 from asr_app.memory import PeakMemory, resident_bytes
 
 
-def serve(make: Callable[[Task], Arm], libraries: Sequence[str], given: str) -> None:
-    """Serves the arm that `make` loads of the task `given` in JSON.
+def serve(make: Callable[[Task], Arm], libraries: Sequence[str], task: str) -> None:
+    """Serves the arm that `make` loads for `task`, a Task in JSON.
 
-    `libraries` are what it will import: their memory and time are not the model's.
+    The arm's `libraries` are imported first: their memory and time are not the model's.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     logging.basicConfig(level=logging.ERROR)
 
-    def answer(**told: Any) -> None:
-        print(json.dumps(told), file=answers)
+    def answer(**fields: Any) -> None:
+        print(json.dumps(fields), file=answers)
 
     imported_s = _import(libraries)
     empty = resident_bytes()
     began = time.perf_counter()
     try:
-        arm = make(Task.from_json(given))
+        arm = make(Task.from_json(task))
     except ImportError as error:
         answer(missing=str(error.name or error))
         return
@@ -51,23 +51,23 @@ def serve(make: Callable[[Task], Arm], libraries: Sequence[str], given: str) -> 
         loaded_mb=(resident_bytes() - empty) / 1e6, check=arm.problem,
     )  # fmt: skip
     for line in sys.stdin:
-        clips = [Clip(**{**fields, "path": Path(fields["path"])}) for fields in json.loads(line)]
+        clips = [Clip(**{**clip, "path": Path(clip["path"])}) for clip in json.loads(line)]
         began, cpu = time.perf_counter(), time.process_time()
         with PeakMemory("cpu") as memory:
-            heard = arm.transcribe(clips)
+            texts = arm.transcribe(clips)
         seconds = time.perf_counter() - began
         cpu_s, peak = time.process_time() - cpu, memory.as_dict(0)["peak_rss"]
         answer(
             seconds=seconds, cpu_s=cpu_s, rss_mb=(peak - empty) / 1e6,
-            heard=[dataclasses.asdict(one) for one in heard],
+            texts=[dataclasses.asdict(text) for text in texts],
         )  # fmt: skip
 
 
 def _import(libraries: Sequence[str]) -> float:
-    """Imports the libraries; the seconds it took."""
+    """Imports the libraries and returns the seconds it took."""
     began = time.perf_counter()
     for library in libraries:
-        with contextlib.suppress(ImportError):  # the arm says so
+        with contextlib.suppress(ImportError):  # the arm reports it
             importlib.import_module(library)
     if "whisper.transcribe" in libraries:  # numba imports most of itself when it is first asked for something
         from numba.core.registry import cpu_target

@@ -1,4 +1,4 @@
-"""The seam between systems under measurement: clips in, texts out. This app's arms are here, the peers' in benchmarks/."""
+"""The interface of systems under measurement: clips in, texts out. Arms of peers are in benchmarks/."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BETWEEN_S = 60.0  # silence between the clips of one request, so that the pipel
 
 @dataclass(frozen=True)
 class Task:
-    """The model that an arm loads. `model` is a catalog id or a path, `weights` the folder or file it stands for.
+    """The model that an arm loads. `model` is a catalog id or a path, `weights` its folder or file.
 
     `vad` is a folder with fsmn-vad, for FunASR's own `AutoModel`. `exported` is the model in the peer's own format.
     """
@@ -46,7 +46,7 @@ class Task:
 
     @classmethod
     def from_json(cls, text: str) -> Task:
-        """The opposite of `as_json`."""
+        """Inverse of `as_json`."""
         fields: dict[str, Any] = json.loads(text)
         return cls(**fields | {k: Path(fields[k]) for k in ("weights", "cache", "vad", "exported") if fields[k]})
 
@@ -56,10 +56,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording to transcribe. `language` is None where the arm must detect it.
+    """A recording to transcribe. `language` is None if the arm must detect it.
 
-    A `reference` asks for the loss of that text. `chunks` are start and end of each stretch of speech in seconds, for
-    peers that find none themselves; without any, the recording is one chunk.
+    With a `reference` the arm also computes the loss of that text. `chunks` are start and end of each stretch of speech
+    in seconds, for peers without a VAD; without any, the recording is one chunk.
     """
 
     path: Path
@@ -69,10 +69,10 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The result for one clip. `seconds` is its share of the request's wall clock.
+class ArmText:
+    """An arm's text for one clip. `seconds` is its share of the request's wall clock.
 
-    `temperature` is the highest that Whisper's ladder ended at, None where the arm does not tell. `nats` is the sum of
+    `temperature` is the highest that Whisper's ladder ended at, None if the arm does not report it. `nats` is the sum of
     the cross-entropy over the `tokens` of the reference. `doubts` are the pipeline's reasons to distrust the text.
     """
 
@@ -86,34 +86,34 @@ class Heard:
 
 
 class Arm(Protocol):
-    """A loaded system. `weights_mb` is None where it cannot be counted, `problem` what its self-check found."""
+    """A loaded system. `weights_mb` is None if it cannot be counted. `problem` is the reason of a failed self-check."""
 
     weights_mb: float | None
     problem: str
 
-    def transcribe(self, clips: Sequence[Clip]) -> list[Heard]:
+    def transcribe(self, clips: Sequence[Clip]) -> list[ArmText]:
         """One result a clip, in order. All clips of a request share one language."""
         ...
 
 
 class PeerArm:
-    """Base of the peers: decodes each clip as this app does and hands the samples over, one clip after another."""
+    """Base of the peers: decodes each clip as this app does and passes on the samples, one clip after another."""
 
     weights_mb: float | None = None
     problem = ""
 
-    def transcribe(self, clips: Sequence[Clip]) -> list[Heard]:
-        """The clock starts at the file, as it does for this app."""
-        found = []
+    def transcribe(self, clips: Sequence[Clip]) -> list[ArmText]:
+        """Like `Arm.transcribe`. Decoding counts as time, as it does for this app."""
+        texts = []
         for clip in clips:
             began = time.perf_counter()
             audio, decode_s = pipeline.read(clip.path, clip.path.name, Limits())
             text, temperature = self.recognise(np.ascontiguousarray(audio.samples), clip)
-            found.append(Heard(text.strip(), time.perf_counter() - began, {"decode": decode_s}, temperature))
-        return found
+            texts.append(ArmText(text.strip(), time.perf_counter() - began, {"decode": decode_s}, temperature))
+        return texts
 
     def recognise(self, samples: np.ndarray, clip: Clip) -> tuple[str, float | None]:
-        """Text of float32 `(n,)` at 16 kHz, and the highest temperature of its segments where that is known."""
+        """Text of float32 `(n,)` at 16 kHz, and the highest temperature of its segments, if known."""
         raise NotImplementedError
 
 
@@ -137,31 +137,31 @@ class App:
         self.weights_mb: float | None = self.loaded.precision.weight_bytes / 1e6
         self.problem = self.loaded.check.reason
 
-    def transcribe(self, clips: Sequence[Clip]) -> list[Heard]:
-        """A lone clip goes the way of an upload; the chunks of several share the engine's batches and workers.
+    def transcribe(self, clips: Sequence[Clip]) -> list[ArmText]:
+        """Runs a single clip like an upload; the chunks of several clips share the engine's batches and workers.
 
-        Stages `asr.encoder` and so on are what each part of the model took, all threads and clips together.
+        Stages `asr.encoder` and so on are the seconds of each part of the model, all threads and clips together.
         """
         options = self.options(clips)
         with _Clock(self.loaded.engine.parts) as clock:
-            found = [self._whole(clips[0], options)] if len(clips) == 1 else self._batch(clips, options)
+            texts = [self._whole(clips[0], options)] if len(clips) == 1 else self._batch(clips, options)
         parts = {f"asr.{name}": seconds / len(clips) for name, seconds in clock.seconds.items() if seconds}
-        found = [dataclasses.replace(heard, stages={**heard.stages, **parts}) for heard in found]
-        return self.with_loss(clips, found)
+        texts = [dataclasses.replace(text, stages={**text.stages, **parts}) for text in texts]
+        return self.with_loss(clips, texts)
 
     def options(self, clips: Sequence[Clip]) -> Options:
-        """Words as references have them, in the clips' common language."""
+        """Options for words as in references, in the clips' common language."""
         return dataclasses.replace(as_spoken(self.card, clips[0].language), short_windows=self._short_windows)
 
-    def _whole(self, clip: Clip, options: Options) -> Heard:
+    def _whole(self, clip: Clip, options: Options) -> ArmText:
         result = pipeline.transcribe(clip.path, self.loaded, options, Limits())
         times = result.times
-        return Heard(
+        return ArmText(
             result.text, times.work_s, _stages(times), doubts=tuple(doubt.reason for doubt in result.doubts)
         )  # fmt: skip
 
-    def _batch(self, clips: Sequence[Clip], options: Options) -> list[Heard]:
-        """The clips on one time axis, far apart, so that one call of the pipeline recognises them all."""
+    def _batch(self, clips: Sequence[Clip], options: Options) -> list[ArmText]:
+        """Recognises all clips in one call of the pipeline: they lie on one time axis, far apart."""
         times: list[StageTimes] = []
         chunks: list[Chunk] = []
         owner: list[int] = []
@@ -187,16 +187,16 @@ class App:
             )  # fmt: skip
             spent = progress.times
         return [
-            Heard(join(s.text for s in own), clock.work_s, _stages(clock), doubts=tuple(reasons))
+            ArmText(join(s.text for s in own), clock.work_s, _stages(clock), doubts=tuple(reasons))
             for own, clock, reasons in zip(segments, times, doubts, strict=True)
         ]
 
-    def with_loss(self, clips: Sequence[Clip], found: list[Heard]) -> list[Heard]:
-        """The loss of each clip's reference beside its text, where the family can compute it. Not in `seconds`."""
+    def with_loss(self, clips: Sequence[Clip], texts: list[ArmText]) -> list[ArmText]:
+        """Adds the loss of each clip's reference, if the family can compute it. Its time is not in `seconds`."""
         engine = self.loaded.engine
         asked = [i for i, clip in enumerate(clips) if clip.reference]
         if not isinstance(engine, ReferenceLoss) or self._short_windows:  # the loss is of windows of 30 s
-            return found
+            return texts
         for some in _batches(asked, self.card.chunks_a_batch):
             losses = engine.reference_loss(
                 [samples_of(clips[i]) for i in some],
@@ -204,17 +204,17 @@ class App:
                 [clips[i].language for i in some],
             )  # fmt: skip
             for i, (nats, tokens) in zip(some, losses, strict=True):
-                found[i] = dataclasses.replace(found[i], nats=nats, tokens=tokens)
-        return found
+                texts[i] = dataclasses.replace(texts[i], nats=nats, tokens=tokens)
+        return texts
 
 
 class EngineAlone(App):
-    """This app's engine given the whole clip, without VAD, cutting or checks: the samples that a peer gets."""
+    """This app's engine on the whole clip, without VAD, cutting or checks: the same samples as a peer."""
 
-    def transcribe(self, clips: Sequence[Clip]) -> list[Heard]:
+    def transcribe(self, clips: Sequence[Clip]) -> list[ArmText]:
         """Raises RuntimeError for a clip that is longer than the family takes."""
         options = self.options(clips)
-        found: list[Heard] = []
+        texts: list[ArmText] = []
         torch.set_num_threads(self.loaded.threads)
         for some in _batches(clips, self.card.chunks_a_batch):
             began = time.perf_counter()
@@ -223,15 +223,15 @@ class EngineAlone(App):
                 raise RuntimeError(f"a clip is longer than the {self.card.max_chunk_s:g} s that the engine takes")
             results = self.loaded.engine.transcribe(samples, options)
             pace = (time.perf_counter() - began) / max(1, sum(map(len, samples)))
-            found += [
-                Heard(join(s.text for s in segments), pace * len(x), {"asr": pace * len(x)})
+            texts += [
+                ArmText(join(s.text for s in segments), pace * len(x), {"asr": pace * len(x)})
                 for segments, x in zip(results, samples, strict=True)
             ]
-        return found
+        return texts
 
 
 class _Clock:
-    """Inside its block, counts the seconds that each of `parts` is at work, those of several threads together."""
+    """Inside its block, counts the seconds spent in each of `parts`, summed over threads."""
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
         self.seconds = dict.fromkeys(parts, 0.0)

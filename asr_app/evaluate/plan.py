@@ -17,18 +17,18 @@ from asr_app.families._whisper_files import open_checkpoint
 from asr_app.precision import Precision, refusal, variants
 from asr_app.precision.evidence import here
 
-# A table of sines, which each format rounds in its own way.
+# A table of sines, which each format rounds differently.
 _COMPUTED = "encoder.positional_embedding"
 _PACKAGE = Path(__file__).resolve().parent.parent
-# Rooms of this package that no text of an engine depends on.
+# Modules and folders of this package that no text of an engine depends on.
 _BESIDE = {"evaluate", "ui", "quantize", "cli", "server", "jobs", "journal", "formats", "scoring", "selfbench"}
 
 
 @dataclass(frozen=True)
 class EvaluationArm:
-    """A system on a model's weights. `problem` is why it cannot run; `key` tells its results from all others'.
+    """A system on a model's weights. `problem` is the reason why it cannot run. `key` identifies its results.
 
-    `start` starts its process. It raises RuntimeError where that cannot be. `own` is whether it is this app.
+    `start` starts its process, and raises RuntimeError if that fails. `own` is True for this app.
     """
 
     name: str
@@ -38,20 +38,20 @@ class EvaluationArm:
     own: bool = True
 
 
-# The arms of other programs on a card's weights, given the task and the digest of the weights.
+# Makes the arms of other programs for a card, its task and the digest of its weights.
 Others = Callable[[ModelCard, Task, str], list[EvaluationArm]]
 
 
 def arms_of(
     card: ModelCard, task: Task, asked: Sequence[Precision] | None, windows: bool, others: Others | None
 ) -> list[EvaluationArm]:
-    """This app at each precision it has or that is `asked` for, and the `others`.
+    """This app at each of the model's precisions, or at those `asked` for, and the `others`.
 
-    With others goes this app's engine at FP32 on the samples that they get, with `windows` FP32 and INT8 with encoder
-    windows of the other length.
+    With others, this app's engine at FP32 on the same samples is added. With `windows`, FP32 and INT8 with short encoder
+    windows are added.
     """
     weights, code = _content(card, task), _own_code()
-    found = []
+    arms = []
     allowed = card.precisions
     for precision in allowed if asked is None else asked:
         problem = refusal(precision, catalog.recipes(card), allowed, task.device)
@@ -65,22 +65,22 @@ def arms_of(
         for name in names:
             key = digest(name, task.device, weights, code, *here())
             start = functools.partial(ArmProcess, name, task)
-            found.append(EvaluationArm(name, start, key, problem.en if problem else ""))
-    return found + (others(card, task, weights) if others else [])
+            arms.append(EvaluationArm(name, start, key, problem.en if problem else ""))
+    return arms + (others(card, task, weights) if others else [])
 
 
 def _content(card: ModelCard, task: Task) -> str:
-    """A hash of the weights: of Whisper's by value, so that the same ones in another format or folder are the same."""
+    """A hash of the weights. Whisper's are hashed by value, so that it is the same in every format and folder."""
     if card.family == "whisper":
         return _whisper_content(task.weights)
     return digest(json.dumps(variants.weights({"model": task.weights}, task.cache), sort_keys=True))
 
 
 def _whisper_content(weights: Path) -> str:
-    """Equal for the same dimensions and values in whatever format or file they came."""
-    found = open_checkpoint(weights)
-    hashed = hashlib.sha256(repr(sorted(asdict(found.dims).items())).encode())
-    for name, tensor in sorted(found.tensors(), key=lambda pair: pair[0]):
+    """A hash of dimensions and values, independent of format and file."""
+    checkpoint = open_checkpoint(weights)
+    hashed = hashlib.sha256(repr(sorted(asdict(checkpoint.dims).items())).encode())
+    for name, tensor in sorted(checkpoint.tensors(), key=lambda pair: pair[0]):
         if name != _COMPUTED:
             hashed.update(name.encode())
             hashed.update(tensor.float().contiguous().numpy().data)
@@ -91,9 +91,9 @@ def _whisper_content(weights: Path) -> str:
 def _own_code() -> str:
     """A hash of the code that this app's texts depend on."""
     files = sorted(_PACKAGE.rglob("*.py"))
-    rooms = [path.relative_to(_PACKAGE).with_suffix("") for path in files]
+    names = [path.relative_to(_PACKAGE).with_suffix("") for path in files]
     return digest(
-        *(f"{room} {checksum(path)}" for room, path in zip(rooms, files, strict=True) if room.parts[0] not in _BESIDE)
+        *(f"{name} {checksum(path)}" for name, path in zip(names, files, strict=True) if name.parts[0] not in _BESIDE)
     )
 
 
@@ -102,6 +102,6 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def digest(*told: str) -> str:
+def digest(*texts: str) -> str:
     """A short hash of the texts."""
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:32]

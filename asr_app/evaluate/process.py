@@ -1,4 +1,4 @@
-"""An arm's process, as its caller sees it."""
+"""The caller's side of an arm's process."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr_app.evaluate.arms import Clip, Heard, Task
+from asr_app.evaluate.arms import ArmText, Clip, Task
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
 class Started:
-    """What an arm says once it is loaded. Memory is above that of a process that has the libraries and no model.
+    """An arm's report of its loading. Memory is above that of a process with the libraries and without the model.
 
-    `check` is what this app's self-check found, empty where all is well.
+    `check` is the reason of a failed self-check of this app, empty if it passed.
     """
 
     import_s: float
@@ -39,52 +39,52 @@ class Answer:
     seconds: float
     cpu_s: float
     rss_mb: float
-    heard: list[Heard]
+    texts: list[ArmText]
 
 
 class ArmProcess:
-    """Starts the arm at once. `ready` waits for it, `ask` sends a request. Both raise RuntimeError where it fails."""
+    """Starts the arm at once. `ready` waits for it, `ask` sends a request. Both raise RuntimeError if it fails."""
 
     def __init__(self, name: str, task: Task, module: str = "asr_app.evaluate.arm") -> None:
-        """`module` is what runs there: it serves the arm of that name."""
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # no pipe: what nobody reads would fill it
+        """`module` runs in the process and serves the arm called `name`."""
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # no pipe: without a reader it would fill up
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, name, task.as_json()],
-            cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
+            cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
         )  # fmt: skip
 
     def ready(self) -> Started:
-        """What loading cost."""
-        told = self._answer()
-        if "missing" in told:
-            raise RuntimeError(f"{told['missing']} is not installed: pip install --no-deps -r tests/peers.txt")
-        if "problem" in told:
-            raise RuntimeError(told["problem"])
-        return Started(**told)
+        """Waits until the arm is loaded and returns the cost of that."""
+        answer = self._answer()
+        if "missing" in answer:
+            raise RuntimeError(f"{answer['missing']} is not installed: pip install --no-deps -r tests/peers.txt")
+        if "problem" in answer:
+            raise RuntimeError(answer["problem"])
+        return Started(**answer)
 
     def ask(self, clips: Sequence[Clip]) -> Answer:
-        """One result a clip."""
+        """Sends the clips and returns one text a clip."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died: its answer says of what
+        with contextlib.suppress(BrokenPipeError):  # the process died: `_answer` raises with the reason
             request = [dataclasses.asdict(clip) for clip in clips]
             self._process.stdin.write(json.dumps(request, default=str) + "\n")
             self._process.stdin.flush()
-        told = self._answer()
-        return Answer(**{**told, "heard": [Heard(**one) for one in told["heard"]]})
+        answer = self._answer()
+        return Answer(**{**answer, "texts": [ArmText(**text) for text in answer["texts"]]})
 
     def end(self) -> None:
-        """Ends the process, whatever it is at."""
+        """Kills the process."""
         self._process.kill()
         self._process.communicate()
-        self._said.close()
+        self._log.close()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
-            self._said.seek(0)
-            last = self._said.read().strip().splitlines()
+            self._log.seek(0)
+            last = self._log.read().strip().splitlines()
             raise RuntimeError(last[-1] if last else f"exit code {self._process.returncode}")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        answer: dict[str, Any] = json.loads(line)
+        return answer

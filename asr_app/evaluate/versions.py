@@ -12,11 +12,11 @@ _LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that are installed."""
-    found = {"python": platform.python_version()}
+    """Versions of the installed libraries, by name."""
+    installed = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -1,4 +1,4 @@
-"""Turns a loaded model into its variant in place, so that only the arithmetic changes and the comparison is fair."""
+"""Turns a loaded model into its variant in place. Only the arithmetic changes, so the comparison is fair."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def apply(
     on_step: OnStep | None = None,
     session: Callable[[Path], Any] = graph.session,
 ) -> int:
-    """Swaps the layers the recipe names and returns how many.
+    """Swaps the layers that the recipe names and returns their number.
 
-    `graphs` is the folder in which the graphs of the recipe's stacks lie or are to be written; without it they stay
-    layers of torch. In the folder `full` their FP32 graphs are kept, for another recipe of the same parts. `session`
-    makes a graph ready. Raises OSError where a graph cannot be written, and RuntimeError if the recipe replaced nothing:
-    an INT8 that is really FP32 is the one thing this app must never show.
+    The graphs of the recipe's stacks are read from the folder `graphs`, or written to it; without it the stacks stay
+    torch layers. The folder `full` keeps their FP32 graphs, for another recipe of the same parts. `session` opens a
+    graph. Raises OSError if a graph cannot be written. Raises RuntimeError if the recipe replaced nothing: this app must
+    never show an INT8 that is really FP32.
     """
     stacks = [
         (part, stack)

@@ -1,4 +1,4 @@
-"""From the lite switch and the picked precision to the one precision a job runs at."""
+"""Choice of the precision a job runs at, by the lite switch and the precision that the user picked."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from asr_app.precision.enum import Precision
 from asr_app.precision.evidence import Evidence
 from asr_app.precision.recipes import Recipes
 
-# What lite mode means where the user picked nothing, best first; the first one the model and device allow is taken.
+# Precisions for lite mode, best first, if the user picked none. The first that the model and the device allow is used.
 _LITE = {"cpu": (Precision.INT8, Precision.BF16), "cuda": (Precision.BF16, Precision.FP16, Precision.INT8)}
 
 
 def refusal(precision: Precision, recipes: Recipes, allowed: Sequence[Precision], device: str) -> UserError | None:
-    """Why `precision` cannot be used for this model on this device; None when it can."""
+    """Reason why this model cannot use `precision` on this device; None if it can."""
     kind = torch.device(device).type
     choices = ", ".join(p.value for p in allowed)
     if precision not in allowed:
@@ -41,10 +41,10 @@ def choose(
     device: str,
     measured: Mapping[Precision, Evidence] = MappingProxyType({}),
 ) -> Precision:
-    """The precision to run at: what was picked, else the lite or the full one.
+    """Precision to run at: the picked one, else the lite or the full one.
 
-    Lite is the first in the device's order that has not failed its self-check. Raises UserError if there is none, or
-    what was picked is not allowed.
+    Lite is the first precision in the device's order that has not failed its self-check. Raises UserError if there is
+    none, or if the picked precision is not allowed.
     """
     if picked is None:
         picked = Precision.FP32 if Precision.FP32 in allowed else allowed[0]

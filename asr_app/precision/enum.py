@@ -8,7 +8,7 @@ from asr_app.errors import UserError
 
 
 class Precision(enum.Enum):
-    """What is asked for. What was really done, tensor by tensor, is a PrecisionReport."""
+    """A requested precision. The effective one, tensor by tensor, is in PrecisionReport."""
 
     FP32 = "fp32"
     BF16 = "bf16"

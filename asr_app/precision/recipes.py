@@ -2,9 +2,9 @@
 
 A family names the parts that are re-stored and the layers that stay high. This module holds what is common to all.
 
-Published INT8 results lose about 0.02 points of error; what keeps them there is what stays high: norms and biases
-(never touched: only Linear and Embedding are swapped), FSMN memories and the CIF predictor (convolutions and a part
-that is never listed), what most vocabulary heads are multiplied with (16 bits), and layers too small to matter.
+Published INT8 results lose about 0.02 points of error, because some things stay in high precision: norms and biases
+(only Linear and Embedding are swapped), FSMN memories and the CIF predictor (convolutions and a part that is never
+listed), the activations of most vocabulary heads (16 bits), and layers too small to matter.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from asr_app.precision.tables import Int8Embedding, Int8Head
 class Recipe:
     """`parts` are names in an engine's `parts`; `keep_high` are patterns of module names inside them.
 
-    A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of vocabulary heads, and of the table of
-    tokens where that is the head too: their rows go to 8 bits, what they are multiplied with to 16. `stacks`, by part,
-    are layers that ONNX Runtime computes as one graph instead, where there is a folder for graphs. Their
-    activations are scaled anew at each call or, with `ranges`, by calibration: a file for each stack. `smoothing` has the
-    layers whose channels are evened out first.
+    A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of vocabulary heads, and of the token
+    embedding if that is the head too: their rows go to 8 bits, their activations to 16. `stacks`, by part, are layers
+    that ONNX Runtime computes as one graph instead, if there is a folder for graphs. Their activations are scaled anew
+    at each call or, with `ranges`, by calibration: one file a stack. `smoothing` lists the layers whose channels are
+    evened out first.
     """
 
     parts: tuple[str, ...]
@@ -54,8 +54,8 @@ class Recipe:
     smoothing: Smoothing = field(default_factory=dict)
 
     def about(self) -> list[Any]:
-        """The values that tell it from another recipe of its precision and device."""
-        stacks = [[part, [[s.children, s.by_token] for s in found]] for part, found in sorted(self.stacks.items())]
+        """Values that identify the recipe among those of its precision and device."""
+        stacks = [[part, [[s.children, s.by_token] for s in listed]] for part, listed in sorted(self.stacks.items())]
         ranges = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(self.ranges.items())}
         smoothing = sorted(self.smoothing.items())
         return [self.parts, self.keep_high, self.tables, self.smallest, stacks, ranges, smoothing]
@@ -73,7 +73,7 @@ class Recipe:
         return self.linear(module) if isinstance(module, nn.Linear) else self.embedding(module)  # type: ignore[misc, arg-type]
 
     def replaces(self, part: str, name: str, module: nn.Module) -> bool:
-        """Whether something takes the place of `module`."""
+        """Whether `module` is replaced."""
         tables = self.embedding is not None or _matches(part, name, self.tables)
         return (
             isinstance(module, nn.Linear | nn.Embedding if tables else nn.Linear)
@@ -106,19 +106,19 @@ def rows(
     int8_parts: tuple[str, ...] = (),
     smoothing: Smoothing | None = None,
 ) -> Recipes:
-    """The usual recipes: what `keep_high` matches stays FP32 in every one of them, and so do parts not in `parts`.
+    """The usual recipes. Layers that `keep_high` matches, and parts not in `parts`, stay FP32 in all of them.
 
     `stacks`, `tables`, `smoothing` and `int8_parts`, beside `parts`, are for INT8 on CPU; elsewhere the tables stay FP32
     too.
     """
     high = (*keep_high, *tables)
-    found: dict[tuple[Precision, str], Recipe] = {}
+    recipes: dict[tuple[Precision, str], Recipe] = {}
     for device in ("cpu", "cuda"):
-        found[Precision.BF16, device] = _half(parts, torch.bfloat16, high)
-        found[Precision.FP16, device] = _half(parts, torch.float16, high)
-    found[Precision.INT8, "cpu"] = Recipe(
+        recipes[Precision.BF16, device] = _half(parts, torch.bfloat16, high)
+        recipes[Precision.FP16, device] = _half(parts, torch.float16, high)
+    recipes[Precision.INT8, "cpu"] = Recipe(
         (*parts, *int8_parts), Int8Linear, keep_high=keep_high, tables=tables, stacks=stacks or {},
         smoothing=smoothing or {},
     )  # fmt: skip
-    found[Precision.INT8, "cuda"] = Recipe(parts, _int8_on_cuda, keep_high=high)
-    return found
+    recipes[Precision.INT8, "cuda"] = Recipe(parts, _int8_on_cuda, keep_high=high)
+    return recipes

@@ -1,4 +1,4 @@
-"""Counts what a model really holds and how it multiplies: the effective precision, never the requested word."""
+"""Counts a model's tensors by storage and arithmetic: the effective precision, never the requested one."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class PartReport:
 
     @property
     def label(self) -> str:
-        """The arithmetic that most of its weights meet."""
+        """Arithmetic of most of its weights."""
         return max(self.multiplied, key=lambda k: self.multiplied[k]) if self.multiplied else "FP32"
 
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """The requested precision and, part by part, the one that the tensors have."""
+    """Requested precision and, part by part, the precision of the tensors."""
 
     requested: Precision
     parts: tuple[PartReport, ...]
@@ -83,7 +83,7 @@ class PrecisionReport:
 
     @classmethod
     def from_dict(cls, requested: str, data: Mapping[str, Any]) -> PrecisionReport:
-        """The opposite of `as_dict`, for what a journal kept."""
+        """Inverse of `as_dict`, for rows of the journal."""
         parts = (PartReport(n, p["stored_bytes"], p["multiplied_weights"]) for n, p in data["parts"].items())
         return cls(Precision(requested), tuple(parts))
 
@@ -103,10 +103,10 @@ def _part(name: str, part: nn.Module, seen: set[tuple[int, torch.Size]]) -> Part
             multiplied.update(module.counts.multiplied)
             continue
         for tensor in own_tensors(module).values():
-            place = tensor.data_ptr(), tensor.shape
-            if place in seen:
+            identity = tensor.data_ptr(), tensor.shape
+            if identity in seen:
                 continue
-            seen.add(place)
+            seen.add(identity)
             stored[dtype_name(tensor.dtype)] += tensor.numel() * tensor.element_size()
             # Biases, norms and tables are added or looked up; only matrices and kernels are multiplied.
             if tensor.dim() >= 2 and not isinstance(module, nn.Embedding | QuantizedModule):

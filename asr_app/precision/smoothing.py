@@ -46,7 +46,7 @@ def _smooth(before: Any, after: Sequence[Any]) -> None:
 
 
 def _sizes(layer: Any) -> torch.Tensor:
-    """The estimated size of each channel of the layer's output, `(d,)`."""
+    """Estimated magnitude of each channel of the layer's output, `(d,)`."""
     spread = _DEVIATIONS * layer.weight.abs() if isinstance(layer, nn.LayerNorm) else layer.weight.norm(dim=1)
     sizes: torch.Tensor = spread + layer.bias.abs()
     return sizes
