@@ -1,4 +1,4 @@
-"""What somebody chose, kept in the browser: it is there again after a reload, as far as the server still has it."""
+"""The user's choices, kept in the browser. A reload restores those that the server still offers."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from asr_app.ui.texts import LANGUAGES
 
 @dataclass(frozen=True)
 class Standing:
-    """How things stand on the server, as far as the components show it to a page with a certain model chosen."""
+    """State of the server that the components show on a page with a certain model chosen."""
 
     resident: tuple[str, ...] = ()
     measured: int = 0
@@ -38,7 +38,7 @@ class Standing:
 
 
 def standing(engines: Engines, preparer: Preparer, model: str) -> Standing:
-    """As of now, for the model of that key."""
+    """The present state, for the model of that key."""
     current, failure = preparer.current, preparer.failure
     return Standing(
         resident=tuple(f"{x.card.key} {x.precision.requested.value}" for x in engines.resident()[:1]),
