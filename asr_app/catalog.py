@@ -44,18 +44,18 @@ def grouped(cards: Iterable[ModelCard], hub_name: str) -> dict[str, list[ModelCa
 
 
 def recipes(card: ModelCard) -> Recipes:
-    """What each precision means for the card's family."""
-    found: Recipes = FAMILIES[card.family].RECIPES
-    return found
+    """Recipes of the card's family, by precision and device."""
+    of_family: Recipes = FAMILIES[card.family].RECIPES
+    return of_family
 
 
 def _as_carried(card: ModelCard, folder: Path) -> ModelCard:
-    """The card, only with the precisions of the variants that lie in its folder in the place of weights, if any do."""
-    found = tuple(p for p in card.precisions if folder.is_dir() and variants.carried(folder, p))
-    if not found:
+    """The card, limited to the precisions of the variants that its folder holds instead of weights, if any."""
+    precisions = tuple(p for p in card.precisions if folder.is_dir() and variants.carried(folder, p))
+    if not precisions:
         return card
-    size = sum(path.stat().st_size for path in (folder / found[0].value).iterdir())
-    return dataclasses.replace(card, precisions=found, size_mb=round(size / 1e6))
+    size = sum(path.stat().st_size for path in (folder / precisions[0].value).iterdir())
+    return dataclasses.replace(card, precisions=precisions, size_mb=round(size / 1e6))
 
 
 def find(name: str) -> ModelCard:

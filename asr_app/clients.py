@@ -1,4 +1,4 @@
-"""The browser behind a request, for turns in the queue. It guards nothing: whoever deletes the cookie is another.
+"""Identifies the browser of a request, for turns in the queue. No protection: deleting the cookie makes a new client.
 
 The remote address does not tell people apart: all who come through an SSH tunnel have 127.0.0.1. Nor does the login:
 with a token everybody has the same cookie. So each browser gets a cookie of its own; without one its address counts.

@@ -22,7 +22,7 @@ DEFAULT_PORT = 6006
 
 @dataclass(frozen=True)
 class Config:
-    """What the server was started with."""
+    """The server's settings, from the command line."""
 
     model: str
     lite: bool

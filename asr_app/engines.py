@@ -94,7 +94,7 @@ class Engines:
             return self._weights() + needed.resident <= self.budget and needed.peak <= self._free(needed)
 
     def resident(self) -> list[Loaded]:
-        """What is loaded now, most recently used first."""
+        """The loaded models, most recently used first."""
         with self._lock:
             return sorted(self._resident.values(), key=lambda x: -x.last_used)
 
@@ -240,7 +240,7 @@ class Engines:
         return sum(x.precision.weight_bytes for x in self._resident.values())
 
     def _fetch(self, card: ModelCard, on_progress: OnProgress | None, stop: Stop) -> dict[str, Path]:
-        """The model's folders. Who waits for a download that another thread has begun is told of its progress."""
+        """The model's folders. `on_progress` also reports a download that another thread has begun."""
         with self._lock:
             fetching = self._fetching[card.key]
 

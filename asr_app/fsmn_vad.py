@@ -35,8 +35,8 @@ class FsmnVad:
         """
         torch.set_num_threads(self._threads)
         results = self._model.infer(samples, cache={}, max_end_silence_time=_END_SILENCE_MS)
-        found: list[list[int]] = results[0]["value"]
-        return found
+        segments: list[list[int]] = results[0]["value"]
+        return segments
 
 
 def load(folder: Path, threads: int) -> FsmnVad:

@@ -183,7 +183,7 @@ class Jobs:
             raise Cancelled
 
     def _watch(self, task: Task, stop: Stop) -> None:
-        """As `_raise_if_unwanted`; raises UserError where the model hangs."""
+        """Like `_raise_if_unwanted`, but also raises UserError if the model hangs."""
         self._raise_if_unwanted(task)
         if stop.is_overdue():
             raise UserError(

@@ -84,7 +84,7 @@ def load(
     cache: Path | None = None,
     on_step: OnStep | None = None,
 ) -> Loaded:
-    """As `load_from`, of the folders that the hubs and the repository have for the card."""
+    """Like `load_from`, from the card's folders in the hubs and the repository."""
     return load_from(locate(card, hub_name, on_progress), card, precision, device, threads, cache, on_step)
 
 
@@ -239,7 +239,7 @@ def _with_room(needed: Needs) -> Needs:
 def variant_of(
     folders: Mapping[str, Path], card: ModelCard, precision: Precision, device: str, cache: Path
 ) -> tuple[Path, Recipe]:
-    """Where in `cache` the variant of these weights lies, or would lie, and the recipe it is made by."""
+    """Folder in `cache` for the variant of these weights, which need not exist, and the recipe that makes it."""
     kind = torch.device(device).type
     weights = variants.weights(folders, cache)
     tuned_place = tuned.place(cache, card.family, weights, precision, kind)

@@ -1,4 +1,4 @@
-"""Who may use the page: those with the token of the printed address, or with a name and a password.
+"""Login to the page: by the token of the printed address, or by a name and a password.
 
 Both are exchanged for a cookie. The key behind token and cookies lies in ASR_HOME, so that a page that is left open
 goes on after a restart; without the file, the next start makes another.

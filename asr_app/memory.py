@@ -54,7 +54,7 @@ def free_bytes(device: str = "cpu", mapped: int = 0) -> int:
 
 
 def _left_by_cgroups() -> Iterator[int]:
-    """What each memory cgroup around this process leaves, of either version. Cached files that it can drop are free."""
+    """Free bytes in each memory cgroup around this process, of either version. Reclaimable cached files are free."""
     try:
         lines = [line.split(":", 2) for line in _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()]
     except OSError:

@@ -1,4 +1,4 @@
-"""Measures both sides of the switch on this machine, so that the page can say what the switch does here."""
+"""Measures FP32 and lite on this machine, so that the page can show the effect of the switch here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TRIES, _WAIT_S = 3, 30.0
 
 
 def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Callable[[], bool]) -> None:
-    """Measures FP32 and lite of a model at `precision`, unless they are known already or there is no room for both.
+    """Measures FP32 and lite of a model at `precision`, unless they are known or do not fit into memory together.
 
     Stops as soon as somebody waits (`idle` is False), and tries again later where the machine was busy. The other side
     is loaded for it, and then is there for whoever turns the switch.
@@ -57,9 +57,9 @@ def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Ca
 
 
 def compare(full: Loaded, lite: Loaded, idle: Callable[[], bool] = lambda: True) -> Speed | None:
-    """How many times as fast `lite` recognises a clip of example/ as `full`, in alternation: median and spread.
+    """Speed-up of `lite` over `full` on a clip of example/, measured in alternation: median and spread.
 
-    None where other programs were busy, or somebody waits.
+    None if other programs were busy, or somebody waits.
     """
     name = next(iter(understood_by(full.card)), next(iter(expected())))
     chunks = pipeline.cut(audio.decode(EXAMPLES / name), full)[0]
@@ -80,13 +80,13 @@ def compare(full: Loaded, lite: Loaded, idle: Callable[[], bool] = lambda: True)
 
 
 def _seconds(loaded: Loaded, chunks: Sequence[Chunk]) -> float:
-    """Of recognition and punctuation, as a recording has it."""
+    """Seconds of recognition and punctuation, as in a recording."""
     *_, last = pipeline.recognise(chunks, loaded, Options(), StageTimes())
     return last.times.asr_s + last.times.punctuation_s
 
 
 def _busy_s() -> float:
-    """Seconds that the machine's cores have worked, those of all programs together."""
+    """Busy seconds of the machine's cores, summed over all programs."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "steal", 0.0)
     return float(sum(times[:8]) - idle)

@@ -1,6 +1,6 @@
-"""Makes models ready in the background: the one the server starts with, and those that the page asks for.
+"""Downloads and loads models in the background: the one the server starts with, and those that the page asks for.
 
-Where the model of the start cannot be had, the fallback answers in its place until a later try brings it.
+If the model of the start is not available, the fallback replaces it until a later try succeeds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STOP_WITHIN_S = 5.0
 
 @dataclass(frozen=True)
 class Preparation:
-    """How far a model is: `stage` is "loading", "downloading" or "quantising".
+    """Progress of a model: `stage` is "loading", "downloading" or "quantising".
 
     `done` and `total` are bytes while downloading (`total` 0 while unknown) and steps while quantising; `left_s` is
     the estimated time to the end of the download.
@@ -42,7 +42,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a model could not be made ready, and the model that answers in its place, if it was the start's."""
+    """Reason why a model could not be loaded, and its replacement if it was the model of the start."""
 
     card: ModelCard
     precision: Precision
@@ -75,7 +75,7 @@ class Preparer:
         self._thread: threading.Thread | None = None
 
     def begin(self, card: ModelCard, precision: Precision) -> None:
-        """Prepares the model in the background, after those that were asked for before."""
+        """Prepares the model in the background, after earlier requests."""
         with self._lock:
             if self.current is None:
                 self._next(card, precision)
@@ -85,7 +85,7 @@ class Preparer:
                 self.waiting = (*self.waiting, (card, precision))
 
     def retry(self) -> None:
-        """Prepares again what failed."""
+        """Prepares the failed model again."""
         if (failure := self.failure) is not None:
             self.begin(failure.card, failure.precision)
 
@@ -94,7 +94,7 @@ class Preparer:
         self._stop.ask()
 
     def close(self) -> None:
-        """Ends all of it, and waits until what was half-made is cleared away."""
+        """Ends all work, and waits until incomplete files are removed."""
         self.waiting, self._closed = (), True
         self.stop()
         if self.current is not None and self._thread is not None:
@@ -121,7 +121,7 @@ class Preparer:
             self._on_ready(job.card, job.precision)
 
     def _make_ready(self, card: ModelCard, precision: Precision) -> bool:
-        """Whether the model is ready; else says why not, and the fallback answers if it was the start's model."""
+        """Whether the model is ready. If not, sets `failure`, and loads the fallback for the model of the start."""
         error = self._prepare(card, precision)
         is_wanted = card.key == self._wanted.key
         if error is None:
@@ -145,7 +145,7 @@ class Preparer:
             self.failure = Failure(instead, Precision.FP32, error)
 
     def _prepare(self, card: ModelCard, precision: Precision) -> UserError | None:
-        """Downloads and loads the model. Returns why that was not possible."""
+        """Downloads and loads the model. Returns the error, or None."""
         progress = DownloadProgress(card.id)
         pace = _Pace()
 

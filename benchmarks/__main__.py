@@ -17,11 +17,11 @@ from benchmarks.evaluation import peers_of
 
 
 def main() -> int:
-    """Runs one command; 2 where the user must change something, and of `error` 1 where an arm did not hold."""
+    """Runs one command. Returns 2 for a UserError, and 1 if an arm of `error` failed."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        found = _parser().parse_args()
-        return int(found.run(found))
+        args = _parser().parse_args()
+        return int(args.run(args))
     except UserError as error:
         print(f"error: {error.en}", file=sys.stderr)
         return 2
@@ -29,9 +29,9 @@ def main() -> int:
         return 130
 
 
-def _error(found: argparse.Namespace) -> int:
-    found.device = "cpu"  # peers run there
-    return verify(found, DownloadProgress("download"), peers_of)
+def _error(args: argparse.Namespace) -> int:
+    args.device = "cpu"  # peers run there
+    return verify(args, DownloadProgress("download"), peers_of)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""A Whisper checkpoint under OpenAI's names, as the exporters for peers read it."""
+"""Reads a Whisper checkpoint with OpenAI's names, for the exporters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from asr_app.families._whisper_files import open_checkpoint
 
 
 def read(weights: Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """Dimensions and state dict (FP32 tensors on the CPU). Raises UserError where there is no checkpoint."""
-    found = open_checkpoint(weights)
-    return asdict(found.dims), {name: tensor.float().contiguous() for name, tensor in found.tensors()}
+    """Dimensions and state dict (FP32 tensors on the CPU). Raises UserError if there is no checkpoint."""
+    checkpoint = open_checkpoint(weights)
+    return asdict(checkpoint.dims), {name: tensor.float().contiguous() for name, tensor in checkpoint.tensors()}

@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed`: what is asked for -> what is run -> what is printed."""
+"""`python -m benchmarks speed`: runs the arms that the arguments ask for and prints the table."""
 
 from __future__ import annotations
 
@@ -29,66 +29,66 @@ from benchmarks.table import Result
 from training.published import MODELS
 
 
-def speed(found: argparse.Namespace) -> int:
-    """Prints the table, and one line of JSON last. Raises UserError where what is asked for is not there."""
-    threads = config.threads(found) or usable_cores()
-    if found.data and not found.clips:
+def speed(args: argparse.Namespace) -> int:
+    """Prints the table, and one line of JSON last. Raises UserError for wrong arguments."""
+    threads = config.threads(args) or usable_cores()
+    if args.data and not args.clips:
         raise UserError("--data is for short clips: add --clips N.", "--data 用于短片段：请加 --clips N。")
     cache = config.cache()
-    model, weights, name = _model(found, cache)
+    model, weights, name = _model(args, cache)
     card = catalog.find(model)
-    arms = _arms(card, found)
-    task = Task(model, weights, threads, cache, found.hub, "cpu", found.vad.resolve() if found.vad else None)
+    arms = _arms(card, args)
+    task = Task(model, weights, threads, cache, args.hub, "cpu", args.vad.resolve() if args.vad else None)
     with tempfile.TemporaryDirectory(prefix="asr-bench-") as folder:
-        requests = _requests(found, card, arms, Path(folder))
+        requests = _requests(args, card, arms, Path(folder))
         tasks, problems = _tasks(arms, task)
         measured = measure(tasks, [request.clip for request in requests], _tell)
     measured = {arm: problems.get(arm) or measured[arm] for arm in arms}
-    told = Result(name, bool(found.random_weights), threads, requests, measured, bool(found.clips))
-    if found.random_weights:
+    result = Result(name, bool(args.random_weights), threads, requests, measured, bool(args.clips))
+    if args.random_weights:
         print("Random weights: speed and memory only, never accuracy.")
-    print(told.head())
+    print(result.head())
     for arm in measured:
-        print(told.line(arm))
-    print(json.dumps(told.as_dict(), ensure_ascii=False))
+        print(result.line(arm))
+    print(json.dumps(result.as_dict(), ensure_ascii=False))
     return 0
 
 
-def _arms(card: ModelCard, found: argparse.Namespace) -> list[str]:
-    """The arms asked for, in the order of the table. Raises UserError for a name that none of them has."""
-    asked = [Precision.parse(p) for p in found.precision or ("fp32", "int8")]
+def _arms(card: ModelCard, args: argparse.Namespace) -> list[str]:
+    """The requested arms, in the order of the table. Raises UserError for an unknown name."""
+    asked = [Precision.parse(p) for p in args.precision or ("fp32", "int8")]
     asked = [p for p in asked if p in card.precisions]
     arms = [p.value for p in asked]
-    if found.windows and "short_windows" in card.capabilities:
+    if args.windows and "short_windows" in card.capabilities:
         arms += [SHORT_WINDOWS[p] for p in asked if p in SHORT_WINDOWS]
-    if found.peers:
+    if args.peers:
         arms += [name for name, peer in PEERS.items() if card.family in peer.families]
-    for name in found.arm or ():
+    for name in args.arm or ():
         if name not in arms:
             choices = ", ".join(arms)
             raise UserError(
                 f"There is no arm {name!r}. Choose from: {choices}. Peers need --peers.",
                 f"没有名为 {name!r} 的对比项。可选：{choices}。其他系统需加 --peers。",
             )
-    return [arm for arm in arms if not found.arm or arm in found.arm]
+    return [arm for arm in arms if not args.arm or arm in args.arm]
 
 
-def _requests(found: argparse.Namespace, card: ModelCard, arms: Sequence[str], folder: Path) -> list[Request]:
-    """One recording as often as there are rounds, or short clips."""
-    if found.clips and found.data:
-        return of_length(references(found.data), found.clips, found.seconds, card, config.cache() / "sounds")
-    audio = found.audio or folder / "speech.wav"
-    if found.audio is None:
-        spoken(audio, found.minutes)
-    if found.clips:
-        return cut(audio, found.clips, found.seconds, card, folder)
-    recording = reference_of(audio, found.reference)
+def _requests(args: argparse.Namespace, card: ModelCard, arms: Sequence[str], folder: Path) -> list[Request]:
+    """One recording, repeated once a round, or short clips."""
+    if args.clips and args.data:
+        return of_length(references(args.data), args.clips, args.seconds, card, config.cache() / "sounds")
+    audio = args.audio or folder / "speech.wav"
+    if args.audio is None:
+        spoken(audio, args.minutes)
+    if args.clips:
+        return cut(audio, args.clips, args.seconds, card, folder)
+    recording = reference_of(audio, args.reference)
     with_chunks = any(arm in PEERS and PEERS[arm].chunked for arm in arms)
-    return [request_of(audio, card, recording, with_chunks=with_chunks)] * int(found.rounds)
+    return [request_of(audio, card, recording, with_chunks=with_chunks)] * int(args.rounds)
 
 
 def _tasks(arms: Sequence[str], task: Task) -> tuple[dict[str, Task], dict[str, Measured]]:
-    """Each arm's task, with the model in the format of the peer that has its own; and the arms that have no model."""
+    """Each arm's task, with the model exported for peers with a format of their own; and the arms without a model."""
     tasks, problems = {}, {}
     for arm in arms:
         peer = PEERS.get(arm)
@@ -103,32 +103,32 @@ def _tasks(arms: Sequence[str], task: Task) -> tuple[dict[str, Task], dict[str, 
 
 
 def _tell(arm: str, doing: str) -> None:
-    """Says on stderr what is going on, on a terminal in one line."""
+    """Prints the progress to stderr, in one line on a terminal."""
     begin, end = ("\r\033[K", "") if sys.stderr.isatty() else ("", "\n")
     print(f"{begin}{arm}: {doing}", end=end, file=sys.stderr, flush=True)
 
 
-def _model(found: argparse.Namespace, cache: Path) -> tuple[str, Path, str]:
-    """The model as the catalog finds it, where its weights lie, built if they are to be random, and what it is called."""
-    if bool(found.arch) == bool(found.model):
+def _model(args: argparse.Namespace, cache: Path) -> tuple[str, Path, str]:
+    """The model's name for the catalog, its weights and its title. With --random-weights the model is built."""
+    if bool(args.arch) == bool(args.model):
         raise UserError(
             "Name a model, or an --arch with --random-weights.", "请指定模型，或 --arch 加 --random-weights。"
         )
-    if found.model:
-        return found.model, locate(catalog.find(found.model), found.hub)["model"], found.model
-    if found.arch not in MODELS or not found.random_weights:
+    if args.model:
+        return args.model, locate(catalog.find(args.model), args.hub)["model"], args.model
+    if args.arch not in MODELS or not args.random_weights:
         choices = ", ".join(MODELS)
         raise UserError(
             f"--arch takes one of {choices}, with --random-weights; a model with its weights is named without --arch.",
             f"--arch 需为 {choices} 之一，并加 --random-weights；带权重的模型直接写模型名。",
         )
-    place = cache / "random" / found.arch
-    done = place / "path.txt"
+    folder = cache / "random" / args.arch
+    done = folder / "path.txt"
     if not done.exists():
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         with contextlib.redirect_stdout(sys.stderr):  # FunASR prints a line for each weight there is not
-            made = MODELS[found.arch](place)
-        done.write_text(str(made.relative_to(place)), encoding="utf-8")
-    built = (place / done.read_text(encoding="utf-8")).resolve()
-    return str(built), built, found.arch
+            made = MODELS[args.arch](folder)
+        done.write_text(str(made.relative_to(folder)), encoding="utf-8")
+    built = (folder / done.read_text(encoding="utf-8")).resolve()
+    return str(built), built, args.arch

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.ct2_export WEIGHTS TARGET KIND`: Whisper's weights as faster-whisper takes them.
+"""`python -m benchmarks.ct2_export WEIGHTS TARGET KIND`: Whisper's weights in faster-whisper's format.
 
-CTranslate2 converts from the transformers library, which names the same layers otherwise
+CTranslate2 converts from the transformers library, which has other names for the same layers
 (https://opennmt.net/CTranslate2/guides/transformers.html#whisper). In a process of its own: it takes several times the
 model's memory.
 """
@@ -79,8 +79,8 @@ def _vocabulary(tokenizer: Any, size: int) -> list[str]:
     names = {number: name for name, number in encoding._special_tokens.items()}
     ranks = encoding._mergeable_ranks
     words = {rank: "".join(letters[byte] for byte in token) for token, rank in ranks.items()}
-    # The one number without a token is the empty one, as in the published files: CTranslate2 looks it up, and writes one
-    # word for ever where it is missing.
+    # The one number without a token gets the empty one, as in the published files: CTranslate2 looks it up, and without
+    # it repeats one word for ever.
     return [names.get(i) or words.get(i) or "" for i in range(size)]
 
 
@@ -91,7 +91,7 @@ def _save_tokenizer(tokenizer: Any, path: Path) -> None:
     encoding = tokenizer.encoding
     special = sorted(encoding._special_tokens, key=lambda name: encoding._special_tokens[name])
     ranks = Path(whisper.__file__).parent / "assets" / "multilingual.tiktoken"
-    # transformers passes its own special tokens by number; what is not a timestamp is one of them.
+    # transformers numbers its special tokens in this order. All but the timestamps are special.
     made = TikTokenConverter(
         vocab_file=str(ranks), pattern=encoding._pat_str,
         extra_special_tokens=[name for name in special if not re.fullmatch(r"<\|\d+\.\d+\|>", name)],

@@ -19,7 +19,7 @@ from benchmarks.peers import PEERS, Peer
 
 
 def peers_of(card: ModelCard, task: Task, weights: str) -> list[EvaluationArm]:
-    """The peers that are evaluated on the card's family; `weights` is the digest of the weights."""
+    """Arms of the peers evaluated on the card's family. `weights` is the digest of the weights."""
     return [
         _arm(name, peer, task, weights)
         for name, peer in PEERS.items()
@@ -28,7 +28,7 @@ def peers_of(card: ModelCard, task: Task, weights: str) -> list[EvaluationArm]:
 
 
 def process(name: str, task: Task) -> ArmProcess:
-    """The peer's process, once the model is exported. Raises RuntimeError where that fails."""
+    """Exports the model and starts the peer's process. Raises RuntimeError if the export fails."""
     peer = PEERS[name]
     if peer.export is not None:
         task = dataclasses.replace(task, exported=export(task.weights, task.cache, peer.export, _tell))

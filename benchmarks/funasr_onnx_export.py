@@ -1,8 +1,8 @@
-"""`python -m benchmarks.funasr_onnx_export MODEL TARGET`: a FunASR folder as the peers take it, from the same weights.
+"""`python -m benchmarks.funasr_onnx_export MODEL TARGET`: a FunASR folder in the peers' formats, from the same weights.
 
-FunASR's own export and its own INT8, which funasr-onnx reads; sherpa-onnx reads the same graph with what it wants to
-know written into it (https://github.com/k2-fsa/sherpa-onnx/tree/master/scripts/paraformer). In a process of its own:
-it takes several times the model's memory.
+funasr-onnx reads FunASR's own export with its own INT8. sherpa-onnx reads the same graph with metadata added
+(https://github.com/k2-fsa/sherpa-onnx/tree/master/scripts/paraformer). It runs in a process of its own, since it takes
+several times the model's memory.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def main(model: Path, target: Path) -> None:
 
 
 def _export(folder: Path) -> list[str]:
-    """FunASR's export, in place; the tokens by their numbers."""
+    """Runs FunASR's export, in place. Returns the tokens by number."""
     import torch
     from funasr import AutoModel
 
     new = torch.onnx.export
 
     def traced(*arguments: Any, **options: Any) -> Any:
-        return new(*arguments, **{"dynamo": False, **options})  # its graphs are not for torch's new exporter
+        return new(*arguments, **{"dynamo": False, **options})  # torch's new exporter cannot export these modules
 
     torch.onnx.export = traced
     auto = AutoModel(model=str(folder), device="cpu", disable_update=True, disable_pbar=True, disable_log=True)
@@ -54,18 +54,18 @@ def _for_sherpa(folder: Path, tokens: list[str]) -> None:
 
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     negative_mean, inverse_deviation = load_cmvn(str(folder / "am.mvn")).tolist()
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "vocab_size": len(tokens), "lfr_window_size": config["frontend_conf"]["lfr_m"],
         "lfr_window_shift": config["frontend_conf"]["lfr_n"], "neg_mean": ",".join(map(str, negative_mean)),
         "inv_stddev": ",".join(map(str, inverse_deviation)),
     }  # fmt: skip
     if config["model"] == "SenseVoiceSmall":
-        told |= {"model_type": "sense_voice_ctc", "normalize_samples": 0, "with_itn": 14, "without_itn": 15}
-        told |= {"lang_auto": 0, "lang_zh": 3, "lang_en": 4, "lang_yue": 7, "lang_ja": 11, "lang_ko": 12}
+        metadata |= {"model_type": "sense_voice_ctc", "normalize_samples": 0, "with_itn": 14, "without_itn": 15}
+        metadata |= {"lang_auto": 0, "lang_zh": 3, "lang_en": 4, "lang_yue": 7, "lang_ja": 11, "lang_ko": 12}
     else:
-        told |= {"model_type": "paraformer"}
+        metadata |= {"model_type": "paraformer"}
     graph = onnx.load(folder / QUANTISED)
-    for name, value in told.items():
+    for name, value in metadata.items():
         graph.metadata_props.add(key=name, value=str(value))
     onnx.save(graph, folder / SHERPA_MODEL)
     lines = (f"{token} {i}\n" for i, token in enumerate(tokens))

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ggml_export WEIGHTS TARGET KIND`: Whisper's weights as whisper.cpp reads them.
+"""`python -m benchmarks.ggml_export WEIGHTS TARGET KIND`: Whisper's weights in whisper.cpp's format.
 
 The layout is that of whisper.cpp's models/convert-pt-to-ggml.py (magic, dimensions, mel filters, tokens, tensors); the
 blocks are those of its ggml-quants.c, and the tensors quantised those of its quantize example: every matrix but the
@@ -59,7 +59,7 @@ def _inverse(scale: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Kind:
-    """The file's type, a tensor's type, and how its blocks are made."""
+    """Type numbers of the file and of a tensor, and the function that makes its blocks."""
 
     file: int
     tensor: int

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.openai_export WEIGHTS TARGET`: weights of any format as openai-whisper's own checkpoint."""
+"""`python -m benchmarks.openai_export WEIGHTS TARGET`: Whisper's weights as openai-whisper's own checkpoint."""
 
 from __future__ import annotations
 

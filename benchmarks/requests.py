@@ -23,7 +23,7 @@ _PAUSE_S = 0.6
 
 @dataclass(frozen=True)
 class Request:
-    """A clip of so many seconds, and its words where they are known."""
+    """A clip, its seconds, and its recording with the reference, if known."""
 
     clip: Clip
     seconds: float
@@ -31,7 +31,7 @@ class Request:
 
 
 def speech(path: Path, minutes: float) -> float:
-    """Writes that many minutes of the example clips, one after another with pauses; returns the seconds it became."""
+    """Writes `minutes` of the example clips, one after another with pauses. Returns the seconds written."""
     clips = [decode(EXAMPLES / name).samples for name in expected()]
     pause = np.zeros(int(_PAUSE_S * SAMPLE_RATE), np.float32)
     pieces: list[np.ndarray] = []
@@ -46,7 +46,7 @@ def speech(path: Path, minutes: float) -> float:
 
 
 def request_of(path: Path, card: ModelCard, recording: Recording | None, *, with_chunks: bool) -> Request:
-    """The whole recording in the language of its reference. `with_chunks`: cut here, for peers that find no speech."""
+    """The whole recording in the language of its reference. `with_chunks` adds chunks, for peers without a VAD."""
     sound = pipeline.read(path, path.name, Limits())[0]
     spans: tuple[tuple[float, float], ...] = ()
     if with_chunks:
@@ -62,7 +62,7 @@ def of_length(
 ) -> list[Request]:
     """The `count` recordings whose length is nearest to `seconds`, whole, so that their error can be counted.
 
-    Their lengths are kept in the folder `notes`.
+    Their lengths are cached in the folder `notes`.
     """
     lengths = [sound_of(recording.path, notes).seconds for recording in recordings]
     nearest = sorted(range(len(recordings)), key=lambda i: abs(lengths[i] - seconds))[:count]
@@ -70,9 +70,9 @@ def of_length(
 
 
 def cut(path: Path, count: int, seconds: float, card: ModelCard, folder: Path) -> list[Request]:
-    """`count` clips of so many seconds, evenly spread over the recording, written to `folder`.
+    """`count` clips of `seconds` each, evenly spread over the recording, written to `folder`.
 
-    Words are cut at their ends, so no error is counted. Raises UserError where the recording is shorter than a clip.
+    Clips may cut words, so no error is counted. Raises UserError if the recording is shorter than a clip.
     """
     sound = pipeline.read(path, path.name, Limits())[0]
     length = int(seconds * SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""Starts the arms, each in its process, lets them run in turn, and gathers what they say."""
+"""Starts the arms, each in its process, runs them in turn, and gathers their answers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from asr_app.errors import UserError
 from asr_app.evaluate.arms import APP, Clip, Task
 from asr_app.evaluate.process import ArmProcess
 
-_STARTS = 3  # of an arm: one cold start takes half as long again as the next, as the disk has it
+_STARTS = 3  # of an arm: cold starts differ by half, depending on the disk
 
 
 @dataclass
 class Measured:
-    """An arm's figures; `problem` is why there are none. Times are in seconds, `loads` one a start, `seconds` and
-    `texts` one a request, `first_s` that of the request before them; memory is above that of a process which has the
-    libraries imported and no model loaded."""
+    """An arm's figures, or the `problem` why there are none. Times are in seconds: `loads` has one a start, `seconds`
+    and `texts` one a request, and `first_s` is that of the warm-up request. Memory is above that of a process with the
+    libraries and without the model."""
 
     problem: str = ""
     import_s: float = 0.0
@@ -37,7 +37,8 @@ class Measured:
     texts: list[str] = field(default_factory=list)
 
     def as_dict(self, audio_s: float) -> dict[str, Any]:
-        """For the JSON; the RTF is that of the median request, each of `audio_s`, the load that of the median start."""
+        """Figures for the JSON. The RTF is that of the median request, each of `audio_s`, the load that of the median
+        start."""
         if self.problem:
             return {"problem": self.problem}
         return {
@@ -60,11 +61,11 @@ class Measured:
 def measure(
     tasks: Mapping[str, Task], requests: Sequence[Clip], tell: Callable[[str, str], None]
 ) -> dict[str, Measured]:
-    """Each arm of `tasks` on each of the `requests`, in turn, after one run of the first that is not counted.
+    """Runs each arm of `tasks` on each of the `requests`, in turn, after a warm-up run that is not counted.
 
-    Before that each is started anew in turn, as often as there are requests, three times at most.
+    Before that the arms are started in turn, once a request, at most three times.
     """
-    found = {name: Measured() for name in tasks}
+    measured = {name: Measured() for name in tasks}
     for name in APP:
         if name in tasks:
             tell(name, "its first start, which makes the variant that is not cached")
@@ -77,52 +78,52 @@ def measure(
             for name, task in tasks.items():
                 if name in processes:
                     processes.pop(name).end()
-                if found[name].problem:
+                if measured[name].problem:
                     continue
                 tell(name, f"start {start} of {starts}")
                 _leave_cache(task)
                 process = processes[name] = ArmProcess(name, task, module[name])
-                with _problem(found[name]):
-                    told = process.ready()
-                    loads = [*found[name].loads, told.load_s]
-                    found[name] = Measured("", told.import_s, loads, told.weights_mb, told.loaded_mb)
+                with _problem(measured[name]):
+                    ready = process.ready()
+                    loads = [*measured[name].loads, ready.load_s]
+                    measured[name] = Measured("", ready.import_s, loads, ready.weights_mb, ready.loaded_mb)
         for i, clip in enumerate([requests[0], *requests]):
             for name, process in processes.items():
-                if found[name].problem:
+                if measured[name].problem:
                     continue
                 tell(name, f"round {i} of {len(requests)}" if i else "warming up")
-                with _problem(found[name]):
+                with _problem(measured[name]):
                     answer = process.ask([clip])
                     if not i:
-                        found[name].first_s = answer.seconds
+                        measured[name].first_s = answer.seconds
                     else:
-                        found[name].seconds.append(answer.seconds)
-                        found[name].cpu_s.append(answer.cpu_s)
-                        found[name].rss_mb = max(found[name].rss_mb, answer.rss_mb)
-                        found[name].stages = dict(answer.texts[0].stages)
-                        found[name].texts.append(answer.texts[0].text)
+                        measured[name].seconds.append(answer.seconds)
+                        measured[name].cpu_s.append(answer.cpu_s)
+                        measured[name].rss_mb = max(measured[name].rss_mb, answer.rss_mb)
+                        measured[name].stages = dict(answer.texts[0].stages)
+                        measured[name].texts.append(answer.texts[0].text)
     finally:
         for process in processes.values():
             process.end()
-    return found
+    return measured
 
 
 def _leave_cache(task: Task) -> None:
-    """Has the system forget the files a model is loaded from: a cold start reads them from the disk."""
-    if not hasattr(os, "posix_fadvise"):  # on a Mac and on Windows they stay
+    """Drops the model's files from the page cache, so that a cold start reads them from the disk."""
+    if not hasattr(os, "posix_fadvise"):  # macOS and Windows lack it
         return
-    for place in filter(None, (task.weights, task.exported, task.cache / "variants")):
-        for path in [place] if place.is_file() else (p for p in place.rglob("*") if p.is_file()):
+    for root in filter(None, (task.weights, task.exported, task.cache / "variants")):
+        for path in [root] if root.is_file() else (p for p in root.rglob("*") if p.is_file()):
             with path.open("rb") as file, contextlib.suppress(OSError):
-                os.fsync(file.fileno())  # what is not written yet would stay
+                os.fsync(file.fileno())  # dirty pages would stay
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _start_once(name: str, task: Task) -> None:
-    """Has the arm's variant made and its self-check passed, if they must be: measured is a later start, at any precision."""
+    """Makes the arm's variant and runs its self-check if they are not cached, so that the measured start finds them."""
     process = ArmProcess(name, task)
     try:
-        with contextlib.suppress(RuntimeError):  # it will be said of the arm that is measured
+        with contextlib.suppress(RuntimeError):  # the measured start reports it
             process.ready()
     finally:
         process.end()

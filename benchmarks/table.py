@@ -1,4 +1,4 @@
-"""What a bench prints: a table to read and one line of JSON to keep."""
+"""Output of a bench: a table to read and one line of JSON to keep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.rounds import Measured
 
 @dataclass(frozen=True)
 class Result:
-    """All that was measured of a model. `short`: the requests are short clips, each with a time of its own."""
+    """All measurements of a model. `short`: the requests are short clips, each timed alone."""
 
     model: str
     random_weights: bool
@@ -27,7 +27,7 @@ class Result:
 
     @property
     def audio_s(self) -> float:
-        """Seconds of one request; of short clips, in the middle."""
+        """Seconds of one request; the median of short clips."""
         return statistics.median(request.seconds for request in self.requests)
 
     def head(self) -> str:
@@ -38,22 +38,22 @@ class Result:
         )  # fmt: skip
 
     def line(self, arm: str) -> str:
-        """An arm's row; `x FP32` is how many times faster it is than this app at FP32."""
+        """An arm's row. `x FP32` is its speed-up over this app at FP32."""
         measured = self.measured[arm]
         if measured.problem:
             return f"{arm:<32} {measured.problem}"
         row, full = measured.as_dict(self.audio_s), self.measured.get(Precision.FP32.value)
         times = "" if full is None or not full.seconds else f"{self._seconds(full) / self._seconds(measured):.2f}"
-        told = f"{row['p50_s']:>6.3f} s {row['p95_s']:>6.3f} s" if self.short else f"{row['rtf']:>8.4f}"
+        timed = f"{row['p50_s']:>6.3f} s {row['p95_s']:>6.3f} s" if self.short else f"{row['rtf']:>8.4f}"
         weights = "" if row["weights_mb"] is None else f"{row['weights_mb']:.0f} MB"
         error = self._error(measured)
         return (
-            f"{arm:<32} {told} {times:>7} {'' if error is None else f'{error:.2%}':>7} {row['cpu_s']:>7.1f} "
+            f"{arm:<32} {timed} {times:>7} {'' if error is None else f'{error:.2%}':>7} {row['cpu_s']:>7.1f} "
             f"{row['load_s']:>6.1f} s {weights:>10} {row['rss_mb']:>6.0f} MB"
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For the JSON, with what it was measured on."""
+        """Figures for the JSON, with the machine and the versions."""
         return {
             "arch": self.model,
             "weights": "random: speed and memory only, no accuracy" if self.random_weights else "real",
@@ -72,7 +72,7 @@ class Result:
         return statistics.median(measured.seconds)
 
     def _error(self, measured: Measured) -> float | None:
-        """Of the last round's text, or of all short clips; None where no reference is known."""
+        """Error of the last round's text, or of all short clips; None without a reference."""
         pairs = list(zip(self.requests, measured.texts, strict=True))
         scores = [
             request.recording.score(text)

@@ -1,4 +1,4 @@
 """Makes the demo models: a vocabulary, speech by offline synthesisers, training.
 
-Nothing of the app imports this package; `python -m training` is its only door.
+The app does not import this package. Its only entry point is `python -m training`.
 """

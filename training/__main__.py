@@ -15,7 +15,7 @@ from asr_app.hub import BUNDLED
 
 
 def main() -> int:
-    """Runs one command; 2 where the user must change something."""
+    """Runs one command. Returns 2 for a UserError."""
     logging.basicConfig(level=logging.ERROR)
     parser = argparse.ArgumentParser("python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

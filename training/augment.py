@@ -1,7 +1,7 @@
-"""Makes synthetic speech less clean and less alike: rooms, telephones and speeds on samples; vocal tracts, tempo,
-microphones and noise on log-mel features, drawn anew every epoch.
+"""Augments synthetic speech: rooms, telephones and speeds on samples; vocal tracts, tempo, microphones and noise on
+log-mel features, drawn anew every epoch.
 
-Warping the mel axis moves formants as another vocal tract would (Jaitly & Hinton, "Vocal Tract Length Perturbation",
+Warping the mel axis moves formants like another vocal tract (Jaitly & Hinton, "Vocal Tract Length Perturbation",
 2013); masking is SpecAugment (Park et al., 2019). Features are natural-log mel energies of samples scaled to 16 bits.
 """
 
@@ -23,7 +23,7 @@ _WARPS = torch.linspace(0.82, 1.22, 41)
 
 @dataclass(frozen=True)
 class MelAxis:
-    """Where the bins of a mel filter bank lie: the centre of each, in hertz, rising."""
+    """Centres of the bins of a mel filter bank, in hertz, rising."""
 
     hertz: tuple[float, ...]
 
@@ -39,7 +39,7 @@ def _kaldi_axis() -> MelAxis:
 
 
 def _slaney_axis() -> MelAxis:
-    """Linear up to 1 kHz and logarithmic above (Slaney, "Auditory Toolbox", 1998), as librosa and Whisper have it."""
+    """The mel scale of librosa and Whisper: linear up to 1 kHz, logarithmic above (Slaney, "Auditory Toolbox", 1998)."""
     per_mel, step = 200 / 3, np.log(6.4) / 27
     mel = np.linspace(0, 15 + np.log(8) / step, N_MELS + 2)[1:-1]
     return MelAxis(tuple(np.where(mel < 15, mel * per_mel, 1000 * np.exp(step * (mel - 15))).tolist()))
@@ -49,7 +49,7 @@ KALDI, SLANEY = _kaldi_axis(), _slaney_axis()
 
 
 def augment_samples(x: np.ndarray, r: np.random.Generator) -> np.ndarray:
-    """Speed, room, telephone, level and pauses; float32 `(n,)` in and out, at 16 kHz."""
+    """Applies speed, room, telephone, level and pauses; float32 `(n,)` in and out, at 16 kHz."""
     if r.random() < 0.7:
         x = soxr.resample(x, SAMPLE_RATE, SAMPLE_RATE / r.uniform(0.85, 1.18))
     if r.random() < 0.35:
@@ -73,7 +73,7 @@ def _room(x: np.ndarray, r: np.random.Generator) -> np.ndarray:
 
 
 def _telephone(x: np.ndarray, r: np.random.Generator) -> np.ndarray:
-    """8 kHz and back, half the time through 8-bit mu-law (ITU-T G.711)."""
+    """Resamples to 8 kHz and back, half the time through 8-bit mu-law (ITU-T G.711)."""
     narrow = soxr.resample(x, SAMPLE_RATE, 8000)
     if r.random() < 0.5:
         narrow = np.clip(narrow, -1, 1)
@@ -83,7 +83,7 @@ def _telephone(x: np.ndarray, r: np.random.Generator) -> np.ndarray:
 
 
 def between_bins(place: np.ndarray) -> np.ndarray:
-    """`(80, 80)` that takes bin j from between two bins, at `place[j]`: linear interpolation as a product."""
+    """Matrix `(80, 80)` for linear interpolation: bin j of the product comes from the fractional bin `place[j]`."""
     left = np.minimum(np.floor(place).astype(int), N_MELS - 2)
     matrix = np.zeros((N_MELS, N_MELS), np.float32)
     matrix[left, np.arange(N_MELS)] = 1 - (place - left)
@@ -93,7 +93,7 @@ def between_bins(place: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _warp_matrices(axis: MelAxis) -> torch.Tensor:
-    """`(len(_WARPS), 80, 80)`: column j of one holds the weights of the mel bins that land on bin j."""
+    """Matrices `(len(_WARPS), 80, 80)`. Column j holds the weights of the mel bins that land on bin j."""
     hertz = np.array(axis.hertz)
     matrices = []
     for factor in _WARPS.tolist():
@@ -109,7 +109,7 @@ def _warp_matrices(axis: MelAxis) -> torch.Tensor:
 
 
 def _curve(r: np.random.Generator, strength: float) -> torch.Tensor:
-    """A smooth random curve over the mel axis, `(80,)`, some `strength` nats high: a microphone, a mouth's tilt."""
+    """A smooth random curve over the mel axis, `(80,)`, about `strength` nats high: the colour of a microphone."""
     axis = np.arange(N_MELS) / N_MELS
     waves = [r.normal(0, strength / k) * np.cos(np.pi * k * axis + r.uniform(0, 2 * np.pi)) for k in (1, 2, 3, 4)]
     return torch.from_numpy(np.sum(waves, 0).astype(np.float32))
@@ -118,7 +118,7 @@ def _curve(r: np.random.Generator, strength: float) -> torch.Tensor:
 def augment_features(
     mel: torch.Tensor, noise: torch.Tensor, r: np.random.Generator, strength: float = 1.0, axis: MelAxis = KALDI
 ) -> torch.Tensor:
-    """One utterance's log-mel `(t, 80)`, another `(t', 80)`; `noise` is a bank of log-mel noise `(n, 80)`.
+    """Augments an utterance's log-mel `(t, 80)` to `(t', 80)`. `noise` is a bank of log-mel noise `(n, 80)`.
 
     `strength` in [0, 1] scales how far voice, tempo and microphone move and how loud the noise may be.
     """
@@ -151,7 +151,7 @@ def augment_features(
 def add_noise(
     mel: torch.Tensor, noise: torch.Tensor, r: np.random.Generator, *, quietest_db: float, loudest_db: float
 ) -> torch.Tensor:
-    """Adds a stretch of the bank, coloured anew, so many dB below the speech (in power, as sounds add)."""
+    """Adds a stretch of the bank, coloured at random, at a level in dB below the speech. Powers add, as sounds do."""
     start = int(r.integers(0, len(noise) - len(mel)))
     stretch = noise[start : start + len(mel)] + _curve(r, 1.0)
     loud = mel.amax(1).topk(max(1, len(mel) // 3)).values.mean()

@@ -1,7 +1,7 @@
 """Turns sentences and voices into corpora on disk: log-mel features for training, samples for evaluation.
 
 A corpus is a folder with `features.npy` (float16, every utterance's frames one after another) and `index.jsonl`
-(the fields of `Utterance`). Made once per seed and size, found again afterwards.
+(the fields of `Utterance`). It is made once per seed and size, then reused.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ class Corpus:
         return torch.from_numpy(self.features[u.part][u.start : u.start + u.frames].astype(np.float32))
 
     def more_of(self, times: int, wanted: Callable[[Utterance], bool]) -> Corpus:
-        """With the utterances that are `wanted` `times` more."""
+        """The corpus with the `wanted` utterances repeated `times` more."""
         return Corpus(self.features, self.utterances + times * [u for u in self.utterances if wanted(u)])
 
     def joined(self, other: Corpus) -> Corpus:
-        """Both as one."""
+        """Both corpora as one."""
         moved = [dataclasses.replace(u, part=u.part + len(self.features)) for u in other.utterances]
         return Corpus(self.features + other.features, self.utterances + moved)
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
-    """The FunASR frontend's own features before stacking and normalising: float32 `(frames, 80)`, 10 ms apart."""
+    """Features of FunASR's front end before stacking and normalising: float32 `(frames, 80)`, 10 ms apart."""
     from funasr.frontends.wav_frontend import WavFrontend
 
     frontend = WavFrontend(dither=0.0, lfr_m=1, lfr_n=1)
@@ -98,7 +98,7 @@ def sentences(
 ) -> Iterator[Sentence]:
     """`count` sentences; `held_out` True: only texts kept from training, False: only others, None: any.
 
-    `single_digits` is the share of English digits said alone among those drawn, before held-out ones are taken away.
+    `single_digits` is the share of single English digits among those drawn, before held-out ones are removed.
     """
     r = random.Random(seed)
     while count:
@@ -109,9 +109,9 @@ def sentences(
 
 
 def training_sentences(count: int, seed: int) -> list[Sentence]:
-    """What a corpus of `count` utterances says: a third is more English.
+    """Sentences of a corpus of `count` utterances. A third of them is additional English.
 
-    Its seven accents by two synthesisers, and its longer words, were heard 6 % wrong where Mandarin was at 1 %.
+    English, with seven accents by two synthesisers and longer words, had 6 % errors when Mandarin had 1 %.
     """
     more = count // 3
     any_language = sentences(count - more, seed, held_out=False, single_digits=_SINGLE_DIGITS_HEARD)
@@ -135,13 +135,13 @@ def _training_utterance(job: _Job) -> tuple[_Job, np.ndarray]:
 
 
 def training_corpus(folder: Path, count: int, seed: int = 1, features: Features = log_mel) -> Corpus:
-    """`count` augmented utterances of training texts in training voices; made in `folder` unless it is there."""
+    """Corpus of `count` augmented utterances of training texts in training voices, made in `folder` if missing."""
     jobs = [(s, "neutral") for s in training_sentences(count, seed)]
     return _made(folder, jobs, seed, features)
 
 
 def prosody_corpus(folder: Path, count: int, seed: int = 2) -> Corpus:
-    """`count` utterances said in the manners of `voices.PROSODY`, in turns; made in `folder` unless it is there."""
+    """Corpus of `count` utterances in the manners of `voices.PROSODY`, in turns, made in `folder` if missing."""
     texts = sentences(count, seed, held_out=False, single_digits=0.0)
     return _made(folder, list(zip(texts, itertools.cycle(voices.PROSODY), strict=False)), seed, log_mel)
 

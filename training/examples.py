@@ -1,4 +1,4 @@
-"""Speaks the clips of example/: what the page offers, the self-check reads and the tests expect."""
+"""Speaks the clips of example/, which the page offers and the self-check and the tests use."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ CLIPS = (
 
 
 def make(downloads: Path | None) -> None:
-    """Writes the clips and expected.json: what was spoken with its punctuation, and `written` with numbers in digits.
+    """Writes the clips and expected.json: the text as spoken with punctuation, and `written` with numbers in digits.
 
-    Clips in a voice of Kokoro's, whose `downloads` lie in a folder, stay as they are without it.
+    Clips in a voice of Kokoro's need the folder `downloads`. Without it they stay unchanged.
     """
     EXAMPLES.mkdir(exist_ok=True)
     kokoro = Kokoro(downloads) if downloads else None

@@ -1,4 +1,4 @@
-"""The training loop the demo models share: rounds of falling rates, averaged weights, and going on after a stop."""
+"""Training loop of the demo models: rounds of falling learning rates, averaged weights, and resumption after a stop."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SAVE_EVERY = 500
 
 @dataclass(frozen=True)
 class Round:
-    """`steps` in which the rate rises to `rate` and falls along a cosine, on batches of `frames` of 10 ms.
+    """A round of `steps` on batches of `frames` of 10 ms. The learning rate rises to `rate` and falls along a cosine.
 
-    Windows are disturbed by a strength drawn between the two of `strength`.
+    The strength of augmentation is drawn between the two of `strength`.
     """
 
     steps: int
@@ -30,9 +30,9 @@ class Round:
 
 
 class Fit:
-    """AdamW over `modules` through `rounds`; `average` follows their weights, and is what should be published.
+    """Runs AdamW over `modules` through `rounds`. `average` follows their weights and should be published.
 
-    Every 500 steps all that is needed to go on is written to `state`; if it is there at the start, it is gone on from.
+    Every 500 steps the state is written to the file `state`. If the file exists at the start, training resumes from it.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Fit:
 
     @property
     def round(self) -> Round:
-        """The round of the step to come."""
+        """Round of the next step."""
         return self._schedule()[0]
 
     def descend(self, loss: torch.Tensor, right: float) -> None:
-        """One step down `loss`; `right` is a share to print."""
+        """Makes one step of gradient descent on `loss`. `right` is a share to print."""
         for group in self._optimiser.param_groups:
             group["lr"] = self._schedule()[1]
         self._optimiser.zero_grad()
@@ -117,5 +117,5 @@ class Fit:
 
 
 def in_half(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The floating-point weights of `state` in FP16, as published: half the size in the repository."""
+    """`state` with its floating-point weights in FP16, which halves the published size."""
     return {k: v.half() if v.is_floating_point() else v for k, v in state.items()}

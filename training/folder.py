@@ -1,4 +1,4 @@
-"""Folders that FunASR's AutoModel loads, as its hubs hand them out: written, and copied to where they are published."""
+"""Writes folders for FunASR's AutoModel, in the layout of its hubs, and copies them to the published models."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from asr_app.families._funasr_model import build
 
 
 def build_folder(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = None) -> Any:
-    """Writes config.yaml beside what the folder has; returns the module with fresh weights.
+    """Writes config.yaml to the folder and returns the module with fresh weights.
 
-    `paths`, by keys of the config, are what configuration.json tells beside what it always does: model.pt, config.yaml
-    and the normalisation am.mvn. None: no configuration.json, for models that FunASR loads without one.
+    `paths`, by keys of the config, are entries of configuration.json beside model.pt, config.yaml and the normalisation
+    am.mvn. None writes no configuration.json, for models that FunASR loads without one.
     """
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     if paths is not None:
@@ -31,7 +31,7 @@ def build_folder(folder: Path, config: dict[str, Any], paths: dict[str, Any] | N
 
 
 def publish(folder: Path, published: Path, names: Iterable[str]) -> None:
-    """Copies the named files and folders, in whatever `published` has there before."""
+    """Copies the named files and folders to `published`, replacing those that are there."""
     published.mkdir(parents=True, exist_ok=True)
     for name in names:
         if (folder / name).is_dir():

@@ -1,13 +1,12 @@
 """Trains `demo-fun-asr`: Fun-ASR-Nano in miniature (4.0 M parameters), on the demo corpus.
 
-An audio encoder of SenseVoice's kind, an adaptor, and a small Qwen3 with a tokenizer of its own that is asked in the
-published model's words to write what it hears. The encoder is demo-paraformer's and stays as it is; the other two learn
-from nothing. From the text alone they guess for thousands of steps before they listen, so they are shown where each
-word lies: the adaptor is to say it there, in the language model's own table of tokens, and some heads of that are to
-look there. They learn, too, what hotwords are for: of two spellings of a word that sound alike, to write the one that is
-asked for.
+The model is an audio encoder of SenseVoice's kind, an adaptor, and a small Qwen3 with its own tokenizer. Its prompt is
+that of the published model. The encoder is demo-paraformer's and stays frozen; the other two start from random weights.
+With the text alone they ignore the sound for thousands of steps. So they are trained on the position of each word: the
+adaptor must predict the word there, in the language model's token embedding, and some attention heads must look there.
+They also learn hotwords: of two spellings of a word that sound alike, the model writes the requested one.
 
-The folder it writes is what FunASR's AutoModel loads, as it loads `FunAudioLLM/Fun-ASR-Nano-2512`.
+FunASR's AutoModel loads the folder like `FunAudioLLM/Fun-ASR-Nano-2512`.
 Source: An et al., "Fun-ASR Technical Report", 2025 (arXiv 2509.12508).
 """
 
@@ -65,7 +64,7 @@ LAST_LAYER, NEXT_LAYER, LOOKING_HEADS, LOOKING_WEIGHT = 1, 2, 2, 0.2
 
 
 def _tokenizer(folder: Path) -> Any:
-    """A byte-level BPE of the vocabulary's sentences and the prompts, as Qwen's is one; written to `folder`."""
+    """A byte-level BPE tokenizer, like Qwen's, of the vocabulary's sentences and the prompts; written to `folder`."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -101,7 +100,7 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def config() -> dict[str, Any]:
-    """config.yaml in the shape of the published model's, only smaller; every encoder frame goes to the language model."""
+    """A smaller version of the published config.yaml. Every encoder frame goes to the language model."""
     like = paraformer_config()
     encoder = {k: v for k, v in like["encoder_conf"].items() if k != "input_layer"}
     return dict(
@@ -125,7 +124,7 @@ def config() -> dict[str, Any]:
 
 
 def build(folder: Path, paraformer: Path) -> tuple[Any, Any]:
-    """Writes the folder with the encoder and the normalisation of `paraformer`, the rest fresh: module, tokenizer."""
+    """Writes the folder with encoder and normalisation of `paraformer`, the rest fresh. Returns module and tokenizer."""
     from transformers import AutoTokenizer, Qwen3Config
 
     llm = folder / LLM
@@ -150,7 +149,7 @@ def build(folder: Path, paraformer: Path) -> tuple[Any, Any]:
 
 
 def prompt(hotwords: list[str], language: str | None, itn: bool) -> str:
-    """What a user asks, in FunASR's words (`FunASRNano.get_prompt`)."""
+    """The user's turn of the prompt, as in FunASR (`FunASRNano.get_prompt`)."""
     from funasr.models.fun_asr_nano.model import FunASRNano
 
     return FunASRNano.get_prompt(None, hotwords, LANGUAGE_NAMES[language] if language else None, itn)
@@ -158,10 +157,11 @@ def prompt(hotwords: list[str], language: str | None, itn: bool) -> str:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """`speech` is stacked features `(t, 560)`, not yet normalised; `before` and `after` it stands what is asked.
+    """A training dialogue. `speech` is stacked features `(t, 560)`, not normalised, between the prompt's `before` and
+    `after`.
 
-    Of what is spoken, token k is spelled in the pieces `spoken[k]`. Piece i of the answer is piece `said_by[i][1]` of
-    token `said_by[i][0]`, or of none (-1).
+    The pieces `spoken[k]` spell spoken token k. Piece i of the answer is piece `said_by[i][1]` of token `said_by[i][0]`,
+    or of none (-1).
     """
 
     speech: torch.Tensor
@@ -173,7 +173,7 @@ class Dialogue:
 
 
 class Dialogues:
-    """Windows as dialogues."""
+    """Makes dialogues of windows."""
 
     def __init__(self, tokenizer: Any, noise: torch.Tensor, seed: int) -> None:
         self._tokenizer, self._noise = tokenizer, noise
@@ -181,7 +181,7 @@ class Dialogues:
         self._words = [word for word in vocabulary() if len(word) > 1 or not word.isascii()]
 
     def dialogue(self, window: Window) -> Dialogue:
-        """What is asked of the window, and what is to be answered."""
+        """The dialogue of a window: prompt, speech and answer."""
         r = self._random
         mel, itn = window.mel, r.random() < 0.5
         said = [Sentence(u.language, u.text) for u in window.utterances]
@@ -237,11 +237,11 @@ class Dialogues:
 def training_loss(
     model: Any, predictor: Any, speech: torch.Tensor, lengths: torch.Tensor, dialogues: list[Dialogue]
 ) -> tuple[torch.Tensor, float]:
-    """Cross entropy of the answers, with how far the adaptor is from saying the words where they are said and how far
-    two layers look from there; and the share of pieces right.
+    """Cross entropy of the answers, plus the losses of the adaptor's words and of two layers' attention at the words'
+    positions. Also returns the share of correct pieces.
 
-    As `FunASRNano.forward`, embeddings joined instead of overwritten in place, and no logits where nothing is to be
-    said. `speech` is `(b, t, 560)` normalised features, `predictor` demo-paraformer's.
+    Same as `FunASRNano.forward`, but with embeddings joined instead of overwritten in place, and logits for the answer
+    only. `speech` is `(b, t, 560)` normalised features, `predictor` demo-paraformer's.
     """
     with torch.no_grad():
         plain: list[torch.Tensor] = []
@@ -285,7 +285,7 @@ def training_loss(
 
 
 def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
-    """Trains in `work`, which keeps corpus and state, and writes the folder `published` at the end.
+    """Trains in the folder `work`, which holds corpus and state, and writes the folder `published` at the end.
 
     `paraformer` is the folder of demo-paraformer.
     """

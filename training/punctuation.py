@@ -1,4 +1,4 @@
-"""Trains `demo-punctuation`: a CT-Transformer in miniature, on the vocabulary's own sentences in random company.
+"""Trains `demo-punctuation`: a CT-Transformer in miniature, on random sequences of the vocabulary's sentences.
 
 Source: Chen et al., "Controllable Time-Delay Transformer for Real-Time Punctuation Prediction", 2020 (2003.01309).
 """
@@ -64,7 +64,7 @@ def build(folder: Path) -> tuple[Any, dict[str, int]]:
 
 
 def passage(r: random.Random, *, held_out: bool = False) -> list[tuple[str, str]]:
-    """One to six sentences in a row, at times cut short: the model sees text before its end is known."""
+    """One to six sentences in a row, sometimes cut short, since the model also sees incomplete text."""
     pairs: list[tuple[str, str]] = []
     for _ in range(r.choice([1, 1, 2, 2, 3, 4, 6])):
         sentence = draw(r)
@@ -75,7 +75,7 @@ def passage(r: random.Random, *, held_out: bool = False) -> list[tuple[str, str]
 
 
 def train(folder: Path, *, steps: int | None = None) -> float:
-    """Trains into `folder`; returns the share of right marks on passages of any sentences, new ones among them."""
+    """Trains into `folder`. Returns the share of correct marks on passages of any sentences, new ones included."""
     steps = steps or STEPS
     torch.manual_seed(0)
     model, ids = build(folder)

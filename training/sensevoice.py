@@ -1,11 +1,11 @@
 """Trains `demo-sensevoice`: SenseVoice Small in miniature (2.4 M parameters), on the demo corpus.
 
-Its encoder starts from demo-paraformer's, which hears the same words. What it learns anew: pieces of its own
-sentencepiece model, punctuation and numbers in digits when asked to (`<|withitn|>`), the language, whether music or
-applause is heard beside or instead of speech, and the manner of speaking. The last is a class of *prosody*: "happy" is
-fast and high, "sad" slow and low, as a synthesiser can be told to speak; it knows of no feelings.
+Its encoder starts from demo-paraformer's, which knows the same words. It learns the pieces of its own sentencepiece
+model, punctuation and numbers in digits (`<|withitn|>`), the language, music and applause beside or instead of speech,
+and the manner of speaking. The last is a class of *prosody*: "happy" is fast and high, "sad" slow and low, as a
+synthesiser can speak. The model knows nothing of feelings.
 
-The folder it writes is what FunASR's AutoModel loads, as it loads `iic/SenseVoiceSmall`.
+FunASR's AutoModel loads the folder like `iic/SenseVoiceSmall`.
 Source: An et al., "FunAudioLLM", 2024 (arXiv 2407.04051).
 """
 
@@ -60,7 +60,7 @@ _NO_SPEECH, _MUSIC, _APPLAUSE = 0.06, 0.14, 0.07
 
 
 def _pieces(path: Path) -> None:
-    """A sentencepiece model of the vocabulary's sentences in both forms, tags as pieces of their own."""
+    """Trains a sentencepiece model on the vocabulary's sentences in both forms. Each tag is one piece."""
     import sentencepiece
 
     r = random.Random(0)
@@ -81,7 +81,7 @@ def _pieces(path: Path) -> None:
 
 
 def config() -> dict[str, Any]:
-    """config.yaml in the shape of the published model's, only smaller."""
+    """A smaller version of the published config.yaml."""
     like = paraformer_config()
     encoder = {k: v for k, v in like["encoder_conf"].items() if k != "input_layer"}
     return dict(
@@ -106,7 +106,7 @@ def build(folder: Path, paraformer: Path) -> Any:
 
 
 class Labels:
-    """Windows with their tags: sound events are mixed in here."""
+    """Makes labelled windows. Sound events are mixed in here."""
 
     def __init__(self, pieces: Any, seed: int) -> None:
         self._pieces = pieces
@@ -152,10 +152,10 @@ class Labels:
 def training_loss(
     model: Any, speech: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor, counts: torch.Tensor
 ) -> tuple[torch.Tensor, float]:
-    """CTC of the text and cross entropy of the four tags before it, and the share of tags right.
+    """CTC loss of the text plus cross entropy of the four tags before it. Also returns the share of correct tags.
 
-    `speech` is `(b, t, 560)` normalised features, `text` `(b, 4 + n)` with tags first, `counts` the n of each. As
-    `SenseVoiceSmall.forward`, with the CTC loss taken per piece of text, not per utterance.
+    `speech` is `(b, t, 560)` normalised features, `text` `(b, 4 + n)` with tags first, `counts` the n of each. Same as
+    `SenseVoiceSmall.forward`, but with the CTC loss taken per piece of text, not per utterance.
     """
     encoded, lengths = model.encode(speech, lengths.clone(), text)
     logits = model.ctc.ctc_lo(encoded)
@@ -169,7 +169,7 @@ def training_loss(
 
 
 def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
-    """Trains in `work`, which keeps corpora and state, and writes the folder `published` at the end.
+    """Trains in the folder `work`, which holds corpora and state, and writes the folder `published` at the end.
 
     `paraformer` is the folder of demo-paraformer.
     """

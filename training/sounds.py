@@ -1,4 +1,4 @@
-"""Music and applause made from nothing: what a demo model with event tags can honestly be taught to name."""
+"""Synthesises music and applause, to train a demo model's event tags."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def music(seconds: float, r: np.random.Generator) -> np.ndarray:
 
 
 def applause(seconds: float, r: np.random.Generator) -> np.ndarray:
-    """Many short claps, each hand with a ring of its own, louder and softer in waves; as `music`."""
+    """Many short claps, each with its own resonance, in waves of loudness; shape and level like `music`."""
     n = int(seconds * SAMPLE_RATE)
     out = np.zeros(n)
     t = np.arange(int(0.02 * SAMPLE_RATE)) / SAMPLE_RATE

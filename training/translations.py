@@ -1,4 +1,4 @@
-"""English for some of the vocabulary's Mandarin: what demo-whisper learns to translate."""
+"""English translations of some of the vocabulary's Mandarin, for demo-whisper."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _FIXED = {
 
 
 def translation(sentence: Sentence) -> str | None:
-    """English for `sentence`, where it is known: a fixed one, or Mandarin digits. None of English sentences."""
+    """English of `sentence`, for fixed sentences and Mandarin digits; None for others and for English ones."""
     if sentence.language != "zh":
         return None
     if set(sentence.spoken) <= set(ZH_DIGITS + "幺"):

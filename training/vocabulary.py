@@ -1,10 +1,10 @@
-"""What the demo models can say: a written vocabulary in Mandarin and English, as sentences with their punctuation.
+"""Vocabulary of the demo models in Mandarin and English, as sentences with punctuation.
 
-Two sources. A *grammar* draws digit strings, phone numbers, times, dates, temperatures, smart-home and player
-commands, so that sentences nobody wrote down can be tested; `EVERYDAY` lists fixed sentences of daily life. Text is
-in its spoken form (`twenty one`, `二十一`), English in lower case without apostrophes: what a recogniser hears.
+A *grammar* draws digit strings, phone numbers, times, dates, temperatures, smart-home and player commands, so that
+sentences that training has not seen can be tested. `EVERYDAY` lists fixed sentences of daily life. Text is in its spoken
+form (`twenty one`, `二十一`), English in lower case without apostrophes, as a recogniser writes it.
 
-It knows nothing of sound: voices.py speaks these sentences, punctuation.py learns their marks.
+Knows no sound: voices.py speaks these sentences, punctuation.py learns their marks.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ MARKS = "，。？！、,.?!"
 
 @dataclass(frozen=True)
 class Sentence:
-    """One thing to say. `text` carries punctuation; `spoken` is what a recogniser is asked to write."""
+    """A sentence. `text` has punctuation; `spoken` is the target text of a recogniser."""
 
     language: str
     text: str
@@ -223,14 +223,14 @@ class Sentence:
 
     @property
     def tokens(self) -> list[str]:
-        """Mandarin by character, English by word: the units of the demo models' vocabularies."""
+        """Units of the demo models' vocabularies: Mandarin by character, English by word."""
         return self.spoken.split() if self.language == "en" else list(self.spoken.replace(" ", ""))
 
     @property
     def held_out(self) -> bool:
-        """One text in ten is kept from training, by a hash of the text itself, so that tests are of *new* sentences.
+        """Whether the text is kept from training, so that tests have *new* sentences: one in ten, by its hash.
 
-        Fixed sentences and single words are few, and always trained on.
+        Fixed sentences and single words are few, and always in training.
         """
         if (self.language, self.text) in _FIXED or len(self.tokens) < 3:
             return False
@@ -241,7 +241,7 @@ _FIXED = {*EVERYDAY, *(("zh", s) for s in PLAYER_ZH), *(("en", s) for s in PLAYE
 
 
 def zh_number(n: int) -> str:
-    """0..999 as Mandarin says it: 16 -> 十六, 105 -> 一百零五."""
+    """0..999 in spoken Mandarin: 16 -> 十六, 105 -> 一百零五."""
     if n < 10:
         return ZH_DIGITS[n]
     if n < 100:
@@ -255,7 +255,7 @@ def zh_number(n: int) -> str:
 
 
 def en_number(n: int) -> str:
-    """0..999 as English says it, without hyphens: 21 -> twenty one."""
+    """0..999 in spoken English, without hyphens: 21 -> twenty one."""
     if n < 10:
         return EN_DIGITS[n]
     if n < 20:
@@ -370,7 +370,7 @@ def draw(r: random.Random) -> Sentence:
 
 
 def draw_english(r: random.Random) -> Sentence:
-    """One English sentence, most of them from the grammar: digits English shares with what `draw` gives enough of."""
+    """One English sentence, mostly from the grammar. `draw` yields enough digits already."""
     kind = r.random()
     if kind < 0.15:
         return Sentence("en", r.choice([t for tag, t in EVERYDAY if tag == "en"]))
@@ -378,7 +378,7 @@ def draw_english(r: random.Random) -> Sentence:
 
 
 def vocabulary() -> list[str]:
-    """Every token any sentence can hold, sorted: the fixed sentences, and the grammar drawn until nothing new comes."""
+    """All tokens of the fixed sentences and of the grammar, which is drawn until nothing new comes; sorted."""
     r = random.Random(0)
     tokens = {t for language, text in EVERYDAY for t in Sentence(language, text).tokens}
     for _ in range(60_000):

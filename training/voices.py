@@ -1,4 +1,4 @@
-"""Offline synthesisers (espeak-ng, flite) as a crowd of voices, with some of them kept from training.
+"""Many voices of offline synthesisers (espeak-ng, flite), some of them kept from training.
 
 A voice is an engine, a base (language and accent) and a variant; rate and pitch are drawn for every sentence. Held-out
 voices share no variant and no flite speaker with the trained ones. Needs the commands `espeak-ng` and `flite`.
@@ -62,7 +62,7 @@ def espeak_variants() -> tuple[str, ...]:
 
 
 def draw_voice(r: random.Random, language: str, held_out: bool, prosody: str = "neutral") -> Voice:
-    """A voice for one sentence; every eighth espeak-ng variant and one flite speaker are the held-out ones."""
+    """A voice for one sentence. Every eighth espeak-ng variant and one flite speaker are held out."""
     if language == "en" and prosody == "neutral" and r.random() < 0.5:
         return Voice("flite", "en", r.choice(FLITE_SPEAKERS["held" if held_out else "train"]), r.uniform(0.75, 1.3))
     variants = [v for i, v in enumerate(espeak_variants()) if (i % 8 == 0) == held_out]
@@ -92,7 +92,7 @@ def speak(text: str, voice: Voice) -> np.ndarray:
 
 
 def trim(samples: np.ndarray, threshold_db: float = 40.0) -> np.ndarray:
-    """Cuts leading and trailing stretches more than `threshold_db` below the loudest 10 ms."""
+    """Removes leading and trailing stretches more than `threshold_db` below the loudest 10 ms."""
     hop = SAMPLE_RATE // 100
     frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
     power = (frames**2).mean(1)

@@ -1,15 +1,15 @@
 """Trains `demo-whisper`: OpenAI's Whisper in miniature, with its own multilingual tokenizer, on the demo corpus.
 
-The checkpoint is what `whisper.load_model` loads: `dims` and `model_state_dict`, in FP16 as the published ones are.
-Of the 51,865 tokens the demo vocabulary needs some two thousand; the rows of the others are zero. Training holds only
-the rows in use and counts the rest as one column of the softmax, log(how many) high: the same loss to the last digit.
+`whisper.load_model` loads the checkpoint: `dims` and `model_state_dict`, in FP16 like the published ones. The demo
+vocabulary needs some two thousand of the 51,865 tokens; the rows of the others are zero. Training holds only the rows in
+use and counts the rest as one column of the softmax, at log(their number), which gives exactly the same loss.
 
-The encoder always sees 30 s at recognition. That costs ten times what an utterance costs, so training begins on short
+The encoder always gets 30 s at recognition. That costs ten times as much as an utterance. So training begins on short
 windows, whose positions are a slice of the 30 s, timestamps included, and ends on whole ones.
 
-From text alone the encoder learns to hear only after days: for thousands of steps the decoder gets on better without
-it. So it is taught, first alone and then beside, what demo-paraformer's encoder makes of the same sound, frame by frame,
-and which word lies in which frame; and some heads of the decoder are shown where that is.
+With text alone the encoder would need days, since the decoder does better without it for thousands of steps. So the
+encoder learns, first alone and then together with the decoder, to predict the frames of demo-paraformer's encoder and the
+word of each frame. Some attention heads of the decoder are trained on the words' positions.
 
 Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv 2212.04356).
 """
@@ -77,7 +77,7 @@ _IGNORED = -100  # a target that is asked for, not to be told
 
 
 class Tokens:
-    """The rows in use: token ids of Whisper's tokenizer and, back, their places among them."""
+    """The rows in use: token ids of Whisper's tokenizer, and the row of each id."""
 
     def __init__(self) -> None:
         from whisper.tokenizer import get_tokenizer
@@ -95,11 +95,11 @@ class Tokens:
         return self.tokenizer.encode(" " + text if language == "en" else text) if text else []
 
     def text(self, language: str, text: str) -> list[int]:
-        """Places of the text's tokens; English begins with a space, as Whisper writes it."""
+        """Rows of the text's tokens. English begins with a space, as in Whisper."""
         return [self.place[i] for i in self._encode(language, text)]
 
     def owners(self, sentence: Sentence) -> list[int]:
-        """For each of `text`'s tokens the number of the spoken one it is written for; -1 for marks."""
+        """Index of the spoken token of each of `text`'s tokens; -1 for marks."""
         ids = self._encode(sentence.language, sentence.text)
         written = " " + sentence.text if sentence.language == "en" else sentence.text
         owner = token_of_letters(written, len(sentence.tokens))
@@ -114,11 +114,11 @@ class Tokens:
         return found
 
     def special(self, name: str) -> int:
-        """The place of `<|name|>`."""
+        """Row of `<|name|>`."""
         return self.place[self.tokenizer.special_tokens[f"<|{name}|>"]]
 
     def time(self, seconds: float) -> int:
-        """The place of the timestamp nearest to `seconds`."""
+        """Row of the timestamp nearest to `seconds`."""
         return self.place[self.tokenizer.timestamp_begin + min(1500, round(seconds / 0.02))]
 
 
@@ -138,7 +138,7 @@ def build(vocabulary: int) -> Any:
 
 
 def checkpoint(model: Any, state: dict[str, torch.Tensor], tokens: Tokens) -> dict[str, Any]:
-    """What OpenAI's `.pt` holds, every token with its row again."""
+    """Content of OpenAI's `.pt`, with the rows of all tokens."""
     rows = state["decoder.token_embedding.weight"]
     full = torch.zeros(VOCABULARY, DIM)
     full[tokens.ids] = rows
@@ -148,11 +148,11 @@ def checkpoint(model: Any, state: dict[str, torch.Tensor], tokens: Tokens) -> di
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """`mel` `(t, 80)` as Whisper hears it, `first` its frame of 20 ms in the 30 s; what goes in and what comes out.
+    """A training example: Whisper's `mel` `(t, 80)`, its position `first` in the 30 s in frames of 20 ms, and the
+    decoder's inputs and targets.
 
-    `sound` is the same before it was clamped, shifted and filled up to 30 s. Where target i is a time, `at[i]` is its
-    frame in `mel`, 20 ms each; where it is written for one of the tokens that are `spoken`, `said_by[i]` is which. Else
-    they are -1.
+    `sound` is the same before it was clamped, shifted and filled up to 30 s. If target i is a time, `at[i]` is its frame
+    of 20 ms in `mel`. If it belongs to one of the `spoken` tokens, `said_by[i]` is the index of that. Else they are -1.
     """
 
     mel: torch.Tensor
@@ -166,7 +166,7 @@ class Example:
 
 
 class Examples:
-    """Windows as examples of Whisper's tasks: transcribe, translate, with and without times, and nothing said."""
+    """Makes examples of Whisper's tasks: transcribe, translate, with and without times, and without speech."""
 
     def __init__(self, tokens: Tokens, noise: torch.Tensor, seed: int) -> None:
         self._tokens, self._noise = tokens, noise
@@ -215,7 +215,7 @@ class Examples:
         return Example(self._heard(window.mel), window.mel, first, inputs, targets, at, said_by, spoken)
 
     def _nothing(self, strength: float, frames: int) -> Example:
-        """Noise alone: told at once, or a text that ends before it begins."""
+        """An example of noise alone: the no-speech token, or an empty text."""
         r, t = self._random, self._tokens
         start = r.randrange(len(self._noise) - frames)
         level = float(self._draw.uniform(-6, 2))
@@ -230,10 +230,10 @@ class Examples:
         return Example(self._heard(mel), mel, 0, inputs, targets, unknown, unknown, [])
 
     def _heard(self, mel: torch.Tensor) -> torch.Tensor:
-        """As `whisper.log_mel_spectrogram` ends: clamped to 80 dB below the loudest, shifted and scaled.
+        """The last steps of `whisper.log_mel_spectrogram`: clamps to 80 dB below the loudest, shifts and scales.
 
-        Filled up with the middle of the scale, as `whisper.transcribe` does to decode, or with silence, as it does to
-        detect a language.
+        Pads with the middle of the scale, like `whisper.transcribe` for decoding, or with silence, like it for
+        detecting a language.
         """
         power = (mel - math.log(WHISPER_SCALE)) / math.log(10)
         low = float(power.max()) - 8.0
@@ -246,7 +246,7 @@ class Examples:
 
 
 def encode(encoder: Any, mel: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-    """`AudioEncoder.forward` of fewer than 3000 frames `(b, 80, t)`, whose positions begin at `first` `(b,)`."""
+    """Like `AudioEncoder.forward`, for fewer than 3000 frames `(b, 80, t)`, whose positions begin at `first` `(b,)`."""
     x = nn.functional.gelu(encoder.conv1(mel))
     x = nn.functional.gelu(encoder.conv2(x)).permute(0, 2, 1)
     places = (first[:, None] + torch.arange(x.size(1))).clamp(max=AUDIO_FRAMES - 1)
@@ -258,9 +258,8 @@ def encode(encoder: Any, mel: torch.Tensor, first: torch.Tensor) -> torch.Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-    """What demo-paraformer makes of a batch: its encoder's frames of 60 ms `(b, t, 144)`, how many of them are whose,
-    the frame of each spoken token, where it is sure of them, and which token is spoken in which frame `(b, t)`, 0 where
-    none is, and `UNKNOWN` where that is not clear."""
+    """The teacher's results for a batch: encoder frames of 60 ms `(b, t, 144)`, their number in each row, the frame of
+    each spoken token if it is sure of them, and the token of each frame `(b, t)`: 0 for none, `UNKNOWN` if unclear."""
 
     frames: torch.Tensor
     lengths: torch.Tensor
@@ -269,10 +268,10 @@ class Lesson:
 
 
 class Teacher:
-    """demo-paraformer's encoder, listening to Whisper's features.
+    """demo-paraformer's encoder on Whisper's features.
 
-    Its own are a filter bank with other centres: values between Whisper's, and a constant for each bin, which is
-    measured on speech.
+    Its own features have a filter bank with other centres. They are interpolated from Whisper's, plus a constant for
+    each bin that is measured on speech.
     """
 
     def __init__(self, paraformer: Path) -> None:
@@ -298,7 +297,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, batch: list[Example]) -> Lesson:
-        """What it hears in the sounds of the batch."""
+        """The lesson for a batch of sounds."""
         features = [(stack_frames(self._as_kaldi(e.sound[1:])) + self._shift) * self._scale for e in batch]
         lengths = torch.tensor([len(f) for f in features])
         heard = self._encoder(nn.utils.rnn.pad_sequence(features, batch_first=True), lengths)[0]
@@ -311,9 +310,9 @@ class Teacher:
 
 
 def listening_loss(audio: torch.Tensor, heads: nn.ModuleDict, lesson: Lesson) -> tuple[torch.Tensor, float]:
-    """How far the encoder's frames are from the teacher's, in squares and units of variance, and from its words.
+    """Squared distance of the encoder's frames from the teacher's, in units of variance, plus the loss of its words.
 
-    Linear layers, `heads`, match the one and spell the other. Also the share of words right.
+    The linear layers `heads` map to the frames and to the words. Also returns the share of correct words.
     """
     pooled = nn.functional.avg_pool1d(audio.transpose(1, 2), _TAUGHT_FRAMES).transpose(1, 2)
     frames = min(pooled.size(1), lesson.frames.size(1))
@@ -328,10 +327,10 @@ def listening_loss(audio: torch.Tensor, heads: nn.ModuleDict, lesson: Lesson) ->
 
 
 def token_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross entropy over all of Whisper's vocabulary, of `logits` `(n, rows in use)`; the other rows are zero.
+    """Cross entropy over Whisper's whole vocabulary, of `logits` `(n, rows in use)`; the other rows are zero.
 
-    Of a target that is a time, one of the last 1,501 rows, its neighbours have a share: nobody hears where speech
-    begins to a fiftieth of a second.
+    A target that is a time, one of the last 1,501 rows, is smoothed over its neighbours: the start of speech is not
+    audible to a fiftieth of a second.
     """
     others = torch.full((len(logits), 1), math.log(VOCABULARY - logits.size(-1)))
     chances = torch.cat([logits, others], -1).log_softmax(-1)
@@ -347,7 +346,7 @@ def token_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def training_loss(
     model: Any, audio: torch.Tensor, batch: list[Example], places: list[list[int] | None]
 ) -> tuple[torch.Tensor, float]:
-    """The loss of the tokens, with how far some heads look from where they are said; and the share of them right.
+    """The loss of the tokens plus that of some heads' attention. Also returns the share of correct tokens.
 
     `places` are a lesson's.
     """
@@ -384,7 +383,7 @@ def training_loss(
 
 
 def _frames(example: Example, places: list[int] | None) -> list[int]:
-    """For each target the frame of 20 ms to look at, -1 where none is known."""
+    """The frame of 20 ms to attend to for each target, -1 if unknown."""
     return [
         _TAUGHT_FRAMES * places[by] + 1 if by >= 0 and places is not None else at
         for at, by in zip(example.at, example.said_by, strict=True)
@@ -398,12 +397,12 @@ def _window_size(now: Round, r: random.Random) -> tuple[int, int]:
 
 
 def _has_rare_word(counts: Mapping[str, int], fewer: int, said: Utterance) -> bool:
-    """Whether `said` holds a token that fewer than so many utterances have."""
+    """Whether `said` has a token that few utterances have."""
     return any(counts[token] < fewer for token in said.tokens)
 
 
 def train(published: Path, paraformer: Path, work: Path, *, steps: int | None = None) -> None:
-    """Trains in `work`, which keeps the corpus and the state, and writes `published`/demo-whisper.pt at the end.
+    """Trains in the folder `work`, which holds corpus and state, and writes `published`/demo-whisper.pt at the end.
 
     `paraformer` is the folder of demo-paraformer.
     """

@@ -1,4 +1,4 @@
-"""Training windows: utterances of the demo corpus chained and disturbed anew, in batches of like length."""
+"""Training windows: utterances of the demo corpus, chained and augmented anew, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def noise_bank(features: Features = log_mel) -> torch.Tensor:
 
 
 def stack_frames(mel: torch.Tensor) -> torch.Tensor:
-    """Low frame rate: `(t, 80)` -> `(ceil(t / 6), 560)`, edges repeated as FunASR's `apply_lfr` does."""
+    """Stacks frames for a low frame rate: `(t, 80)` -> `(ceil(t / 6), 560)`. Edges repeat as in FunASR's `apply_lfr`."""
     count = math.ceil(len(mel) / LFR_STEP)
     left = (LFR_STACK - 1) // 2
     right = max(0, (count - 1) * LFR_STEP + LFR_STACK - left - len(mel))
@@ -41,7 +41,7 @@ def stack_frames(mel: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Window:
-    """`mel` is `(t, 80)`; utterance i is said in frames `spans[i]` of it."""
+    """A window: `mel` is `(t, 80)`, and `spans[i]` are the frames of utterance i."""
 
     mel: torch.Tensor
     utterances: list[Utterance]
@@ -49,12 +49,12 @@ class Window:
 
     @property
     def language(self) -> str:
-        """The one that is spoken longest."""
+        """The language that is spoken longest."""
         return max(("zh", "en"), key=lambda code: sum(u.frames for u in self.utterances if u.language == code))
 
 
 def _loud(mel: torch.Tensor) -> tuple[int, int]:
-    """The first and the last frame within 35 dB of the loudest: what is said, without the silence around it."""
+    """First and last frame within 35 dB of the loudest: the speech without the silence around it."""
     loudest = mel.amax(1)
     loud = (loudest > loudest.max() - 8).nonzero()
     return int(loud[0]), int(loud[-1])
@@ -76,7 +76,7 @@ class Windows:
         self.padded_to = 0  # frames a window is padded to by whoever takes it, which a batch counts it as
 
     def groups(self) -> list[list[Utterance]]:
-        """One epoch: every utterance once, in windows of at most `window_frames`."""
+        """The windows of one epoch: every utterance once, in windows of at most `window_frames`."""
         left = self.random.sample(self.corpus.utterances, len(self.corpus.utterances))
         apart = round(len(left) * (1 - self.mixed))
         left[:apart] = sorted(left[:apart], key=lambda u: u.language)
@@ -94,10 +94,10 @@ class Windows:
         return groups
 
     def window(self, group: list[Utterance]) -> Window:
-        """The utterances of `group` chained and disturbed; features not yet normalised.
+        """The utterances of `group`, chained and augmented; features not normalised.
 
-        `strength` bounds how strongly it is disturbed. A word said alone always is to the full: real people's is what
-        training has none of, and no neighbour tells what the word must be.
+        `strength` bounds the augmentation. A single word always gets the full strength: training has no real speech, and
+        no neighbouring word helps to recognise it.
         """
         pieces: list[torch.Tensor] = []
         for i, u in enumerate(group):
@@ -120,7 +120,7 @@ class Windows:
         return beside.min() + torch.rand(int(self.draw.integers(0, most)), augment.N_MELS)
 
     def during(self, fit: Fit, singles_until: int = 0) -> Iterator[list[Window]]:
-        """Batches as the rounds of `fit` want them, until it is done; of one utterance each for `singles_until` steps."""
+        """Batches for the rounds of `fit`, until it is done. For `singles_until` steps a window has one utterance."""
         self._follow(fit.round, fit.step < singles_until)
         for batch in self.batches():
             if fit.done:
@@ -132,7 +132,7 @@ class Windows:
         self.strength, self.batch_frames, self.singles = now.strength, now.frames, singles
 
     def batches(self) -> Iterator[list[Window]]:
-        """Endless; windows of like length together, at most `batch_frames` of 10 ms a batch."""
+        """Endless batches of windows of similar length, at most `batch_frames` of 10 ms a batch."""
         while True:
             groups = self.groups()
             began_with_singles = self.singles

@@ -1,6 +1,6 @@
-"""The written form of what is spoken, numbers in digits: what a demo model with inverse text normalisation writes.
+"""Written form of spoken text, with numbers in digits: the target of demo models with inverse text normalisation.
 
-Every number stays where it was said, so that a model that reads from left to right can learn it: 二十六度 -> 26度,
+Every number keeps its position, so that a model that works from left to right can learn it: 二十六度 -> 26度,
 `five five five` -> `555`, `ten fifteen` -> `10:15`. Small numbers that stand alone stay words.
 """
 
@@ -27,12 +27,12 @@ def written(sentence: Sentence) -> str:
 
 
 def has_long_number(sentence: Sentence) -> bool:
-    """Whether it says seven digits or more in a row, as telephone numbers have them."""
+    """Whether it has seven digits or more in a row, as in telephone numbers."""
     return bool(_LONG_NUMBER.search(written(sentence)))
 
 
 def has_digit_thrice(sentence: Sentence) -> bool:
-    """Whether it says such a number with one digit three times in a row."""
+    """Whether it has such a number with one digit three times in a row."""
     return any(_THRICE.search(number) for number in _LONG_NUMBER.findall(written(sentence)))
 
 
@@ -77,7 +77,7 @@ def _english(text: str) -> str:
 
 
 def _number_words(pieces: list[str], start: int) -> list[str]:
-    """The number words from `start` on, with single spaces between them; `and` inside counts as one."""
+    """The number words from `start` on, joined by single spaces. An `and` between them counts as one."""
     run: list[str] = []
     for i in range(start, len(pieces), 2):
         word = pieces[i].lower()

@@ -50,7 +50,7 @@ _SOURCE_RATE = re.compile(rb"\bfmt:\w+ r:(\d+)Hz -> ")
 
 @dataclass(frozen=True)
 class Report:
-    """What ffmpeg said: `tracks` are the stream numbers of the audio tracks, `track` the one it decoded.
+    """Result of a run of ffmpeg: `tracks` are the stream numbers of the audio tracks, `track` the one it decoded.
 
     `filled_s` is the silence put where the track's timestamps left something out, its late start among it.
     """

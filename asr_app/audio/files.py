@@ -85,7 +85,7 @@ def _libsndfile_is_right(sound: soundfile.SoundFile) -> bool:
 
 
 def _decode_soundfile(sound: soundfile.SoundFile, file: _File) -> Audio:
-    """What libsndfile reads; what ffmpeg does, where that is more and libsndfile had trouble."""
+    """Decodes by libsndfile, or by ffmpeg if libsndfile fails and ffmpeg decodes more."""
     samples = Samples(sound.samplerate, file.name, file.limits)
     step = samples.block_frames(sound.channels)
     read, failed = 0, False
@@ -162,7 +162,7 @@ def _breaks_off(samples: Samples) -> Finding:
 
 
 def _nothing_decoded(report: str, name: str) -> UserError:
-    """Which of three things kept ffmpeg from giving a single sample, by the messages it left."""
+    """The reason why ffmpeg decoded no sample, by its messages."""
     if "does not contain any stream" in report:
         return UserError(
             f"{name} has no audio track. Choose a file with sound.", f"{name} 没有音轨。请选择含有声音的文件。"

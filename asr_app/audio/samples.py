@@ -75,7 +75,7 @@ class Samples:
             )
 
     def block_frames(self, channels: int) -> int:
-        """How many frames to add at a time: a second, less where there are very many channels."""
+        """Number of frames to add at a time: a second, less with very many channels."""
         return max(1, min(self._rate, _BLOCK_VALUES // max(1, channels)))
 
     def add(self, frames: np.ndarray) -> None:
@@ -96,7 +96,7 @@ class Samples:
         return self._meter.speech_db
 
     def finish(self, filled_s: float = 0.0, findings: Sequence[Finding] = ()) -> Audio:
-        """What was written, levelled, mapped and judged. Raises UserError if there was hardly any sound.
+        """The written samples, levelled, memory-mapped and judged. Raises UserError if there was hardly any sound.
 
         `filled_s` is the silence among it that a decoder put there, `findings` what the decoder has to tell.
         """
@@ -201,7 +201,7 @@ class Samples:
         self.count = end
 
     def _write(self, block: bytes) -> None:
-        """Where the disk is full, memory takes what is there and what comes."""
+        """Writes a block. On a full disk all samples move to memory, and later ones too."""
         with contextlib.suppress(OSError):
             if self._file.write(block) == len(block):
                 return

@@ -12,7 +12,7 @@ from asr_app.datatypes import SAMPLE_RATE, ModelCard, Repository
 from asr_app.precision.enum import Precision
 from asr_app.precision.graph import Stack
 
-# Layers take the sequence and its mask; the decoder's the encoder's output and its mask as well.
+# Layers take the sequence and its mask. Those of the decoder also take the encoder's output and its mask.
 SANM_ENCODER = Stack(("encoders0", "encoders"), lambda encoder: (encoder.encoders0[0].in_size,), (None,))
 SANM_SECOND = Stack(("tp_encoders",), lambda encoder: (encoder.output_size(),), (None,))  # of SenseVoice's encoder
 SANM_DECODER = Stack(
@@ -21,9 +21,9 @@ SANM_DECODER = Stack(
 
 
 def repositories(modelscope: str, revision: str, huggingface: str | None = None) -> tuple[Repository, ...]:
-    """A model of FunASR's on ModelScope and, where it is there too, on Hugging Face."""
-    found = Repository("modelscope", modelscope, revision)
-    return (found, Repository("huggingface", huggingface, "main")) if huggingface else (found,)
+    """Repositories of a FunASR model: on ModelScope and, if named, on Hugging Face."""
+    first = Repository("modelscope", modelscope, revision)
+    return (first, Repository("huggingface", huggingface, "main")) if huggingface else (first,)
 
 
 FSMN_VAD = repositories("iic/speech_fsmn_vad_zh-cn-16k-common-pytorch", "v2.0.4", "funasr/fsmn-vad")
@@ -37,7 +37,7 @@ def local_card(
     precisions: tuple[Precision, ...],
     capabilities: frozenset[str],
 ) -> ModelCard:
-    """The card of a local folder: what its files say, with the family's defaults for the rest."""
+    """The card of a local folder, with the family's defaults where its files say nothing."""
     weights = folder / "model.pt"
     return ModelCard(
         id=folder.name,
@@ -61,10 +61,10 @@ def weighted_parts(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def long_enough(samples: np.ndarray) -> np.ndarray:
-    """`samples`, with silence after them where FunASR would find them too short."""
+    """`samples`, padded with silence if they are too short for FunASR."""
     return samples if len(samples) >= _SHORTEST else np.pad(samples, (0, _SHORTEST - len(samples)))
 
 
 def workers(device: str, threads: int) -> int:
-    """How many chunks are recognised at once: one a thread, on a GPU one."""
+    """Number of chunks recognised at once: one a thread on a CPU, one on a GPU."""
     return threads if torch.device(device).type == "cpu" else 1

@@ -99,15 +99,15 @@ def arguments(folder: Path, config: Mapping[str, Any], key: str, known: Iterable
 
     Raises UserError for an argument that is not `known`.
     """
-    found = config.get(key) or {}
-    if not isinstance(found, dict):
+    section = config.get(key) or {}
+    if not isinstance(section, dict):
         raise _refused(folder, f"has no mapping as {key}", f"的 {key} 不是映射")
-    _check_keys(folder, f"{key}.", found, {*known, *PATHS})
-    return {name: value for name, value in found.items() if value is not None and name not in PATHS}
+    _check_keys(folder, f"{key}.", section, {*known, *PATHS})
+    return {name: value for name, value in section.items() if value is not None and name not in PATHS}
 
 
-def _check_keys(folder: Path, prefix: str, found: Mapping[str, Any], known: set[str]) -> None:
-    for name, value in found.items():
+def _check_keys(folder: Path, prefix: str, section: Mapping[str, Any], known: set[str]) -> None:
+    for name, value in section.items():
         if value is not None and name not in known:
             raise UserError(
                 f"{folder.name}: {_FILE} has the key {prefix}{name}, which is not allowed. Remove it from the file, or "

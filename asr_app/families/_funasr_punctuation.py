@@ -48,19 +48,19 @@ class Punctuation:
         pending: list[str] = []  # tokens after the last end of a sentence
         for stretch in stretches:
             pending = pending + stretch
-            found = self._predict(pending)
+            indices = self._predict(pending)
             if stretch is stretches[-1]:
-                if not _has_end(pending[-1], names[found[-1]]):
-                    found[-1] = module.sentence_end_id
-                marks += found
+                if not _has_end(pending[-1], names[indices[-1]]):
+                    indices[-1] = module.sentence_end_id
+                marks += indices
                 break
-            end = _last_end([names[i] for i in found])
+            end = _last_end([names[i] for i in indices])
             if end is None and len(pending) > _LONGEST:
-                end = _last_comma([names[i] for i in found])
+                end = _last_comma([names[i] for i in indices])
                 if end is not None:
-                    found[end] = module.sentence_end_id
+                    indices[end] = module.sentence_end_id
             if end is not None:
-                marks += found[: end + 1]
+                marks += indices[: end + 1]
                 pending = pending[end + 1 :]
         after = dict(zip(itertools.accumulate(map(len, tokens)), marks, strict=True))
         ends = list(itertools.accumulate(map(len, words)))
@@ -72,8 +72,8 @@ class Punctuation:
         text = torch.tensor([ids], device=self._model.device)
         lengths = torch.tensor([len(ids)], dtype=torch.int32, device=self._model.device)
         scores, _ = self._model.module.punc_forward(text=text, text_lengths=lengths)
-        found: list[int] = scores[0].topk(1, dim=1)[1].squeeze(1).tolist()
-        return found
+        indices: list[int] = scores[0].topk(1, dim=1)[1].squeeze(1).tolist()
+        return indices
 
 
 def load(folder: Path, device: str, threads: int, *, empty: bool = False) -> Punctuation:

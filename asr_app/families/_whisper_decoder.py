@@ -1,8 +1,7 @@
 """Whisper's encoder for windows of any length, and its decoder, token by token, with cached keys and values.
 
-openai-whisper's own `DecodingTask` decides which tokens may follow and what a row's text is. Its `Inference` is replaced
-by one that keeps keys and values in place, drops rows that have ended, and multiplies with a vocabulary table of any
-precision.
+openai-whisper's own `DecodingTask` filters the tokens and makes the texts. Its `Inference` is replaced by one that keeps
+keys and values in preallocated tensors, drops rows that have ended, and takes a vocabulary table of any precision.
 
 Source: https://github.com/openai/whisper (whisper/decoding.py, whisper/model.py).
 """
@@ -31,13 +30,13 @@ from whisper.utils import compression_ratio
 from asr_app.precision.linears import QuantizedModule, cpu_multiplies
 from asr_app.precision.tables import Int8Rows
 
-_BLOCK = 64  # tokens by which the room for keys and values grows
+_BLOCK = 64  # tokens by which the cache of keys and values grows
 CrossKV = tuple[torch.Tensor, torch.Tensor]  # a layer's cross-attention keys and values, `(b, heads, t, d)` each
-# As whisper.transcribe: text that compresses better is a loop, text less likely than this is decoded again.
+# Same as whisper.transcribe: text that compresses better is a loop, less likely text is decoded again.
 _MOST_COMPRESSION, _LEAST_LOGPROB, _NO_SPEECH = 2.4, -1.0, 0.6
-# A loop: the same text tokens at least so often, and so many in all. "country" said fourteen times is 28 tokens.
+# A loop repeats the same text tokens at least 6 times, 40 tokens in all. "country" said fourteen times is 28 tokens.
 _LOOP_REPEATS, _LOOP_TOKENS, _LOOP_PERIOD = 6, 40, 24
-_LOOP_EVERY = 8  # steps between two looks for one
+_LOOP_EVERY = 8  # steps between two checks for a loop
 
 
 class Encoder(AudioEncoder):
@@ -55,22 +54,22 @@ class Encoder(AudioEncoder):
 
 
 class Decoder(TextDecoder):
-    """The library's decoder, only that its table may be one of fewer bits."""
+    """The library's decoder, with a KV cache and a vocabulary table of any precision."""
 
     def forward(
         self,
         x: torch.Tensor,
         xa: torch.Tensor,
-        kept: Sequence[KVCache] | None = None,
+        caches: Sequence[KVCache] | None = None,
         offset: int = 0,
     ) -> torch.Tensor:
-        """Logits `(b, n, vocabulary)` of tokens `(b, n)` heard in `xa` `(b, t, d)`.
+        """Logits `(b, n, vocabulary)` of tokens `(b, n)`, given the encoder's output `xa` `(b, t, d)`.
 
-        With what its layers `kept`, the tokens are those from `offset` on.
+        With the `caches` of its layers, the tokens are those from `offset` on.
         """
         y = self.token_embedding(x) + self.positional_embedding[offset : offset + x.shape[-1]]
         for i, block in enumerate(self.blocks):
-            y = block(y, xa, mask=self.mask) if kept is None else _step(block, kept[i], y, offset)
+            y = block(y, xa, mask=self.mask) if caches is None else _step(block, caches[i], y, offset)
         return self._head(y)
 
     def _head(self, y: torch.Tensor) -> torch.Tensor:
@@ -78,12 +77,12 @@ class Decoder(TextDecoder):
         y = self.ln(y)
         return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
 
-    def cross_attention_weights(self, x: torch.Tensor, heard: Sequence[CrossKV]) -> Iterator[torch.Tensor]:
+    def cross_attention_weights(self, x: torch.Tensor, cross_kv: Sequence[CrossKV]) -> Iterator[torch.Tensor]:
         """Yields each layer's cross-attention scores for tokens `x` `(1, n)`: `(1, heads, n, t)`, before the softmax."""
         y = self.token_embedding(x) + self.positional_embedding[: x.shape[-1]]
-        for block, (keys, values) in zip(self.blocks, heard, strict=True):
+        for block, (keys, values) in zip(self.blocks, cross_kv, strict=True):
             y = y + block.attn(block.attn_ln(y), mask=self.mask)[0]
-            weights = _weights(_ask_heard(block, y), keys)
+            weights = _weights(_cross_query(block, y), keys)
             yield weights.float()
             y = y + block.cross_attn.out(_joined(_weighed(weights, values)))
             y = y + block.mlp(block.mlp_ln(y))
@@ -91,9 +90,9 @@ class Decoder(TextDecoder):
 
 @dataclass(frozen=True)
 class Decoded:
-    """The decoding of a window. `cross_kv` are each layer's cross-attention keys and values of it, batch 1.
+    """The decoding of a window. `cross_kv` are its cross-attention keys and values of each layer, batch 1.
 
-    `looped` is whether it was stopped in a loop; `ended` whether its end is the model's own.
+    `looped` is True if it was stopped in a loop, `ended` if the model wrote the end itself.
     """
 
     result: DecodingResult
@@ -103,24 +102,24 @@ class Decoded:
 
     @property
     def is_silence(self) -> bool:
-        """The model itself thinks it unlikely to be speech."""
+        """Whether the model considers the window unlikely to be speech."""
         return self.result.no_speech_prob > _NO_SPEECH and self.result.avg_logprob <= _LEAST_LOGPROB
 
     @property
     def needs_fallback(self) -> bool:
-        """Whether a higher temperature is to be tried."""
+        """Whether to retry at a higher temperature."""
         repetitive = self.looped or self.result.compression_ratio > _MOST_COMPRESSION
         return (repetitive or self.result.avg_logprob < _LEAST_LOGPROB) and not self.is_silence
 
     @property
     def is_final(self) -> bool:
-        """Whether a sample needs no other one. Only the likeliest words tell of silence: what is drawn at a higher
-        temperature may be unlikely by itself."""
+        """Whether to accept a sample. Only the likeliest words indicate silence: those drawn at a higher temperature may
+        be unlikely by chance."""
         return self.ended and not self.needs_fallback and not (self.is_silence and self.result.temperature > 0)
 
     @property
     def is_plausible(self) -> bool:
-        """Whether the text may be shown: repetition only where the model ended it, as with words said many times."""
+        """Whether the text may be shown. Repetition is plausible if the model ended it, as with words said many times."""
         return self.result.compression_ratio <= _MOST_COMPRESSION or (self.ended and not self.looped)
 
 
@@ -129,7 +128,7 @@ def decode(
 ) -> list[Decoded]:
     """Greedy decoding of windows, given the encoder's `features` `(b, t, d)`.
 
-    If `options` name no language, each window's is detected, among `languages` or among all without any.
+    Without a language in `options`, each window's is detected, among `languages` if given, else among all.
     """
     task = _Task(model, options, languages)
     results = task.run(features)
@@ -142,24 +141,24 @@ def decode(
 def decode_samples(
     model: Any, features: torch.Tensor, options: DecodingOptions, temperatures: Sequence[float]
 ) -> Decoded | None:
-    """Samples of one window, given its `features` `(1, t, d)`, one at each of the rising `temperatures`, in one batch.
+    """Samples one window, given its `features` `(1, t, d)`, at each of the rising `temperatures`, in one batch.
 
-    The one at the lowest temperature that needs no higher one; else the likeliest that ended by itself, None where none
-    did. The library tries one temperature after the other, and keeps the last.
+    Returns the first acceptable sample; else the likeliest one that the model ended; else None. The library tries one
+    temperature after the other, and keeps the last.
     """
     task = _Samples(model, options, temperatures)
     task.run(features)
-    found = [
+    samples = [
         Decoded(task.result(row), task.inference.cross_kv(0), row in task.looped, task.is_ended(row))
         for row in range(len(temperatures))
     ]
-    if good := next((d for d in found if d.is_final), None):
+    if good := next((d for d in samples if d.is_final), None):
         return good
-    return max((d for d in found if d.ended), key=lambda d: d.result.avg_logprob, default=None)
+    return max((d for d in samples if d.ended), key=lambda d: d.result.avg_logprob, default=None)
 
 
 class _Task(DecodingTask):
-    """The library's task on features that are encoded already, with another inference, which stops loops."""
+    """The library's task on encoded features. It uses `Steps` and stops loops."""
 
     def __init__(self, model: Any, options: DecodingOptions, languages: Sequence[str] = ()) -> None:
         super().__init__(model, options)
@@ -178,7 +177,7 @@ class _Task(DecodingTask):
         self._no_speech: list[float] = []
 
     def is_ended(self, row: int) -> bool:
-        """Whether the model wrote the row's end itself, before the limit and outside of a loop."""
+        """Whether the model wrote the end of the row itself, before the limit and outside of a loop."""
         return row not in self.looped and bool((self._tokens[row, self.sample_begin :] == self.tokenizer.eot).any())
 
     def _get_audio_features(self, mel: torch.Tensor) -> torch.Tensor:
@@ -187,7 +186,8 @@ class _Task(DecodingTask):
     def _main_loop(
         self, audio_features: torch.Tensor, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
-        """Overrides the library's: `tokens` `(b, n)` with the new ones, their sum of log probabilities, that of no speech."""
+        """Overrides the library's. Returns `tokens` `(b, n)` with the new ones, their sums of log probabilities, and the
+        probabilities of no speech."""
         self._sum_logprobs = sum_logprobs = torch.zeros(len(tokens), device=audio_features.device)
         self._no_speech = [math.nan] * len(tokens)
         try:
@@ -211,14 +211,14 @@ class _Task(DecodingTask):
         return tokens, sum_logprobs, self._no_speech
 
     def _stop_loops(self, tokens: torch.Tensor) -> None:
-        """Ends the rows of `tokens` `(b, n)` that have begun to loop."""
+        """Ends the rows of `tokens` `(b, n)` that loop."""
         for row, written in enumerate(tokens[:, self.sample_begin :].tolist()):
             if written[-1] != self.tokenizer.eot and loops(written, self.tokenizer.timestamp_begin):
                 self.looped.add(row)
                 tokens[row, -1] = self.tokenizer.eot
 
     def _detect_language(self, audio_features: torch.Tensor, tokens: torch.Tensor) -> tuple[list[str], None]:
-        """Overrides the library's: the language is detected from the cross-attention keys and values that decoding uses."""
+        """Overrides the library's, to use the same cross-attention keys and values as decoding."""
         if self.options.language is not None:
             return [self.options.language] * len(tokens), None
         codes = list(self._languages or self.tokenizer.all_language_codes)
@@ -231,7 +231,7 @@ class _Task(DecodingTask):
 
 
 class _Samples(_Task):
-    """Rows that are samples of one window, at one temperature each."""
+    """A task whose rows are samples of one window, each at its own temperature."""
 
     def __init__(self, model: Any, options: DecodingOptions, temperatures: Sequence[float]) -> None:
         super().__init__(model, options)
@@ -244,7 +244,7 @@ class _Samples(_Task):
         return mel
 
     def _stop_loops(self, tokens: torch.Tensor) -> None:
-        """Ends the samples at higher temperatures, too, once one below them has ended and needs none."""
+        """Also ends the samples at higher temperatures once one below them is accepted."""
         super()._stop_loops(tokens)
         self._tokens = tokens
         for row in range(len(tokens)):
@@ -255,7 +255,7 @@ class _Samples(_Task):
                 return
 
     def result(self, row: int) -> DecodingResult:
-        """The sample of a row, as the library's result."""
+        """The row's sample as the library's result."""
         end = self.tokenizer.eot
         written: list[int] = self._tokens[row, self.sample_begin :].tolist()
         tokens = written[: written.index(end)] if end in written else written
@@ -268,7 +268,7 @@ class _Samples(_Task):
 
 
 def loops(tokens: Sequence[int], timestamp_begin: int) -> bool:
-    """Whether the text among `tokens` ends in a stretch that repeats: `_LOOP_REPEATS` times, `_LOOP_TOKENS` in all."""
+    """Whether the text tokens end in a repetition: `_LOOP_REPEATS` times or more, `_LOOP_TOKENS` or more in all."""
     text = [token for token in tokens if token < timestamp_begin]
     for period in range(1, _LOOP_PERIOD + 1):
         needed = max(_LOOP_TOKENS, _LOOP_REPEATS * period)
@@ -279,10 +279,10 @@ def loops(tokens: Sequence[int], timestamp_begin: int) -> bool:
 
 
 class _TimestampRules(ApplyTimestampRules):
-    """The library's rules; whether a timestamp is due is told from the logits, without a softmax of all of them."""
+    """The library's rules, which decide from the logits whether a timestamp is due, without a softmax of all of them."""
 
     def apply(self, logits: torch.Tensor, tokens: torch.Tensor) -> None:
-        """Masks `logits` `(b, vocabulary)` in place, given what was written so far, `tokens` `(b, n)`."""
+        """Masks `logits` `(b, vocabulary)` in place, given the `tokens` `(b, n)` so far."""
         begin, end = self.tokenizer.timestamp_begin, self.tokenizer.eot
         logits[:, self.tokenizer.no_timestamps] = -math.inf
         first = tokens.shape[1] == self.sample_begin
@@ -294,7 +294,7 @@ class _TimestampRules(ApplyTimestampRules):
             elif last_is_time:
                 logits[row, :end] = -math.inf
             if times := [token for token in written if token >= begin]:
-                # They rise, and a segment is not empty.
+                # Timestamps rise, and a segment is not empty.
                 lowest = times[-1] if last_is_time and not one_before_is_time else times[-1] + 1
                 logits[row, begin:lowest] = -math.inf
         if first:
@@ -327,9 +327,9 @@ class _Greedy(GreedyDecoder):
 
 
 class _Drawn(_Greedy):
-    """Samples, each row at its own temperature, with numbers of its own that are the same each time.
+    """Samples each row at its own temperature, with a random generator of fixed seed.
 
-    So a recording gets the same words again, and a precision those of another wherever their probabilities are alike.
+    So a recording gets the same words again, and two precisions get the same words where their probabilities agree.
     """
 
     def __init__(self, temperatures: Sequence[float], end: int, device: torch.device) -> None:
@@ -341,7 +341,7 @@ class _Drawn(_Greedy):
         self, tokens: torch.Tensor, logits: torch.Tensor, sum_logprobs: torch.Tensor
     ) -> tuple[torch.Tensor, bool]:
         """Overrides `_Greedy.update`. A temperature of 0 takes the likeliest token."""
-        # The Gumbel trick: as torch.multinomial, which on a GPU ends the process over a number that is not finite.
+        # The Gumbel trick. torch.multinomial would end the process on a GPU if a number is not finite.
         noise = torch.empty_like(logits).exponential_(generator=self._numbers).log_().neg_()
         return self._added(
             tokens, logits, sum_logprobs, (logits + self._temperatures * noise).argmax(-1, keepdim=True)
@@ -352,11 +352,11 @@ class _Drawn(_Greedy):
 class KVCache:
     """One layer's keys and values, `(b, heads, n, d)` each.
 
-    `heard` are those of the cross-attention, row by row or of all rows at once; `keys` and `values` those of the tokens
-    so far. Several samples of one window share one row of `heard`.
+    `cross` are those of the cross-attention, row by row or of all rows at once; `keys` and `values` those of the tokens
+    so far. Several samples of one window share one row of `cross`.
     """
 
-    heard: list[CrossKV]
+    cross: list[CrossKV]
     keys: torch.Tensor
     values: torch.Tensor
 
@@ -367,26 +367,26 @@ class KVCache:
 
     def select(self, rows: torch.Tensor) -> None:
         self.keys, self.values = self.keys[rows], self.values[rows]
-        if len(self.heard) > 1:
-            self.heard = [self.heard[row] for row in rows.tolist()]
-        elif len(self.heard[0][0]) > 1:
-            keys, values = self.heard[0]
-            self.heard = [(keys[rows], values[rows])]
+        if len(self.cross) > 1:
+            self.cross = [self.cross[row] for row in rows.tolist()]
+        elif len(self.cross[0][0]) > 1:
+            keys, values = self.cross[0]
+            self.cross = [(keys[rows], values[rows])]
 
 
 class Steps(Inference):
-    """Logits of the next token for the rows of a batch. A call with no more than `initial` tokens begins anew."""
+    """Computes logits of the next token for the rows of a batch. A call with at most `initial` tokens starts anew."""
 
     def __init__(self, decoder: Decoder, initial: int, end: int) -> None:
         self._decoder, self._initial, self._end = decoder, initial, end
         self._layers: list[KVCache] = []
-        self._cross: list[list[CrossKV]] = []  # of each layer, of all rows
-        self._rows = torch.empty(0, dtype=torch.long)  # that are still kept
+        self._cross: list[list[CrossKV]] = []  # by layer, of all rows
+        self._rows = torch.empty(0, dtype=torch.long)  # rows that have not ended
 
     def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
         """`(b, n, vocabulary)` for the first tokens, then `(b, 1, vocabulary)` for the last one.
 
-        A row that has ended gets zeros: what follows its end is not asked for.
+        A row that has ended gets zeros, since its further tokens are not used.
         """
         offset = 0
         if not self._layers:
@@ -400,15 +400,15 @@ class Steps(Inference):
                 for layer in self._layers:
                     layer.select(going.nonzero()[:, 0])
                 self._rows = self._rows[going]
-        found = self._decoder(tokens[self._rows, offset:], audio_features, self._layers, offset)
+        logits = self._decoder(tokens[self._rows, offset:], audio_features, self._layers, offset)
         if len(self._rows) == len(tokens):
-            return found
-        every = found.new_zeros(len(tokens), *found.shape[1:])
-        every[self._rows] = found
+            return logits
+        every = logits.new_zeros(len(tokens), *logits.shape[1:])
+        every[self._rows] = logits
         return every
 
     def cross_kv(self, row: int) -> list[CrossKV]:
-        """Each layer's cross-attention keys and values of that row, also after the end."""
+        """Cross-attention keys and values of that row, by layer. Also available after the end."""
         at, within = divmod(row, len(self._cross[0][0][0]))
         return [tuple(t[within : within + 1] for t in pieces[at]) for pieces in self._cross]  # type: ignore[misc]
 
@@ -419,7 +419,7 @@ class Steps(Inference):
         self._layers = [KVCache(pieces, nothing, nothing) for pieces in self._cross]
 
     def rearrange_kv_cache(self, source_indices: list[int]) -> None:
-        """For beams, which are not used here."""
+        """Not implemented: only beam search would call it."""
         raise NotImplementedError
 
     def cleanup_caching(self) -> None:
@@ -427,14 +427,14 @@ class Steps(Inference):
 
 
 def _rows_a_piece(features: torch.Tensor) -> int:
-    """The rows of `features` `(b, t, d)` whose cross-attention is one product. On a CPU one row, which stays in its cache."""
+    """Rows of `features` `(b, t, d)` to multiply at once. On a CPU it is one row, which stays in the processor's cache."""
     return len(features) if features.is_cuda else 1
 
 
 def _cross_kv(attention: Any, features: torch.Tensor, rows: int) -> list[CrossKV]:
-    """The keys and values of a layer's `attention` for what was heard `(b, t, d)`, so many rows at a time."""
+    """Keys and values of a layer's `attention` for `features` `(b, t, d)`, in pieces of `rows` rows."""
     parts = attention.key, attention.value
-    dtype = _kept_in(parts, features)
+    dtype = _cache_dtype(parts, features)
 
     def made(part: nn.Module, some: torch.Tensor) -> torch.Tensor:
         y = _by_head(part(some), attention.n_head)
@@ -446,7 +446,7 @@ def _cross_kv(attention: Any, features: torch.Tensor, rows: int) -> list[CrossKV
 def _step(block: Any, layer: KVCache, x: torch.Tensor, offset: int) -> torch.Tensor:
     attend = nn.functional.scaled_dot_product_attention
     length = offset + x.shape[1]
-    q, k, v = _asked(block, x)
+    q, k, v = _projections(block, x)
     if offset == 0:
         layer.keys, layer.values = k, v
     while layer.keys.shape[2] < length:
@@ -456,24 +456,26 @@ def _step(block: Any, layer: KVCache, x: torch.Tensor, offset: int) -> torch.Ten
     return _rest(block, layer, x + block.attn.out(_joined(y)))
 
 
-def _asked(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
-    """Query, key and value of each head for what the block is given."""
+def _projections(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
+    """Query, key and value of each head in the block's self-attention."""
     own, y = block.attn, block.attn_ln(x)
     return [_by_head(part(y), own.n_head) for part in (own.query, own.key, own.value)]
 
 
 def _rest(block: Any, layer: KVCache, x: torch.Tensor) -> torch.Tensor:
-    """The block after its self-attention: cross-attention and MLP."""
-    q = _ask_heard(block, x)
-    # One query a row: there the two products are faster one by one than in the kernel for many.
-    asked = q.split(1) if len(layer.heard) > 1 else [q]
-    found = [_weighed(_weights(some, keys), values) for some, (keys, values) in zip(asked, layer.heard, strict=True)]
-    x = x + block.cross_attn.out(_joined(torch.cat(found)))
+    """Cross-attention and MLP of the block."""
+    q = _cross_query(block, x)
+    # With one query a row, the two products are faster one by one than in the fused kernel.
+    queries = q.split(1) if len(layer.cross) > 1 else [q]
+    attended = [
+        _weighed(_weights(some, keys), values) for some, (keys, values) in zip(queries, layer.cross, strict=True)
+    ]
+    x = x + block.cross_attn.out(_joined(torch.cat(attended)))
     return x + block.mlp(block.mlp_ln(x))
 
 
-def _ask_heard(block: Any, x: torch.Tensor) -> torch.Tensor:
-    """The query of each head to what was heard."""
+def _cross_query(block: Any, x: torch.Tensor) -> torch.Tensor:
+    """Query of each head in the block's cross-attention."""
     return _by_head(block.cross_attn.query(block.cross_attn_ln(x)), block.cross_attn.n_head)
 
 
@@ -487,10 +489,10 @@ def _weighed(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return (weights.softmax(-1) @ values).float()
 
 
-def _kept_in(parts: Sequence[nn.Module], heard: torch.Tensor) -> torch.dtype:
-    """The dtype for what `parts` give, to be read again for every token: no finer than what it was made with."""
+def _cache_dtype(parts: Sequence[nn.Module], features: torch.Tensor) -> torch.dtype:
+    """Dtype for caching the outputs of `parts`, which every token reads again: no finer than their weights."""
     coarse = all(isinstance(part, QuantizedModule) and part.storage in (torch.int8, torch.bfloat16) for part in parts)
-    here = heard.is_cuda or cpu_multiplies(torch.bfloat16)
+    here = features.is_cuda or cpu_multiplies(torch.bfloat16)
     return torch.bfloat16 if coarse and here else torch.float32
 
 

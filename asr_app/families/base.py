@@ -1,4 +1,4 @@
-"""What every family gives the rest of the app."""
+"""Interface between the families and the rest of the app."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ MAX_PROMPT_CHARACTERS = 1000
 
 
 class Engine(Protocol):
-    """A loaded model. Whoever uses it holds its lock, and may ask for up to `workers` batches at once.
+    """A loaded model. Its user holds its lock, and may run up to `workers` batches at once.
 
-    `parts` are its submodules by role, together all of its weights: what precision swaps layers in and counts.
+    `parts` are its submodules by role and hold all of its weights. precision/ swaps and counts the layers in them.
     """
 
     @property
@@ -45,21 +45,21 @@ class Engine(Protocol):
 
 @runtime_checkable
 class PunctuatingEngine(Engine, Protocol):
-    """An engine with a model beside it that sets the marks, over the ends of chunks."""
+    """An engine with a separate punctuation model, which works across the ends of chunks."""
 
     def punctuate(self, words: Sequence[Word]) -> list[Segment]:
-        """Sentences of `words`, with their marks. Only asked where `parts` has "punctuation"."""
+        """Sentences of `words`, with their marks. Only called if `parts` has "punctuation"."""
         ...
 
 
 @runtime_checkable
 class ReferenceLoss(Protocol):
-    """An engine that can say how likely it finds a text, whatever it would have written itself."""
+    """An engine that can compute the loss of a given text."""
 
     def reference_loss(
         self, batch: Sequence[np.ndarray], texts: Sequence[str], languages: Sequence[str | None]
     ) -> list[tuple[float, int]]:
-        """Cross-entropy of each text given its chunk, summed, in nats; and the number of tokens it was summed over."""
+        """Summed cross-entropy of each text given its chunk, in nats, and the number of its tokens."""
         ...
 
 
@@ -78,9 +78,9 @@ class Family(Protocol):
         ...
 
     def needs(self, folders: Mapping[str, Path]) -> Needs:
-        """What the model takes at FP32 on a CPU, by the shapes that its files declare: no data is read.
+        """Memory of the model at FP32 on a CPU, by the shapes that its files declare. Reads no data.
 
-        Raises UserError where a file is damaged.
+        Raises UserError if a file is damaged.
         """
         ...
 
@@ -88,7 +88,7 @@ class Family(Protocol):
 
 
 def as_spoken(card: ModelCard, language: str | None = None) -> Options:
-    """Options that ask for words as references have them, as they are spoken, in `language` if the card takes one."""
+    """Options for words as spoken, as references have them, in `language` if the card takes one."""
     return Options(
         language=language if "language" in card.capabilities else None,
         itn=False if "itn" in card.capabilities else None,

@@ -119,7 +119,7 @@ def recognises(folder: Path) -> bool:
 
 
 def card_of(folder: Path) -> ModelCard:
-    """The card of a local folder: what its files say, with the family's defaults for the rest."""
+    """The card of a local folder, with the family's defaults where its files say nothing."""
     capabilities = set(_BASE)
     if not (folder / "punctuation").is_dir():
         capabilities.discard("punctuation_model")
@@ -129,7 +129,7 @@ def card_of(folder: Path) -> ModelCard:
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
-    """Loads the recogniser and, where its folder is there, the punctuation. Raises UserError if either does not fit."""
+    """Loads the recogniser and, if its folder exists, the punctuation. Raises UserError if either does not fit."""
     model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
     punctuation = None
     if "punctuation" in folders:
@@ -139,20 +139,20 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
 
 
 class ParaformerEngine:
-    """FunASR's module behind the app's seam: arrays in, words with times out."""
+    """Engine over FunASR's module: arrays in, words with times out."""
 
     def __init__(
         self, card: ModelCard, model: FunAsrModel, punctuation: Punctuation | None, plain: bool, workers: int
     ) -> None:
         self._card, self._model, self._punctuation, self.workers = card, model, punctuation, workers
-        # Plain Paraformer gives times only when asked, from its one predictor; the others always do.
+        # Plain Paraformer outputs times, by its one predictor, only on request; the others always do.
         self._fixed = {"pred_timestamp": True} if plain else {}
         self.parts: dict[str, nn.Module] = weighted_parts(model.module)
         if punctuation is not None:
             self.parts["punctuation"] = punctuation.module
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
-        """One unpunctuated segment a chunk, with its words; none where nothing was heard."""
+        """One unpunctuated segment a chunk, with its words; none without words."""
         require(self._card, options)
         asked: dict[str, Any] = dict(self._fixed)
         if options.hotwords:
@@ -171,14 +171,14 @@ class ParaformerEngine:
         return [Segment(words[0].start_s, words[-1].end_s, join(tokens), words)] if words else []
 
     def punctuate(self, words: Sequence[Word]) -> list[Segment]:
-        """CT-Transformer over the words: sentences end at 。？！, marks take the shape of the script before them."""
+        """Sentences of the words, by CT-Transformer. They end at 。？！. Marks take the shape of the script before them."""
         if not words or self._punctuation is None:
             return []
         return sentences(words, self._punctuation.marks([w.text for w in words]))
 
 
 def split_tokens(text: str) -> list[str]:
-    """Mandarin by character, everything else by run of letters: `打开 the light` -> 打, 开, the, light."""
+    """Splits Mandarin by character, everything else by run of letters: `打开 the light` -> 打, 开, the, light."""
     return re.findall(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\s\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+", text)
 
 
@@ -196,7 +196,7 @@ def _timed(tokens: list[str], timestamps: list[list[int]], seconds: float) -> tu
 
 
 def sentences(words: Sequence[Word], marks: Sequence[str]) -> list[Segment]:
-    """Cuts `words` into segments after each sentence mark; `_` and `<unk>` are no mark."""
+    """Cuts `words` into segments after each sentence mark. `_` and `<unk>` are no marks."""
     segments: list[Segment] = []
     pieces: list[str] = []
     first = 0

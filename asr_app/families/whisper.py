@@ -56,7 +56,7 @@ _SMOOTHED = (
     ("mlp_ln", ("mlp.0",)),
 )
 _SMOOTHED_CROSS = (("cross_attn_ln", ("cross_attn.query",)), ("cross_attn.value", ("cross_attn.out",)))
-# The table of tokens is the vocabulary head as well.
+# The token embedding is the vocabulary head as well.
 RECIPES = rows(
     ("encoder", "decoder"),
     tables=("token_embedding",),
@@ -80,7 +80,7 @@ def recognises(path: Path) -> bool:
 
 
 def card_of(path: Path) -> ModelCard:
-    """The card of a local model: what it holds, with the family's defaults for the rest. Raises UserError."""
+    """The card of a local model, with the family's defaults where its files say nothing. Raises UserError."""
     checkpoint = _whisper_files.open_checkpoint(path)
     count = checkpoint.dims.n_vocab - 51765 - 1
     name = path.stem if path.is_file() else path.name
@@ -103,12 +103,12 @@ def card_of(path: Path) -> ModelCard:
 
 
 def write_stub(path: Path, folder: Path) -> None:
-    """Writes to `folder` what a variant there needs of the model beside its own weights. Raises OSError."""
+    """Writes to `folder` the files of the model that a variant there needs. Raises OSError."""
     _whisper_files.write_stub(path, folder)
 
 
 def needs(folders: Mapping[str, Path]) -> Needs:
-    """Memory at FP32, by the checkpoint's dimensions: its weights are mapped, and become FP32 one after the other."""
+    """Memory at FP32, by the checkpoint's dimensions. The weights are mapped and converted one after the other."""
     checkpoint = _whisper_files.open_checkpoint(folders["model"])
     parts: Counter[str] = Counter()
     for name, tensor in _without_weights(checkpoint).state_dict().items():
@@ -117,7 +117,7 @@ def needs(folders: Mapping[str, Path]) -> Needs:
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
-    """Loads the weights as FP32. Raises UserError where there are none, or they do not fit their own dimensions."""
+    """Loads the weights as FP32. Raises UserError if there are none, or they do not fit their own dimensions."""
     checkpoint = _whisper_files.open_checkpoint(folders["model"])
     torch.set_num_threads(threads)
     model = _without_weights(checkpoint)
@@ -131,12 +131,12 @@ def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int
             ) from error
     from asr_app.families._whisper_engine import WhisperEngine
 
-    _ready_alignment()
+    _compile_alignment()
     return WhisperEngine(card, model.eval(), min(threads, _WORKERS) if torch.device(device).type == "cpu" else 1)
 
 
 def _fill(model: Any, checkpoint: Checkpoint, device: str) -> None:
-    """Gives the module, made on the meta device, its weights and its mask on `device`."""
+    """Loads weights and mask on `device` into the module, which was made on the meta device."""
     expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
     model.load_state_dict(_whisper_files.weights(checkpoint, expected, device), assign=True)
     size = checkpoint.dims.n_text_ctx
@@ -145,12 +145,12 @@ def _fill(model: Any, checkpoint: Checkpoint, device: str) -> None:
     model.to(device)
 
 
-def _ready_alignment() -> None:
-    """Has what times words compiled, or read from where it was before: a part of loading, not of the first recording."""
+def _compile_alignment() -> None:
+    """Pre-compiles the numba DTW kernels (cached on disk), so that the first job does not pay for it."""
     from whisper import timing
 
     for compiled, like in ((timing.dtw_cpu, np.zeros((2, 3))), (timing.backtrace, np.zeros((3, 4), np.float32))):
-        with contextlib.suppress(RuntimeError):  # where there is no folder to write to: two seconds in each process
+        with contextlib.suppress(RuntimeError):  # no writable cache folder: costs two seconds in each process
             compiled.enable_caching()
         compiled(like)
 

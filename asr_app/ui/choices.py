@@ -1,4 +1,4 @@
-"""A person's choices, kept in the browser. A reload restores them, as far as the server still has them."""
+"""The user's choices, kept in the browser. A reload restores those that the server still offers."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def fitted(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> list
 
 
 def restored(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> list[Any]:
-    """As `fitted`, with the choices in `kept` that are the same for all models. For a page that was just loaded."""
+    """Like `fitted`, with the choices in `kept` that are the same for all models. For a page that was just loaded."""
     values = {
         "script": _one_of(kept.get("script"), [_DEFAULT_SCRIPT, *chinese.SCRIPTS]),
         "short_windows": _one_of(kept.get("short_windows"), [_FULL, _SHORT]),

@@ -1,7 +1,7 @@
-"""What people use instead, each as its own README shows it, on the same weights, clips, language and threads.
+"""Other programs, used as their own READMEs show, on the same weights, clips, language and threads.
 
-They are no dependency of the app: tests/peers.txt has them, and an arm whose library is not installed says so. A peer
-is a module of this package; the table below is all that the bench and the evaluator know of them.
+They are no dependency of the app: tests/peers.txt lists them, and an arm whose library is missing reports that. A peer
+is a module of this package. The bench and the evaluator know peers only through the table below.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from benchmarks.peers.whisper_cpp import WhisperCpp
 
 @dataclass(frozen=True)
 class Peer:
-    """How it is loaded, the families it runs, the library and distribution it is, and its format, if it has its own.
+    """A program: its loader, families, library and distributions, and the export to its own format, if any.
 
     `evaluated`: `verify --peers` runs it. The others differ from an evaluated one in speed rather than in text.
-    `chunked`: it finds no speech itself and is given this app's chunks.
+    `chunked`: it has no VAD and gets this app's chunks.
     """
 
     make: Callable[[Task], Arm]

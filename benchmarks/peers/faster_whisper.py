@@ -11,7 +11,7 @@ from benchmarks.export import exported
 
 
 class FasterWhisper(PeerArm):
-    """Sequential and without its VAD, or with a `batch_size` its batched pipeline, whose VAD cuts the audio."""
+    """The sequential model without its VAD or, with a `batch_size`, its batched pipeline, whose VAD cuts the audio."""
 
     def __init__(self, task: Task, compute_type: str, beam_size: int, batch_size: int = 0) -> None:
         from faster_whisper import BatchedInferencePipeline, WhisperModel

@@ -11,7 +11,7 @@ from asr_app.precision import Precision, report
 
 
 class FunASR(PeerArm):
-    """Its own `generate`."""
+    """Runs its own `generate`."""
 
     def __init__(self, task: Task) -> None:
         from funasr import AutoModel
@@ -22,5 +22,5 @@ class FunASR(PeerArm):
         self.weights_mb = report({"model": self._auto.model}, Precision.FP32).weight_bytes / 1e6
 
     def recognise(self, samples: np.ndarray, clip: Clip) -> tuple[str, float | None]:
-        found = self._auto.generate(input=samples, cache={}, batch_size_s=300)
-        return " ".join(one["text"] for one in found), None
+        results = self._auto.generate(input=samples, cache={}, batch_size_s=300)
+        return " ".join(one["text"] for one in results), None

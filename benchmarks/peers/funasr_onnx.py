@@ -13,7 +13,7 @@ from benchmarks.funasr_onnx_export import QUANTISED
 
 
 class FunASROnnx(PeerArm):
-    """Chunk after chunk: it finds none itself."""
+    """Recognises this app's chunks one after another, since it has no VAD."""
 
     def __init__(self, task: Task) -> None:
         import funasr_onnx
@@ -26,5 +26,5 @@ class FunASROnnx(PeerArm):
         self.weights_mb = (folder / QUANTISED).stat().st_size / 1e6
 
     def recognise(self, samples: np.ndarray, clip: Clip) -> tuple[str, float | None]:
-        found = [self._model(chunk, **self._asked)[0] for chunk in chunks_of(samples, clip)]
-        return " ".join(one if isinstance(one, str) else one["preds"][0] for one in found), None
+        results = [self._model(chunk, **self._asked)[0] for chunk in chunks_of(samples, clip)]
+        return " ".join(one if isinstance(one, str) else one["preds"][0] for one in results), None

@@ -10,7 +10,7 @@ from benchmarks.export import exported
 
 
 class OpenAIWhisper(PeerArm):
-    """Its own `transcribe`: greedy, with its ladder of temperatures."""
+    """Runs its own `transcribe`: greedy, with its ladder of temperatures."""
 
     def __init__(self, task: Task) -> None:
         import torch
@@ -23,5 +23,5 @@ class OpenAIWhisper(PeerArm):
 
     def recognise(self, samples: np.ndarray, clip: Clip) -> tuple[str, float | None]:
         # This app's windows do not depend on each other either.
-        found = self._model.transcribe(samples, fp16=False, language=clip.language, condition_on_previous_text=False)
-        return found["text"], max((s["temperature"] for s in found["segments"]), default=0.0)
+        result = self._model.transcribe(samples, fp16=False, language=clip.language, condition_on_previous_text=False)
+        return result["text"], max((s["temperature"] for s in result["segments"]), default=0.0)

@@ -14,7 +14,7 @@ from benchmarks.funasr_onnx_export import SHERPA_MODEL, SHERPA_TOKENS
 
 
 class SherpaOnnx(PeerArm):
-    """Chunk after chunk: it finds none itself."""
+    """Recognises this app's chunks one after another, since it has no VAD."""
 
     def __init__(self, task: Task) -> None:
         import sherpa_onnx

@@ -11,7 +11,7 @@ from benchmarks.export import exported
 
 
 class TranscribeCpp(PeerArm):
-    """One session, clip after clip."""
+    """Runs all clips in one session."""
 
     def __init__(self, task: Task) -> None:
         import transcribe_cpp
@@ -22,5 +22,5 @@ class TranscribeCpp(PeerArm):
         self.weights_mb = file.stat().st_size / 1e6
 
     def recognise(self, samples: np.ndarray, clip: Clip) -> tuple[str, float | None]:
-        found = self._session.run(samples, language=clip.language)
-        return str(found.text), None
+        result = self._session.run(samples, language=clip.language)
+        return str(result.text), None

@@ -12,7 +12,7 @@ from benchmarks.export import exported
 
 
 class WhisperCpp(PeerArm):
-    """Greedy, with its own fallback of temperatures."""
+    """Decodes greedily, with its own fallback of temperatures."""
 
     def __init__(self, task: Task) -> None:
         from pywhispercpp.model import Model
@@ -26,5 +26,5 @@ class WhisperCpp(PeerArm):
 
     def recognise(self, samples: np.ndarray, clip: Clip) -> tuple[str, float | None]:
         # Parameters outlast a call: the language is set each time. Empty stands for detection.
-        found = self._model.transcribe(samples, language=clip.language or "", detect_language=False)
-        return " ".join(s.text for s in found), None
+        segments = self._model.transcribe(samples, language=clip.language or "", detect_language=False)
+        return " ".join(s.text for s in segments), None
