@@ -34,7 +34,7 @@ def make(
     cache: Path,
     on_step: OnStep | None = None,
 ) -> None:
-    """As `loading.make_variant`. What `on_step`, which is called every second, raises ends the process."""
+    """Runs `loading.make_variant` in a process of its own. `on_step` is called every second; its exceptions end the process."""
     asked = {
         "folders": {role: str(path) for role, path in folders.items()}, "model": card.key, "precision": precision.value,
         "device": device, "threads": threads, "cache": str(cache),
