@@ -1,9 +1,9 @@
 """Variants on disk: a model at a precision, written once, so that later starts read it instead of the weights.
 
 A variant is a folder: `weights.safetensors` with every tensor as stored, the graphs of its stacks with their counts,
-and `variant.json` with the checksum of each file. Its name is a hash of all that it depends on: the weights, the recipe,
-the versions of the libraries and the processor's instructions. It is written to a temporary folder and then renamed, so
-that a reader sees all of it or nothing. A variant whose checksums differ is made anew.
+and `variant.json` with the checksum of each file. Its name is a hash of all that it depends on: the weights, the
+recipe, the versions of the libraries and the processor's instructions. It is written to a temporary folder and then
+renamed, so that a reader sees all of it or nothing. A variant whose checksums differ is made anew.
 """
 
 from __future__ import annotations

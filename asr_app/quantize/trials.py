@@ -35,8 +35,8 @@ Tell = Callable[[str, int, int], None]
 class Trials:
     """A model and speech to try candidates of `recipe` on. The folder `work` holds the graphs and ranges they share.
 
-    The model first runs at FP32: `texts` are its texts of each recording, `rtf` its speed, and `ranking` names the layers
-    that the recipe replaces, those with the largest error in 8 bits first.
+    The model first runs at FP32: `texts` are its texts of each recording, `rtf` its speed, and `ranking` names the
+    layers that the recipe replaces, those with the largest error in 8 bits first.
     """
 
     def __init__(
