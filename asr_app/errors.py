@@ -1,4 +1,4 @@
-"""The one error that is meant for people, and what stops work they no longer want. Imports nothing of the app."""
+"""The error that is shown to users, and the exception that stops cancelled work. Imports nothing of the app."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ class UserError(Exception):
 
 
 class Cancelled(BaseException):
-    """Raised by a progress callback to stop what it is told of. No Exception, since the hubs' clients would retry."""
+    """Raised by a progress callback to stop the work. Not an Exception, since the hubs' clients would retry."""

@@ -66,8 +66,8 @@ def read_segments_since(db: sqlite3.Connection, job: str, since: int) -> tuple[t
 def read_doubts(db: sqlite3.Connection, job: str) -> tuple[Doubt, ...]:
     """The chunks of the job that were in doubt, in order."""
     rows = db.execute("SELECT start, body FROM doubts WHERE job = ? ORDER BY start", (job,)).fetchall()
-    told = [(row["start"], *json.loads(row["body"])) for row in rows]
-    return tuple(Doubt(start, end, reason, at and Precision(at)) for start, end, reason, at in told)
+    doubts = [(row["start"], *json.loads(row["body"])) for row in rows]
+    return tuple(Doubt(start, end, reason, at and Precision(at)) for start, end, reason, at in doubts)
 
 
 def read_transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tuple[Doubt, ...]) -> Transcript | None:

@@ -53,7 +53,7 @@ class Failure:
 class Preparer:
     """Prepares one model at a time. The page reads `current`, `waiting`, `failure` and `home`.
 
-    `home` is the key of the model that a new page offers: `wanted`, or `fallback` as long as `wanted` cannot be had.
+    `home` is the key of the model that a new page offers: `wanted`, or `fallback` while `wanted` is not available.
     `on_ready` is called in the background thread with what is ready, the fallback excepted.
     """
 

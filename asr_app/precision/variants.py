@@ -34,7 +34,7 @@ from asr_app.precision.linears import cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
 
 log = logging.getLogger(__name__)
-_FORMAT = 7  # of the folder; another one is another variant
+_FORMAT = 7  # version of the folder's layout, part of the key
 _WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
 # Weights and configuration, as FunASR, OpenAI, Hugging Face and CTranslate2 call them.
 _KINDS = ("*.pt", "*.yaml", "*.safetensors", "model.bin", "pytorch_model*.bin", "config.json", "generation_config.json")
