@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Says what is wrong and what to do, in both languages of the page; shown to the user as it is.
+    """A message for the user, in both languages of the page: the fault and the remedy. It is shown unchanged.
 
     It becomes an error message in the page, and exit code 2 on the command line. Anything else that is raised is a
     defect of ours and goes to the log with its traceback.

@@ -16,7 +16,7 @@ UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def unreadable(error: Exception) -> UserError:
-    """The failure of a job whose row another version wrote, or a disk damaged."""
+    """The error of a job whose row is damaged or from another version."""
     return UserError(
         f"The journal's entry of this job cannot be read ({type(error).__name__}). Submit the recording again.",
         f"无法读取该任务的日志记录（{type(error).__name__}）。请重新提交录音。",

@@ -19,17 +19,15 @@ from asr_app.precision import Evidence, Precision, Speed
 
 log = logging.getLogger(__name__)
 _ROUNDS = 7  # of both sides in alternation; the fastest and the slowest ratio are left out of the spread
-_MOST_OTHER_LOAD = (
-    0.1  # share of all cores used by other programs, above which the figures show the load, not the model
-)
+_MOST_OTHER_LOAD = 0.1  # of all cores, by other programs: with more, figures show the load, not the model
 _TRIES, _WAIT_S = 3, 30.0
 
 
 def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Callable[[], bool]) -> None:
     """Measures FP32 and lite of a model at `precision`, unless they are known or do not fit into memory together.
 
-    Stops as soon as somebody waits (`idle` is False), and tries again later where the machine was busy. The other side
-    is loaded for it, and then is there for whoever turns the switch.
+    Stops as soon as somebody waits (`idle` is False), and tries again later if the machine was busy. The other side is
+    loaded for it and stays loaded, so that turning the switch is quick.
     """
     try:
         lite = engines.choose(card, True, None)
