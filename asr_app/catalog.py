@@ -30,7 +30,7 @@ for _family in FAMILIES.values():
         CARDS[_card.id] = _card
 
 DEFAULT = "whisper-base"  # of the app's start and of the commands
-FALLBACK = "demo-paraformer"  # comes with the repository; answers where the model of the start cannot be had
+FALLBACK = "demo-paraformer"  # comes with the repository; used if the model of the start is not available
 GROUPS = ("on_disk", "to_download", "demo")
 
 
@@ -61,7 +61,7 @@ def _as_carried(card: ModelCard, folder: Path) -> ModelCard:
 def find(name: str) -> ModelCard:
     """The card called `name`, or the card of the local folder or file at that path.
 
-    Raises UserError with the choices, or with what is wrong with the files there.
+    Raises UserError with the choices, or with the fault of the files there.
     """
     if name in CARDS:
         return CARDS[name]

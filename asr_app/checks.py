@@ -73,9 +73,9 @@ class FiniteWatch:
 def self_check(card: ModelCard, engine: Engine, full_text: str | None = None) -> Check:
     """Transcribes a clip of example/ that the model should understand, once, without second tries.
 
-    Fails if a part outputs numbers that are not finite. `full_text` is FP32's text of the clip: a lowered precision must
-    write something, and differ from it in at most `_MOST_DIFFERENCE` of its units. FP32 itself (None) is not judged by
-    its words, since there is no higher precision to fall back on. The check also serves as the warm-up pass.
+    Fails if a part outputs numbers that are not finite. `full_text` is FP32's text of the clip: a lowered precision
+    must write something, and differ from it in at most `_MOST_DIFFERENCE` of its units. FP32 itself (None) is not
+    judged by its words, since there is no higher precision to fall back on. The check also serves as the warm-up pass.
     """
     understood = understood_by(card)
     name = next(iter(understood), next(iter(expected())))

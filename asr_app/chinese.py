@@ -19,8 +19,8 @@ LANGUAGES = ("zh", "yue")
 # Whisper mixes both scripts in Mandarin by chance, while its readers read one. Cantonese has readers of both: those of
 # Hong Kong read traditional characters, those of Guangzhou simplified ones.
 _DEFAULTS = {"zh": "simplified", "yue": "as-heard"}
-# OpenCC configurations by script and language. `tw2s` reads 著 as 着 where simplified text has it, `t2s` does not;
-# `s2tw` and `s2hk` write the characters of Taiwan and Hong Kong (為), `s2t` forms that neither uses (爲).
+# OpenCC configurations by script and language. `tw2s` converts 著 to 着 as simplified text requires, `t2s` does not.
+# `s2tw` and `s2hk` write the characters of Taiwan and Hong Kong (為), `s2t` writes forms that neither uses (爲).
 _CONFIGURATIONS = {
     ("simplified", "zh"): "tw2s",
     ("simplified", "yue"): "hk2s",
@@ -62,7 +62,7 @@ def is_chinese(text: str, language: str | None) -> bool:
 
 
 def converted(text: str, language: str | None, script: str) -> str:
-    """`text` in `script`, its half-width marks after Chinese characters full-width, as print has them. `as-heard` changes nothing."""
+    """`text` in `script`, with full-width marks beside Chinese characters. `as-heard` changes nothing."""
     if script == "as-heard":
         return text
     text = _converter(_CONFIGURATIONS[script, language or "zh"]).convert(text)

@@ -37,13 +37,13 @@ _STDIN = "-"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0, or 2 where the user must change something (the message says what)."""
+    """Runs one command. Returns 0, or 2 for a UserError, whose message says what to do."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     language = "zh" if os.environ.get("LANG", "").lower().startswith("zh") else "en"
     try:
         _never_fails_to_encode()
-        found = _parser().parse_args(arguments)
-        return int(found.run(found, language))
+        args = _parser().parse_args(arguments)
+        return int(args.run(args, language))
     except UserError as error:
         print(f"error: {error.text(language)}", file=sys.stderr)
         return 2
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _never_fails_to_encode() -> None:
-    """A terminal that is not UTF-8 shows an escape in the place of a character that it lacks."""
+    """Makes a terminal that is not UTF-8 show escapes for the characters that it lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _transcribe(found: argparse.Namespace, language: str) -> int:
+def _transcribe(args: argparse.Namespace, language: str) -> int:
     # Model libraries take seconds to import: `models` and a mistyped flag must not wait for them.
     from asr_app import pipeline
     from asr_app.audio import Limits
@@ -116,21 +116,21 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     from asr_app.engines import Engines, pick_device, usable_cores
     from asr_app.families.base import require
 
-    paths = [Path(p) for p in found.paths]
-    outputs = Outputs(paths, found.format, found.output, found.overwrite)
-    card = catalog.find(found.model)
-    spoken = None if found.language in (None, "auto") else language_code(found.language)
-    among = tuple(language_code(code) for code in found.languages.split(",") if code.strip())
+    paths = [Path(p) for p in args.paths]
+    outputs = Outputs(paths, args.format, args.output, args.overwrite)
+    card = catalog.find(args.model)
+    spoken = None if args.language in (None, "auto") else language_code(args.language)
+    among = tuple(language_code(code) for code in args.languages.split(",") if code.strip())
     options = Options(
-        tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt,
-        languages=among, script=found.script, short_windows=found.short_windows,
+        tuple(args.hotword), spoken, None if args.itn else False, args.translate, args.prompt,
+        languages=among, script=args.script, short_windows=args.short_windows,
     )  # fmt: skip
     require(card, options)  # before anything is downloaded for it
-    device = pick_device(found.device)
-    picked = Precision.parse(found.precision) if found.precision else None
-    threads = config.threads(found) or usable_cores()
-    engines = Engines(device, threads, config.hub_name(found), cache=config.cache())
-    precision = engines.choose(card, config.lite(found), picked)
+    device = pick_device(args.device)
+    picked = Precision.parse(args.precision) if args.precision else None
+    threads = config.threads(args) or usable_cores()
+    engines = Engines(device, threads, config.hub_name(args), cache=config.cache())
+    precision = engines.choose(card, config.lite(args), picked)
     progress = DownloadProgress(card.id)
     failed = 0
     with engines.use(card, precision, progress) as loaded, tempfile.TemporaryDirectory(prefix="asr-stdin-") as work:
@@ -148,40 +148,40 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
 
 
 def _from_stdin(folder: Path, limits: Limits) -> Path:
-    """A file with the bytes of standard input, no more of them than are taken."""
+    """A file with the bytes of standard input, at most one more than `limits` allow."""
     path = folder / "stdin"
     with path.open("wb") as file:
-        left = limits.max_bytes + 1  # one more, which is refused as any file of that size
+        left = limits.max_bytes + 1  # one more, so that it is refused like any file of that size
         while left > 0 and (piece := sys.stdin.buffer.read(min(left, 1 << 20))):
             file.write(piece)
             left -= len(piece)
     return path
 
 
-def _password(found: argparse.Namespace, _language: str) -> int:
-    password = getpass.getpass(f"Password of {found.name}: ", sys.stderr)
+def _password(args: argparse.Namespace, _language: str) -> int:
+    password = getpass.getpass(f"Password of {args.name}: ", sys.stderr)
     if not (password and getpass.getpass("Once more: ", sys.stderr) == password):
         raise UserError("The passwords are empty or differ. Try again.", "密码为空或不一致，请重试。")
-    print(Account.of(found.name, password).line)
+    print(Account.of(args.name, password).line)
     return 0
 
 
-def _verify(found: argparse.Namespace, _language: str) -> int:
+def _verify(args: argparse.Namespace, _language: str) -> int:
     from asr_app.evaluate.command import verify
 
-    return verify(found, DownloadProgress("download"))
+    return verify(args, DownloadProgress("download"))
 
 
-def _quantize(found: argparse.Namespace, language: str) -> int:
+def _quantize(args: argparse.Namespace, language: str) -> int:
     from asr_app.quantize.command import quantize
 
-    return quantize(found, language, DownloadProgress(found.model))
+    return quantize(args, language, DownloadProgress(args.model))
 
 
-def _models(found: argparse.Namespace, language: str) -> int:
-    groups = catalog.grouped(catalog.CARDS.values(), found.hub)
-    if found.json:
-        print(json.dumps([_as_row(c, found.hub) for c in catalog.CARDS.values()], ensure_ascii=False, indent=2))
+def _models(args: argparse.Namespace, language: str) -> int:
+    groups = catalog.grouped(catalog.CARDS.values(), args.hub)
+    if args.json:
+        print(json.dumps([_as_row(c, args.hub) for c in catalog.CARDS.values()], ensure_ascii=False, indent=2))
         return 0
     for group, cards in groups.items():
         if cards:
@@ -193,7 +193,7 @@ def _models(found: argparse.Namespace, language: str) -> int:
 
 
 def _as_row(card: ModelCard, hub_name: str) -> dict[str, Any]:
-    """The card as `models --json` prints it."""
+    """The card for `models --json`."""
     return {
         "id": card.id,
         "title": card.title,

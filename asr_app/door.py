@@ -1,6 +1,6 @@
-"""ASGI middleware in front of the page: who may ask, what is answered, and under which headers.
+"""ASGI middleware in front of the page: checks requests and sets the headers of responses.
 
-It knows nothing of Gradio's components or of jobs. login.py decides who is known.
+Knows no Gradio components and no jobs. login.py identifies users.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Door:
 
     A request may name loopback, `host` or one of `allowed` (NAME or NAME:PORT). A `host` of 0.0.0.0 or :: stands for
     every IP address: DNS rebinding needs a name. `scripts` are the inline scripts that the page adds by itself.
-    `login` is None where everybody may enter.
+    `login` is None if everybody may enter.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Names of languages as people write them -> the codes that the models know."""
+"""Maps names of languages, as people write them, to the models' codes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _REGIONS = {"zh-hk": "yue", "zh-yue": "yue"}
 
 
 def language_code(text: str) -> str:
-    """`English` -> en, `zh-CN` and `zh_Hans_CN` -> zh, `zh-HK` -> yue. A word that nobody knows stays as it is."""
+    """`English` -> en, `zh-CN` and `zh_Hans_CN` -> zh, `zh-HK` -> yue. An unknown word is returned unchanged."""
     tag = text.strip().lower().replace("_", "-")
     if tag in _REGIONS:
         return _REGIONS[tag]

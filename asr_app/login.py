@@ -70,7 +70,7 @@ class Account:
 
 
 def read_key(path: Path) -> bytes:
-    """The key in the file, which is made where there is none. Only its owner may read it."""
+    """The key in the file, which is created if missing. Only its owner may read it."""
     if path.is_file():
         path.chmod(0o600)
         key = path.read_bytes()
@@ -135,7 +135,7 @@ class Throttle:
 
 
 class Login:
-    """Lets in whoever has the cookie, the token or a password. With accounts there is no token."""
+    """Admits requests with the cookie, the token or a password. With accounts there is no token."""
 
     PATH = "/login"
 

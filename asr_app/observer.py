@@ -1,4 +1,4 @@
-"""Jobs for somebody who looks at them again and again: each look reads what is new, and no options or results."""
+"""Status and new segments of jobs, for polling. A read touches only new rows, and no options or results."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Status:
 class News:
     """The segments after a chunk; `last` is the number of the newest chunk.
 
-    `waiting` are words that wait for the rest of their sentence, as a segment, or nothing. A later look has others.
+    `waiting` are words that wait for the rest of their sentence, as a segment, or nothing. Later news have others.
     """
 
     status: Status
@@ -66,19 +66,19 @@ class Observer:
         self._journal = journal
 
     def status(self, job: str) -> Status | None:
-        """The job as it stands; None for an id that the journal does not know."""
+        """The job's present status; None for an unknown id."""
         with self._journal.transaction() as db:
             row = db.execute(STATUS, (job,)).fetchone()
             return None if row is None else self._status(db, row)
 
     def statuses(self, jobs: Sequence[str]) -> list[Status]:
-        """Those of the jobs that the journal knows, in the order given."""
+        """Statuses of the given jobs in their order, without unknown ids."""
         with self._journal.transaction() as db:
             rows = [db.execute(STATUS, (job,)).fetchone() for job in jobs]
             return [self._status(db, row) for row in rows if row is not None]
 
     def news(self, job: str, since: int) -> News | None:
-        """The job's news after chunk number `since`, 0 for all; None for an id that the journal does not know."""
+        """The job's news after chunk number `since`, 0 for all; None for an unknown id."""
         with self._journal.transaction() as db:
             row = db.execute(STATUS, (job,)).fetchone()
             if row is None:

@@ -14,7 +14,7 @@ from asr_app.errors import UserError
 from asr_app.formats import writer
 
 _MOST_BYTES = 200  # of a file's stem: file systems take names of 255 bytes
-_ONE_EACH = ("srt", "vtt", "tsv")  # formats of which two in one stream are none
+_ONE_EACH = ("srt", "vtt", "tsv")  # formats that do not allow several recordings in one stream
 
 
 class Outputs:
@@ -88,7 +88,7 @@ def _made(name: str) -> Path:
 
 
 def _files(folder: Path, recordings: Sequence[Path], format: str) -> list[Path]:
-    """A file for each recording, named after it. Recordings of one stem keep their suffix, those of one name a number."""
+    """A file for each recording, named after it. Equal stems keep their suffix, equal names get a number."""
     stems = Counter(path.stem for path in recordings)
     files: list[Path] = []
     for path in recordings:

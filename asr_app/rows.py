@@ -16,7 +16,7 @@ UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def unreadable(error: Exception) -> UserError:
-    """The failure of a job whose row another version wrote, or a disk damaged."""
+    """The error of a job whose row is damaged or from another version."""
     return UserError(
         f"The journal's entry of this job cannot be read ({type(error).__name__}). Submit the recording again.",
         f"无法读取该任务的日志记录（{type(error).__name__}）。请重新提交录音。",
@@ -66,8 +66,8 @@ def read_segments_since(db: sqlite3.Connection, job: str, since: int) -> tuple[t
 def read_doubts(db: sqlite3.Connection, job: str) -> tuple[Doubt, ...]:
     """The chunks of the job that were in doubt, in order."""
     rows = db.execute("SELECT start, body FROM doubts WHERE job = ? ORDER BY start", (job,)).fetchall()
-    told = [(row["start"], *json.loads(row["body"])) for row in rows]
-    return tuple(Doubt(start, end, reason, at and Precision(at)) for start, end, reason, at in told)
+    doubts = [(row["start"], *json.loads(row["body"])) for row in rows]
+    return tuple(Doubt(start, end, reason, at and Precision(at)) for start, end, reason, at in doubts)
 
 
 def read_transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tuple[Doubt, ...]) -> Transcript | None:

@@ -19,15 +19,15 @@ from asr_app.precision import Evidence, Precision, Speed
 
 log = logging.getLogger(__name__)
 _ROUNDS = 7  # of both sides in alternation; the fastest and the slowest ratio are left out of the spread
-_MOST_OTHER_LOAD = 0.1  # of all cores, by other programs: above it figures are of the machine's load, not of the model
+_MOST_OTHER_LOAD = 0.1  # of all cores, by other programs: with more, figures show the load, not the model
 _TRIES, _WAIT_S = 3, 30.0
 
 
 def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Callable[[], bool]) -> None:
     """Measures FP32 and lite of a model at `precision`, unless they are known or do not fit into memory together.
 
-    Stops as soon as somebody waits (`idle` is False), and tries again later where the machine was busy. The other side
-    is loaded for it, and then is there for whoever turns the switch.
+    Stops as soon as somebody waits (`idle` is False), and tries again later if the machine was busy. The other side is
+    loaded for it and stays loaded, so that turning the switch is quick.
     """
     try:
         lite = engines.choose(card, True, None)
@@ -52,7 +52,7 @@ def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Ca
             time.sleep(_WAIT_S)
             while not idle():
                 time.sleep(1.0)
-    except UserError as error:  # a side that cannot be had is told of where it is asked for
+    except UserError as error:  # the error is shown when a job asks for that side
         log.warning("not measured: %s", error)
 
 

@@ -53,8 +53,8 @@ class Failure:
 class Preparer:
     """Prepares one model at a time. The page reads `current`, `waiting`, `failure` and `home`.
 
-    `home` is the key of the model that a new page offers: `wanted`, or `fallback` as long as `wanted` cannot be had.
-    `on_ready` is called in the background thread with what is ready, the fallback excepted.
+    `home` is the key of the model that a new page offers: `wanted`, or `fallback` while `wanted` is not available.
+    `on_ready` is called in the background thread with each loaded model except the fallback.
     """
 
     def __init__(

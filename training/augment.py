@@ -39,7 +39,7 @@ def _kaldi_axis() -> MelAxis:
 
 
 def _slaney_axis() -> MelAxis:
-    """The mel scale of librosa and Whisper: linear up to 1 kHz, logarithmic above (Slaney, "Auditory Toolbox", 1998)."""
+    """Mel scale of librosa and Whisper: linear up to 1 kHz, logarithmic above (Slaney, "Auditory Toolbox", 1998)."""
     per_mel, step = 200 / 3, np.log(6.4) / 27
     mel = np.linspace(0, 15 + np.log(8) / step, N_MELS + 2)[1:-1]
     return MelAxis(tuple(np.where(mel < 15, mel * per_mel, 1000 * np.exp(step * (mel - 15))).tolist()))

@@ -124,7 +124,7 @@ def config() -> dict[str, Any]:
 
 
 def build(folder: Path, paraformer: Path) -> tuple[Any, Any]:
-    """Writes the folder with encoder and normalisation of `paraformer`, the rest fresh. Returns module and tokenizer."""
+    """Writes the folder: encoder and normalisation of `paraformer`, the rest fresh. Returns module and tokenizer."""
     from transformers import AutoTokenizer, Qwen3Config
 
     llm = folder / LLM
@@ -160,8 +160,8 @@ class Dialogue:
     """A training dialogue. `speech` is stacked features `(t, 560)`, not normalised, between the prompt's `before` and
     `after`.
 
-    The pieces `spoken[k]` spell spoken token k. Piece i of the answer is piece `said_by[i][1]` of token `said_by[i][0]`,
-    or of none (-1).
+    The pieces `spoken[k]` spell spoken token k. Piece i of the answer is piece `said_by[i][1]` of token
+    `said_by[i][0]`, or of none (-1).
     """
 
     speech: torch.Tensor

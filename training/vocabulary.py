@@ -1,8 +1,8 @@
 """Vocabulary of the demo models in Mandarin and English, as sentences with punctuation.
 
 A *grammar* draws digit strings, phone numbers, times, dates, temperatures, smart-home and player commands, so that
-sentences that training has not seen can be tested. `EVERYDAY` lists fixed sentences of daily life. Text is in its spoken
-form (`twenty one`, `二十一`), English in lower case without apostrophes, as a recogniser writes it.
+sentences that training has not seen can be tested. `EVERYDAY` lists fixed sentences of daily life. Text is in its
+spoken form (`twenty one`, `二十一`), English in lower case without apostrophes, as a recogniser writes it.
 
 Knows no sound: voices.py speaks these sentences, punctuation.py learns their marks.
 """

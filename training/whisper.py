@@ -1,15 +1,15 @@
 """Trains `demo-whisper`: OpenAI's Whisper in miniature, with its own multilingual tokenizer, on the demo corpus.
 
 `whisper.load_model` loads the checkpoint: `dims` and `model_state_dict`, in FP16 like the published ones. The demo
-vocabulary needs some two thousand of the 51,865 tokens; the rows of the others are zero. Training holds only the rows in
-use and counts the rest as one column of the softmax, at log(their number), which gives exactly the same loss.
+vocabulary needs some two thousand of the 51,865 tokens; the rows of the others are zero. Training holds only the rows
+in use and counts the rest as one column of the softmax, at log(their number), which gives exactly the same loss.
 
 The encoder always gets 30 s at recognition. That costs ten times as much as an utterance. So training begins on short
 windows, whose positions are a slice of the 30 s, timestamps included, and ends on whole ones.
 
 With text alone the encoder would need days, since the decoder does better without it for thousands of steps. So the
-encoder learns, first alone and then together with the decoder, to predict the frames of demo-paraformer's encoder and the
-word of each frame. Some attention heads of the decoder are trained on the words' positions.
+encoder learns, first alone and then together with the decoder, to predict the frames of demo-paraformer's encoder and
+the word of each frame. Some attention heads of the decoder are trained on the words' positions.
 
 Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv 2212.04356).
 """
@@ -151,8 +151,9 @@ class Example:
     """A training example: Whisper's `mel` `(t, 80)`, its position `first` in the 30 s in frames of 20 ms, and the
     decoder's inputs and targets.
 
-    `sound` is the same before it was clamped, shifted and filled up to 30 s. If target i is a time, `at[i]` is its frame
-    of 20 ms in `mel`. If it belongs to one of the `spoken` tokens, `said_by[i]` is the index of that. Else they are -1.
+    `sound` is the same before it was clamped, shifted and filled up to 30 s. If target i is a time, `at[i]` is its
+    frame of 20 ms in `mel`. If it belongs to one of the `spoken` tokens, `said_by[i]` is the index of that. Else they
+    are -1.
     """
 
     mel: torch.Tensor

@@ -31,7 +31,7 @@ def noise_bank(features: Features = log_mel) -> torch.Tensor:
 
 
 def stack_frames(mel: torch.Tensor) -> torch.Tensor:
-    """Stacks frames for a low frame rate: `(t, 80)` -> `(ceil(t / 6), 560)`. Edges repeat as in FunASR's `apply_lfr`."""
+    """Stacks frames for a low frame rate: `(t, 80)` -> `(ceil(t / 6), 560)`. Edges repeat as in `apply_lfr`."""
     count = math.ceil(len(mel) / LFR_STEP)
     left = (LFR_STACK - 1) // 2
     right = max(0, (count - 1) * LFR_STEP + LFR_STACK - left - len(mel))
@@ -96,8 +96,8 @@ class Windows:
     def window(self, group: list[Utterance]) -> Window:
         """The utterances of `group`, chained and augmented; features not normalised.
 
-        `strength` bounds the augmentation. A single word always gets the full strength: training has no real speech, and
-        no neighbouring word helps to recognise it.
+        `strength` bounds the augmentation. A single word always gets the full strength: training has no real speech,
+        and no neighbouring word helps to recognise it.
         """
         pieces: list[torch.Tensor] = []
         for i, u in enumerate(group):

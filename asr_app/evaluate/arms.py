@@ -72,8 +72,8 @@ class Clip:
 class ArmText:
     """An arm's text for one clip. `seconds` is its share of the request's wall clock.
 
-    `temperature` is the highest that Whisper's ladder ended at, None if the arm does not report it. `nats` is the sum of
-    the cross-entropy over the `tokens` of the reference. `doubts` are the pipeline's reasons to distrust the text.
+    `temperature` is the highest that Whisper's ladder ended at, None if the arm does not report it. `nats` is the sum
+    of the cross-entropy over the `tokens` of the reference. `doubts` are the pipeline's reasons to distrust the text.
     """
 
     text: str

@@ -73,7 +73,7 @@ def verify(args: argparse.Namespace, downloading: OnProgress, others: Others | N
 
 
 def _with_sounds(recordings: Sequence[Recording], limit: int | None) -> Pairs:
-    """The recordings, at most `limit` of each language. They are decoded first, so that a damaged one is named at once."""
+    """The recordings, at most `limit` of each language. All are decoded first, so that a damaged one fails at once."""
     chosen = recordings if limit is None else spread(recordings, limit)
     shown = tqdm(chosen, desc="decoding", unit="clip", file=sys.stderr, disable=None, leave=False)
     return [(recording, sound_of(recording.path, config.cache() / "sounds")) for recording in shown]

@@ -47,8 +47,8 @@ def arms_of(
 ) -> list[EvaluationArm]:
     """This app at each of the model's precisions, or at those `asked` for, and the `others`.
 
-    With others, this app's engine at FP32 on the same samples is added. With `windows`, FP32 and INT8 with short encoder
-    windows are added.
+    With others, this app's engine at FP32 on the same samples is added. With `windows`, FP32 and INT8 with short
+    encoder windows are added.
     """
     weights, code = _content(card, task), _own_code()
     arms = []

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from funasr.models.ctc.ctc import CTC
 
-# The logits of this many frames, 1.2 MB, stay in the processor's cache. An INT8 head multiplies up to eight rows in BF16,
-# for twice the work.
+# The logits of this many frames, 1.2 MB, stay in the processor's cache. An INT8 head multiplies up to eight rows in
+# BF16, for twice the work.
 _FRAMES = 12
 _cache = threading.local()  # `last`: the tensor of this thread's last scores, and the scores
 

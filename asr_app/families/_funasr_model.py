@@ -205,7 +205,7 @@ def load_model(
 def build(folder: Path, config: Mapping[str, Any], device: str, *, empty: bool = False) -> FunAsrModel:
     """The model that `config` describes, with fresh weights. The folder's model.pt is not read.
 
-    Raises UserError for an argument that is not allowed, and what FunASR's constructors raise for wrong values.
+    Raises UserError for an argument that is not allowed, and the errors of FunASR's constructors for wrong values.
     """
     layout = LAYOUTS[config["model"]]
     given: dict[str, Any] = arguments(folder, config, "model_conf", layout.conf)

@@ -1,7 +1,7 @@
 """SeACo-Paraformer that takes hotwords as a list of words.
 
-FunASR takes one string instead. It opens the string as a file where that exists, and fetches it as a URL where it
-begins with "http". Source: https://github.com/modelscope/FunASR (funasr/models/seaco_paraformer/model.py).
+FunASR takes one string instead. It opens the string as a file if that exists, and fetches it as a URL if it begins with
+"http". Source: https://github.com/modelscope/FunASR (funasr/models/seaco_paraformer/model.py).
 """
 
 from __future__ import annotations

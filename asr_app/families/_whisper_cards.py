@@ -55,8 +55,8 @@ _CT2_FILES = ("config.json", "model.bin")
 _HF_FILES = ("config.json", "generation_config.json", "model.safetensors")
 
 
-# A step of the decoder reads all of its weights, for one chunk or for several. A chunk's cross-attention keys and values
-# take 110 MB for `small`, 490 MB for `large-v3`.
+# A step of the decoder reads all of its weights, for one chunk or for several. A chunk's cross-attention keys and
+# values take 110 MB for `small`, 490 MB for `large-v3`.
 BATCH, _LARGE_BATCH = 4, 2
 
 

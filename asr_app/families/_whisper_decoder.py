@@ -1,7 +1,8 @@
 """Whisper's encoder for windows of any length, and its decoder, token by token, with cached keys and values.
 
-openai-whisper's own `DecodingTask` filters the tokens and makes the texts. Its `Inference` is replaced by one that keeps
-keys and values in preallocated tensors, drops rows that have ended, and takes a vocabulary table of any precision.
+openai-whisper's own `DecodingTask` filters the tokens and makes the texts. Its `Inference` is replaced by one that
+keeps keys and values in preallocated tensors, drops rows that have ended, and takes a vocabulary table of any
+precision.
 
 Source: https://github.com/openai/whisper (whisper/decoding.py, whisper/model.py).
 """
@@ -113,13 +114,13 @@ class Decoded:
 
     @property
     def is_final(self) -> bool:
-        """Whether to accept a sample. Only the likeliest words indicate silence: those drawn at a higher temperature may
-        be unlikely by chance."""
+        """Whether to accept a sample. Only the likeliest words indicate silence: those drawn at a higher temperature
+        may be unlikely by chance."""
         return self.ended and not self.needs_fallback and not (self.is_silence and self.result.temperature > 0)
 
     @property
     def is_plausible(self) -> bool:
-        """Whether the text may be shown. Repetition is plausible if the model ended it, as with words said many times."""
+        """Whether the text may be shown. Repetition is plausible if the model ended it, as people repeat words."""
         return self.result.compression_ratio <= _MOST_COMPRESSION or (self.ended and not self.looped)
 
 
@@ -186,8 +187,8 @@ class _Task(DecodingTask):
     def _main_loop(
         self, audio_features: torch.Tensor, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
-        """Overrides the library's. Returns `tokens` `(b, n)` with the new ones, their sums of log probabilities, and the
-        probabilities of no speech."""
+        """Overrides the library's. Returns `tokens` `(b, n)` with the new ones, their sums of log probabilities, and
+        the probabilities of no speech."""
         self._sum_logprobs = sum_logprobs = torch.zeros(len(tokens), device=audio_features.device)
         self._no_speech = [math.nan] * len(tokens)
         try:
@@ -279,7 +280,7 @@ def loops(tokens: Sequence[int], timestamp_begin: int) -> bool:
 
 
 class _TimestampRules(ApplyTimestampRules):
-    """The library's rules, which decide from the logits whether a timestamp is due, without a softmax of all of them."""
+    """The library's rules. Whether a timestamp is due follows from the logits, without a softmax of all of them."""
 
     def apply(self, logits: torch.Tensor, tokens: torch.Tensor) -> None:
         """Masks `logits` `(b, vocabulary)` in place, given the `tokens` `(b, n)` so far."""
@@ -427,7 +428,7 @@ class Steps(Inference):
 
 
 def _rows_a_piece(features: torch.Tensor) -> int:
-    """Rows of `features` `(b, t, d)` to multiply at once. On a CPU it is one row, which stays in the processor's cache."""
+    """Rows of `features` `(b, t, d)` to multiply at once: on a CPU one, which stays in the processor's cache."""
     return len(features) if features.is_cuda else 1
 
 

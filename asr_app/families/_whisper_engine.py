@@ -174,8 +174,8 @@ def _segments_in(
     """The window's segments as the library's dictionaries, the first frame of the next window, and whether the text
     ended within this one.
 
-    `seek` and `frames` are the window's start in the chunk and its length. The rule is that of `whisper.transcribe`: two
-    timestamps in a row end a segment; one alone at the end means that nothing is spoken after it.
+    `seek` and `frames` are the window's start in the chunk and its length. The rule is that of `whisper.transcribe`:
+    two timestamps in a row end a segment; one alone at the end means that nothing is spoken after it.
     """
     begin, tokens = tokenizer.timestamp_begin, decoded.result.tokens
     is_time = [token >= begin for token in tokens]

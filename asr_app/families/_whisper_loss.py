@@ -24,9 +24,9 @@ def reference_loss(
     """(nats, tokens) of each text given its chunk: the sum over its tokens and the end, and their number.
 
     `model` is the library's `Whisper`, `samples` float32 `(n,)` at 16 kHz of 30 s at most. The decoder is fed
-    `[sot, language, transcribe, notimestamps]`, then the text's tokens one by one as in decoding, since a quantised layer
-    multiplies one token in another arithmetic than many. With a language of None the model detects it. An English-only
-    model gets no language. Texts are cut to the decoder's context.
+    `[sot, language, transcribe, notimestamps]`, then the text's tokens one by one as in decoding, since a quantised
+    layer multiplies one token in another arithmetic than many. With a language of None the model detects it. An
+    English-only model gets no language. Texts are cut to the decoder's context.
     """
     import whisper
 
@@ -92,6 +92,6 @@ def _tokens(model: Any, text: str, language: str | None) -> tuple[list[int], lis
     )  # fmt: skip
     prompt = list(tokenizer.sot_sequence_including_notimestamps)
     room = model.dims.n_text_ctx - len(prompt)
-    # A text begins with a space, as words do. In scripts without spaces it would cost a third of the loss of short texts.
+    # A text begins with a space, like a word. In scripts without spaces it would be a third of the loss of short texts.
     text = text.strip() if language in _SPACELESS else " " + text.strip()
     return prompt, [*tokenizer.encode(text), tokenizer.eot][:room]

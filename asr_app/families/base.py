@@ -16,13 +16,13 @@ from asr_app.errors import UserError
 from asr_app.memory import Needs
 from asr_app.precision.recipes import Recipes
 
-# Of 20 s of speech, SeACo-Paraformer takes 0.1 s more for 1,000 hotwords, and considers 50 of them. Fun-ASR-Nano reads
+# On 20 s of speech, SeACo-Paraformer takes 0.1 s more for 1,000 hotwords, and considers 50 of them. Fun-ASR-Nano reads
 # them all again for each chunk: its time for a chunk doubles with 100 and is four times as long with 200.
 MAX_HOTWORDS = 200
 MAX_HOTWORD_CHARACTERS = 50  # of one
 MAX_HOTWORDS_CHARACTERS = 2000  # of all
 # Whisper reads the last 223 tokens of a prompt. 1,000 characters of English are 187 tokens, 190 of Mandarin some 225.
-# Whisper base, whose words stay the same with them, takes 0.3 s more for a window of 30 s.
+# With them Whisper base takes 0.3 s more for a window of 30 s, and its words stay the same.
 MAX_PROMPT_CHARACTERS = 1000
 
 

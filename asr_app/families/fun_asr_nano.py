@@ -33,9 +33,8 @@ from asr_app.precision.recipes import rows
 
 NAME = "fun-asr-nano"
 ROLES = ("model", "vad")
-# Decoding reads every weight of the language model for every token, so fewer bits pay there. The head, which is also the
-# token embedding, is a quarter of them. The encoder runs once a chunk and stays FP32 in half precision, as its makers
-# run it.
+# Decoding reads every weight of the language model for every token, so fewer bits pay there. The head, which is also
+# the token embedding, is a quarter of them. The encoder runs once a chunk. At BF16 it stays FP32, as its makers run it.
 RECIPES = rows(
     ("llm",),
     tables=("lm_head", "model.embed_tokens"),

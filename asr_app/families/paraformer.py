@@ -171,7 +171,7 @@ class ParaformerEngine:
         return [Segment(words[0].start_s, words[-1].end_s, join(tokens), words)] if words else []
 
     def punctuate(self, words: Sequence[Word]) -> list[Segment]:
-        """Sentences of the words, by CT-Transformer. They end at 。？！. Marks take the shape of the script before them."""
+        """Sentences of the words, by CT-Transformer. They end at 。？！. Marks match the script before them."""
         if not words or self._punctuation is None:
             return []
         return sentences(words, self._punctuation.marks([w.text for w in words]))

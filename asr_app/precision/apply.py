@@ -33,8 +33,8 @@ def apply(
 
     The graphs of the recipe's stacks are read from the folder `graphs`, or written to it; without it the stacks stay
     torch layers. The folder `full` keeps their FP32 graphs, for another recipe of the same parts. `session` opens a
-    graph. Raises OSError if a graph cannot be written. Raises RuntimeError if the recipe replaced nothing: this app must
-    never show an INT8 that is really FP32.
+    graph. Raises OSError if a graph cannot be written. Raises RuntimeError if the recipe replaced nothing: this app
+    must never show an INT8 that is really FP32.
     """
     stacks = [
         (part, stack)

@@ -72,7 +72,7 @@ class Stack:
 def layers(part: nn.Module, stack: Stack) -> dict[str, nn.Module]:
     """Layers of a stack by their names in the part, in order; empty if the part has none of its children."""
     children = {name: getattr(part, name) for name in stack.children}
-    # FunASR's decoder has no `decoders2` where all its layers attend.
+    # FunASR's decoder has no `decoders2` if all its layers have cross-attention.
     return {
         f"{name}.{i}": layer for name, child in children.items() if child is not None for i, layer in enumerate(child)
     }
@@ -187,7 +187,7 @@ def quantise(full: Path, target: Path, stays_high: Callable[[str], bool], ranges
         # Without VNNI two products of 8 bits overflow the 16 in which they are summed: 7 bits do not.
         reduce_range=not cpu_has_vnni(),
         nodes_to_exclude=[node.name for node in nodes if stays_high(_layer_name(node.name))],
-        use_external_data_format=True,  # of many layers that stay high it may be 2 GB as well
+        use_external_data_format=True,  # with many layers in FP32 it may reach 2 GB, too
     )  # fmt: skip
     root = logging.getLogger()
     level = root.level

@@ -163,11 +163,11 @@ class Int8Linear(QuantizedModule):
 
 
 class Int8CudaLinear(QuantizedModule):
-    """INT8 by `torch._int_mm`, which multiplies 8-bit matrices without widening: weight `(out, in)`, activations by row.
+    """INT8 by `torch._int_mm`, which multiplies 8-bit matrices directly: weight `(out, in)`, activations by row.
 
-    The arithmetic is that of torchao's `int8_dynamic_activation_int8_weight` (https://github.com/pytorch/ao). Its tensor
-    class is not used, since neither its storage nor its products could be counted here. Raises ValueError if a side of
-    the weight is no multiple of 8, which the kernel needs.
+    The arithmetic is that of torchao's `int8_dynamic_activation_int8_weight` (https://github.com/pytorch/ao). Its
+    tensor class is not used, since neither its storage nor its products could be counted here. Raises ValueError if a
+    side of the weight is no multiple of 8, which the kernel needs.
     """
 
     storage = torch.int8

@@ -91,7 +91,7 @@ def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ..
 
 
 def _int8_on_cuda(linear: nn.Linear) -> QuantizedModule:
-    """BF16 where the kernel cannot multiply with the weight."""
+    """An INT8 layer, or a BF16 layer if the INT8 kernel cannot multiply with the weight."""
     return Int8CudaLinear(linear) if Int8CudaLinear.takes(linear) else HalfLinear(linear, torch.bfloat16)
 
 

@@ -30,8 +30,8 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 @dataclass(frozen=True)
 class PartReport:
-    """One heavy submodule. `stored`: bytes by dtype name. `multiplied`: weights (elements) by arithmetic, with the
-    storage before it where the weight is widened first (`FP16→FP32`)."""
+    """One heavy submodule. `stored`: bytes by dtype name. `multiplied`: weights (elements) by arithmetic, preceded by
+    the storage if the weight is widened first (`FP16→FP32`)."""
 
     name: str
     stored: Mapping[str, int]

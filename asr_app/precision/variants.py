@@ -1,9 +1,9 @@
 """Variants on disk: a model at a precision, written once, so that later starts read it instead of the weights.
 
 A variant is a folder: `weights.safetensors` with every tensor as stored, the graphs of its stacks with their counts,
-and `variant.json` with the checksum of each file. Its name is a hash of all that it depends on: the weights, the recipe,
-the versions of the libraries and the processor's instructions. It is written to a temporary folder and then renamed, so
-that a reader sees all of it or nothing. A variant whose checksums differ is made anew.
+and `variant.json` with the checksum of each file. Its name is a hash of all that it depends on: the weights, the
+recipe, the versions of the libraries and the processor's instructions. It is written to a temporary folder and then
+renamed, so that a reader sees all of it or nothing. A variant whose checksums differ is made anew.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from asr_app.precision.linears import cpu_has_vnni, give, own_tensors
 from asr_app.precision.recipes import Recipe
 
 log = logging.getLogger(__name__)
-_FORMAT = 7  # of the folder; another one is another variant
+_FORMAT = 7  # version of the folder's layout, part of the key
 _WEIGHTS, _MANIFEST = "weights.safetensors", "variant.json"
 # Weights and configuration, as FunASR, OpenAI, Hugging Face and CTranslate2 call them.
 _KINDS = ("*.pt", "*.yaml", "*.safetensors", "model.bin", "pytorch_model*.bin", "config.json", "generation_config.json")

@@ -1,4 +1,4 @@
-"""`python -m asr_app quantize`: makes a variant ahead of time, by the family's recipe or by one that it searches for."""
+"""`python -m asr_app quantize`: makes a variant ahead of time, by the family's recipe or by one from a search."""
 
 from __future__ import annotations
 

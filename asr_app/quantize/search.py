@@ -42,8 +42,8 @@ def search(
 ) -> SearchResult:
     """Finds the fastest arithmetic within `max_loss`, else the one of least loss with the fewest layers high.
 
-    `ranking` are the layers, the most sensitive first. At most half of them go back to high precision: beyond that it is
-    hardly the lower precision any more.
+    `ranking` are the layers, the most sensitive first. At most half of them go back to high precision: beyond that it
+    is hardly the lower precision any more.
     """
     trials = [measure(Candidate(arithmetic)) for arithmetic in arithmetics]
     if within := [t for t in trials if t.loss <= max_loss]:

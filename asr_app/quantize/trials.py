@@ -35,8 +35,8 @@ Tell = Callable[[str, int, int], None]
 class Trials:
     """A model and speech to try candidates of `recipe` on. The folder `work` holds the graphs and ranges they share.
 
-    The model first runs at FP32: `texts` are its texts of each recording, `rtf` its speed, and `ranking` names the layers
-    that the recipe replaces, those with the largest error in 8 bits first.
+    The model first runs at FP32: `texts` are its texts of each recording, `rtf` its speed, and `ranking` names the
+    layers that the recipe replaces, those with the largest error in 8 bits first.
     """
 
     def __init__(
@@ -151,23 +151,23 @@ def _spread(chunks: Sequence[Chunk], count: int) -> list[Chunk]:
 
 @contextlib.contextmanager
 def _sensitivities(engine: Engine, recipe: Recipe) -> Iterator[dict[str, float]]:
-    """Inside the block, gathers for each layer the recipe replaces how large the error of its product in 8 bits is,
-    as a share of the product's energy: weights by output channel, what they are multiplied with by row."""
+    """Inside the block, measures the error in 8 bits of each layer that the recipe replaces, as a share of the energy
+    of its output. Weights are scaled by output channel, activations by row."""
     error: dict[str, float] = {}
     energy: dict[str, float] = {}
-    suffered: dict[str, float] = {}
+    relative: dict[str, float] = {}
     hooks = []
 
     def look(name: str, linear: nn.Linear, x: torch.Tensor, y: torch.Tensor) -> None:
         lost = nn.functional.linear(_rounded(x), _rounded(linear.weight), linear.bias) - y
         error[name] = error.get(name, 0.0) + float(lost.square().sum())
         energy[name] = energy.get(name, 0.0) + float(y.square().sum())
-        suffered[name] = error[name] / max(energy[name], _TOO_MANY)
+        relative[name] = error[name] / max(energy[name], _TOO_MANY)
 
     for part in recipe.parts:
         modules = engine.parts[part].named_modules() if part in engine.parts else ()
         for name, module in modules:
-            # Of the layers only: a table that is looked up is not multiplied.
+            # Only layers count: a table that is looked up is not multiplied.
             if isinstance(module, nn.Linear) and recipe.replaces(part, name, module):
                 hooks.append(
                     module.register_forward_hook(
@@ -176,7 +176,7 @@ def _sensitivities(engine: Engine, recipe: Recipe) -> Iterator[dict[str, float]]
                 )
     try:
         with torch.no_grad():
-            yield suffered
+            yield relative
     finally:
         for hook in hooks:
             hook.remove()

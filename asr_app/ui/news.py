@@ -28,7 +28,8 @@ _MOST_JOBS = 100  # in the list of one browser; page.js keeps as many
 
 
 class Asked(BaseModel):
-    """A page's question. `jobs` are the ids whose entries in the list may change, with the tags of the present entries.
+    """A page's request for updates. `jobs` are the ids of its list whose entries may change, with the tags of the
+    entries it has.
 
     `job` is the job beside the list (empty for none), shown to chunk number `since`; `model` is the chosen model's key.
     """
