@@ -255,8 +255,8 @@ def test_choices_of_another_version_or_model_fall_back():
         assert choices.model({"model": gone}, cards, "home") == "home"
     odd = {name: [{}] for name in ("precision", *options.NAMES)}
     card = catalog.find("demo-whisper")
-    default = [choices.precision({}, card, "cpu", "auto", "en"), *options.restored(card, "en", {})]
-    found = [choices.precision(odd, card, "cpu", "auto", "en"), *options.restored(card, "en", odd)]
+    default = [choices.precision({}, card, "auto", "en"), *options.restored(card, "en", {})]
+    found = [choices.precision(odd, card, "auto", "en"), *options.restored(card, "en", odd)]
     assert [x["value"] for x in found[:3]] == [x["value"] for x in default[:3]] == ["auto", "auto", []]
     assert [x["value"] for x in found[3:]] == ["auto", "full", True, False, "", ""]  # as the controls begin
 
