@@ -128,7 +128,7 @@ def run(config: Config) -> None:
             selfbench.both_sides(engines, card, precision, jobs.journal.idle)
 
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
-    page = build(config, engines, jobs, preparer).queue(default_concurrency_limit=8)
+    page = build(config, engines, jobs, preparer)
     login = _login(config)
     routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer)]
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))

@@ -11,6 +11,8 @@ window.asr = (() => {
     history.replaceState(history.state, "", here);
   }
 
+  document.documentElement.setAttribute("aria-busy", "true"); // until the choices are restored
+
   // -- what is shown -----------------------------------------------------------------------------------------------
   let started = false, language = "en";
   let job = "", since = 0, ended = true; // the job beside the list, the last chunk that is shown of it
@@ -191,6 +193,7 @@ window.asr = (() => {
   const start = (id, label) => {
     if (started) return;
     started = true;
+    document.documentElement.removeAttribute("aria-busy");
     emptyPage = byId("transcript").firstElementChild;
     show(id, label);
   };

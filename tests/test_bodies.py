@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import EXAMPLE, serving
+from conftest import EXAMPLE, serving, wait_until_ready
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from test_door import ask, multipart
@@ -215,7 +215,7 @@ def test_a_whole_upload_lies_under_home_and_a_long_one_is_told(served):
     # The server does not wait for the end of the body; requests reads its answer all the same.
     refused = requests.post(f"{address}{UPLOAD[1:]}", data=body, headers={"Content-Type": kind}, timeout=20)
     assert (refused.status_code, refused.text[:34]) == (413, "The recording has more than 2 MB. ")
-    refused = requests.post(address + "gradio_api/queue/join", json="x" * 2**20, timeout=20)
+    refused = requests.post(address + "gradio_api/run/predict", json="x" * 2**20, timeout=20)
     assert refused.status_code == 413
     assert [p for p in uploads(home) if p.name != "speech.wav"] == []
 
@@ -230,12 +230,13 @@ def test_the_page_tells_why_an_upload_is_refused_and_goes_on(served, open_page, 
     page.set_input_files("#upload input[type=file]", str(long))
     page.wait_for_function("() => document.body.innerText.includes('maximum allowed size of 2.0 Mb')")  # Gradio's own
     page.reload()
+    wait_until_ready(page)
     filler.write_bytes(bytes(10_000_000))
     page.set_input_files("#upload input[type=file]", str(EXAMPLE / "english-home.flac"))
     page.wait_for_function("() => document.body.innerText.includes('--max-disk-gb')")
     filler.unlink()
     page.reload()
-    page.wait_for_selector("#transcribe")
+    wait_until_ready(page)
     page.set_input_files("#upload input[type=file]", str(EXAMPLE / "english-home.flac"))
     page.wait_for_function("() => document.querySelector('#upload').innerText.includes('english-')")
     page.click("#transcribe")

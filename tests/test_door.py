@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLE, ROOT, serving
+from conftest import EXAMPLE, ROOT, serving, wait_until_ready
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, StreamingResponse
@@ -45,7 +45,7 @@ def house(folder: Path) -> Starlette:
             Route("/", page),
             Route("/gradio_api/file={path:path}", file),
             Route("/gradio_api/upload", upload, methods=["POST"]),
-            Route("/gradio_api/queue/data", stream),
+            Route("/gradio_api/heartbeat/x", stream),
             Route("/gradio_api/proxy={path:path}", page),
             Route("/gradio_api/vibe-edit", page, methods=["POST"]),
             Route("/assets/x.js", stream),
@@ -174,7 +174,7 @@ def test_the_page_allows_its_own_scripts_and_no_others(tmp_path):
     assert policy["default-src"] == "'none'"
 
 
-@pytest.mark.parametrize("path", ["/", "/gradio_api/queue/data", "/assets/x.js", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/gradio_api/heartbeat/x", "/assets/x.js", "/nowhere"])
 @pytest.mark.parametrize("host", ["localhost", "evil.example"])
 def test_every_response_has_the_headers(tmp_path, path, host):
     headers = client(tmp_path).get(path, headers={"Host": host}).headers
@@ -204,7 +204,7 @@ def test_a_recording_keeps_its_ranges(tmp_path):
 
 
 def test_a_stream_is_not_held_back(tmp_path):
-    assert client(tmp_path).get("/gradio_api/queue/data").text == "one two"
+    assert client(tmp_path).get("/gradio_api/heartbeat/x").text == "one two"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_the_token_opens_the_server_and_becomes_a_cookie(locked):
     assert "终端" in body.decode()
     assert "set-cookie" not in headers
     assert ask(address + "?token=" + token[:-1] + "x")[0] == 403
-    assert ask(address + "gradio_api/queue/data?session_hash=x")[0] == 401
+    assert ask(address + "gradio_api/heartbeat/x")[0] == 401
     assert ask(address + "assets/x.js")[0] == 401
     status, headers, body = ask(locked)
     assert status == 200
@@ -314,7 +314,7 @@ def test_the_page_works_under_its_policy_without_a_console_error(locked, open_pa
     page.on("console", lambda message: seen.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: seen.append(str(error)))
     page.goto(locked.split("?token=")[0])  # the cookie is enough now
-    page.wait_for_selector("#transcribe")
+    wait_until_ready(page)
     page.set_input_files("#upload input[type=file]", str(EXAMPLE / "english-home.flac"))
     page.wait_for_function("() => document.querySelector('#upload').innerText.includes('english-')")
     page.click("#transcribe")

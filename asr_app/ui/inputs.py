@@ -21,7 +21,7 @@ from asr_app.examples import EXAMPLES, expected
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
-from asr_app.ui import entries, models, options
+from asr_app.ui import entries, models, options, render
 from asr_app.ui.labels import Labels
 from asr_app.ui.models import ModelInputs
 from asr_app.ui.options import OptionInputs
@@ -47,6 +47,7 @@ class Inputs:
     options: OptionInputs
     start: gr.Button
     cancel: gr.Button
+    refusal: gr.HTML
 
 
 def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> Inputs:
@@ -76,6 +77,7 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
     with gr.Row():
         start = labels(gr.Button(t("transcribe", "en"), variant="primary", elem_id="transcribe"), value="transcribe")
         cancel = labels(gr.Button(t("cancel", "en"), interactive=False, elem_id="cancel"), value="cancel")
+    refusal = gr.HTML(elem_id="refusal")
     for component, key in (
         (upload, "file"), (microphone, "speak"), (lite, "lite"),
     ):  # fmt: skip
@@ -83,7 +85,7 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
     gr.HTML(entries.frame())
     return Inputs(
         upload, examples, microphone, upload_tab, microphone_tab, chosen_model, lite, evidence, advanced, precision, asked,
-        start, cancel,
+        start, cancel, refusal,
     )  # fmt: skip
 
 
@@ -98,12 +100,15 @@ def connect(
     language: gr.Radio,
     quiet: Mapping[str, Any],
 ) -> None:
-    """Lets the components submit jobs into `job_id`, and cancel them. The model fetched by a click is kept as chosen."""
+    """Lets the components submit jobs into `job_id`, and cancel them. The model fetched by a click is kept as chosen.
+
+    What is refused is said in `inputs.refusal`: Gradio shows no error of an event without a queue.
+    """
     source = gr.State("upload")
 
     def submit(
         request: gr.Request, before: str, path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any
-    ) -> str:
+    ) -> tuple[str, str]:
         try:
             if not path:
                 raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
@@ -111,20 +116,22 @@ def connect(
             wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
             precision = engines.choose(card, switch, wanted)
             client = clients.client(request.headers.get("cookie", ""), request.client.host)
-            return jobs.submit(Path(path), Path(path).name, key, precision, options.read(card, asked), before, client)
+            wish = options.read(card, asked)
+            return jobs.submit(Path(path), Path(path).name, key, precision, wish, before, client), ""
         except UserError as error:
-            raise gr.Error(error.text(LANGUAGES[label]), duration=15, print_exception=False) from error
+            return before, render.refusal(error, LANGUAGES[label])
 
     def submit_active(
         request: gr.Request, before: str, active: str, uploaded: str | None, recorded: str | None, *rest: Any
-    ) -> str:
+    ) -> tuple[str, str]:
         return submit(request, before, uploaded if active == "upload" else recorded, *rest)
 
-    def cancel(job: str, label: str) -> None:
+    def cancel(job: str, label: str) -> str:
         try:
             jobs.cancel(job)
         except UserError as error:
-            raise gr.Error(error.text(LANGUAGES[label]), duration=15, print_exception=False) from error
+            return render.refusal(error, LANGUAGES[label])
+        return ""
 
     def fetch_better(switch: bool, choices: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         card = cards[models.MANDARIN[0]]
@@ -133,11 +140,12 @@ def connect(
 
     model = inputs.models.model
     chosen = [language, model, inputs.lite, inputs.precision, *inputs.options.components]
-    inputs.start.click(submit_active, [job_id, source, inputs.upload, inputs.microphone, *chosen], job_id, **quiet)
-    inputs.microphone.stop_recording(submit, [job_id, inputs.microphone, *chosen], job_id, **quiet)
+    answered = [job_id, inputs.refusal]
+    inputs.start.click(submit_active, [job_id, source, inputs.upload, inputs.microphone, *chosen], answered, **quiet)
+    inputs.microphone.stop_recording(submit, [job_id, inputs.microphone, *chosen], answered, **quiet)
     for name, button in inputs.examples.items():
         button.click(partial(str, EXAMPLES / name), None, inputs.upload, **quiet)
-    inputs.cancel.click(cancel, [job_id, language], None, **quiet)
+    inputs.cancel.click(cancel, [job_id, language], inputs.refusal, **quiet)
     inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
     inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
     inputs.models.better_button.click(fetch_better, [inputs.lite, kept], [model, kept], **quiet)

@@ -37,6 +37,11 @@ class OptionInputs:
         return [*self.renamed, self.itn, self.translate, self.hotwords, self.prompt]
 
     @property
+    def common(self) -> list[Any]:
+        """The controls whose value can be the same for all models that have them."""
+        return [self.script, self.windows, self.itn, self.translate, self.hotwords, self.prompt]
+
+    @property
     def renamed(self) -> list[Any]:
         """The dropdowns, whose choices are named in the page's language."""
         return [self.spoken, self.among, self.script, self.windows]
@@ -121,8 +126,8 @@ def fitted(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> list
     ]
 
 
-def restored(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> list[Any]:
-    """Like `fitted`, with the choices in `kept` that are the same for all models. For a page that was just loaded."""
+def restored(kept: Mapping[str, Any]) -> list[Any]:
+    """The updates of `OptionInputs.common` for a page that was just loaded: the values in `kept`."""
     values = {
         "script": _one_of(kept.get("script"), [_DEFAULT_SCRIPT, *chinese.SCRIPTS]),
         "short_windows": _one_of(kept.get("short_windows"), [_FULL, _SHORT]),
@@ -131,8 +136,7 @@ def restored(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> li
         "hotwords": _text(kept.get("hotwords")),
         "prompt": _text(kept.get("prompt")),
     }
-    updates = zip(NAMES, fitted(card, page_language, kept), strict=True)
-    return [update | {"value": values[name]} if name in kept and name in values else update for name, update in updates]
+    return [gr.update(value=value) if name in kept else gr.update() for name, value in values.items()]
 
 
 def _one_of(value: Any, choices: Sequence[str]) -> str:

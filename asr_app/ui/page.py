@@ -31,7 +31,9 @@ _STORAGE_KEY = "asr-app"
 _START_JS = "(job, language) => window.asr.start(job, language)"
 _SHOW_JS = "(job, language) => window.asr.show(job, language)"
 _OPENED_JS = "() => window.asr.opened()"
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# Events answer in milliseconds and need no queue. Gradio's client loses answers of the queue: an event that is sent while
+# the server closes the stream of answers waits for the next event, which a person may never send.
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
 
 def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> gr.Blocks:
@@ -66,7 +68,8 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
         band.connect(arrival, preparer, _QUIET)
         left.connect(inputs, cards, engines, jobs, preparer, job_id, kept, language, _QUIET)
         choices.connect(kept, inputs, _QUIET)
-        Watch(arrival, inputs, cards, engines, jobs, preparer).connect(job_id, language, _QUIET)
+        default = left.default_precision(config)
+        Watch(arrival, inputs, cards, engines, jobs, preparer, default).connect(job_id, kept, language, _QUIET)
         opener.click(None, None, job_id, js=_OPENED_JS, **_QUIET)
         gr.on([job_id.change, language.change], None, [job_id, language], None, js=_SHOW_JS, **_QUIET)
         model, shown_first = inputs.models.model, next(iter(cards))
@@ -92,31 +95,17 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
             label = "中文" if (chosen or accepted[:2]) == "zh" else "English"
             return [label, *rename(label, choices.model(choice, cards, preparer.home), picked)]
 
-        def describe(label: str, key: str) -> list[Any]:
-            return models.describe(cards[key], cards, engines.hub_name, LANGUAGES[label])
-
-        def follow(label: str, key: str, choice: dict[str, Any]) -> list[Any]:
-            default, lang = left.default_precision(config), LANGUAGES[label]
-            return [*describe(label, key), choices.precision(choice, cards[key], default, lang)]
-
-        def fit(label: str, key: str, choice: dict[str, Any]) -> list[Any]:
-            return [*follow(label, key, choice), *options.fitted(cards[key], LANGUAGES[label], choice)]
-
-        def restore(label: str, key: str, choice: dict[str, Any]) -> list[Any]:
-            asked = options.restored(cards[key], LANGUAGES[label], choice)
-            return [*follow(label, key, choice), *asked, choices.switch(choice), choices.opened(choice)]
+        def restore(choice: dict[str, Any]) -> list[Any]:
+            return [choices.switch(choice), choices.opened(choice), *options.restored(choice)]
 
         renamed = [
             head, inputs.precision, *inputs.options.renamed, model, kept_language, *labels.components,
         ]  # fmt: skip
         greeted = page.load(greet, [kept_language, kept, inputs.precision], [language, *renamed], **_QUIET)
-        # Labels and what is in sight are updates of the same components: one event may not have both.
-        fitted = [*inputs.models.described, inputs.precision, *inputs.options.components]
-        restored = greeted.then(restore, [language, model, kept], [*fitted, inputs.lite, inputs.advanced], **_QUIET)
+        # Labels and values are updates of the same components: one event may not have both.
+        restored = greeted.then(restore, kept, [inputs.lite, inputs.advanced, *inputs.options.common], **_QUIET)
         restored.then(None, [job_id, language], None, js=_START_JS, **_QUIET)
-        model.change(fit, [language, model, kept], fitted, **_QUIET)
-        changed = language.input(rename, [language, model, inputs.precision], renamed, **_QUIET)
-        changed.then(describe, [language, model], inputs.models.described, **_QUIET)
+        language.input(rename, [language, model, inputs.precision], renamed, **_QUIET)
     return page
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 from asr_app.datatypes import Doubt, Finding, ModelCard, Recording, Segment, Transcript
+from asr_app.errors import UserError
 from asr_app.journal import Comparison
 from asr_app.observer import Status
 from asr_app.precision import Evidence, Precision
@@ -113,6 +114,11 @@ def _out_of_reach(precisions: Iterable[Precision]) -> str:
     """A style that greys these choices out: the radio has none of its own for a single one."""
     chosen = ", ".join(f'#precision label:has(input[value="{p.value}"])' for p in precisions)
     return f"<style>{chosen} {{ opacity: 0.45; pointer-events: none; }}</style>" if chosen else ""
+
+
+def refusal(error: UserError, language: str) -> str:
+    """The reason why a submission or a cancellation was refused."""
+    return f'<div class="notice bad" role="alert">{escape(error.text(language))}</div>'
 
 
 def progress(status: Status, waits: bool, language: str) -> str:

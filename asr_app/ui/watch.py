@@ -19,7 +19,7 @@ from asr_app.observer import Observer
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
 from asr_app.ui import arrival as band
-from asr_app.ui import models, render
+from asr_app.ui import choices, models, options, render
 from asr_app.ui.arrival import Arrival
 from asr_app.ui.inputs import Inputs
 from asr_app.ui.texts import LANGUAGES
@@ -51,6 +51,15 @@ def standing(engines: Engines, preparer: Preparer, model: str) -> Standing:
 
 
 @dataclass(frozen=True)
+class _Shown:
+    """State of the server, the model and the language that a page shows."""
+
+    standing: Standing = Standing()
+    model: str = ""
+    language: str = ""
+
+
+@dataclass(frozen=True)
 class Watch:
     """The parts of the page and of the server that an update connects."""
 
@@ -60,29 +69,37 @@ class Watch:
     engines: Engines
     jobs: Jobs
     preparer: Preparer
+    default_precision: str
 
-    def connect(self, job_id: gr.BrowserState, language: gr.Radio, quiet: Mapping[str, Any]) -> None:
-        """Updates the components where page.js asks for it, and where the job, the model or the language changes."""
-        before = gr.State(Standing())
+    def connect(
+        self, job_id: gr.BrowserState, kept: gr.BrowserState, language: gr.Radio, quiet: Mapping[str, Any]
+    ) -> None:
+        """Updates the components where page.js asks for it, and where the job, the model or the language changes.
+
+        All that depends on the chosen model is updated by this one event, which a page sends again only once it has the
+        answer. So no late answer for the model chosen before stays.
+        """
+        before = gr.State(_Shown())
         refresh = gr.Button(visible="hidden", elem_id="refresh")
         model = self.inputs.models.model
         observer = Observer(self.jobs.journal)
 
-        def look(job: str, label: str, shown: Standing, key: str) -> dict[Any, Any]:
-            now = standing(self.engines, self.preparer, key)
+        def look(job: str, label: str, shown: _Shown, key: str, choice: dict[str, Any]) -> dict[Any, Any]:
+            now = _Shown(standing(self.engines, self.preparer, key), key, LANGUAGES[label])
             status = observer.status(job) if job else None
-            out = self._updates(shown, now, self.cards[key], LANGUAGES[label])
+            out = self._updates(shown.standing, now.standing, self.cards[key], now.language)
+            if (now.model, now.language) != (shown.model, shown.language):
+                out |= self._fitted(self.cards[key], now.language, choice)
             out[self.inputs.cancel] = gr.update(interactive=status is not None and not status.finished)
             return out | {before: now}
 
         watched = [
-            *self.arrival.components, model, *self.inputs.models.described, self.inputs.evidence, self.inputs.cancel,
-            before,
+            *self.arrival.components, model, *self.inputs.models.described, self.inputs.precision,
+            *self.inputs.options.components, self.inputs.evidence, self.inputs.cancel, before,
         ]  # fmt: skip
         changes: list[Callable[..., Any]] = [refresh.click, job_id.change, model.change, language.change]
         gr.on(
-            changes, look, [job_id, language, before, model], watched,
-            trigger_mode="always_last", concurrency_limit=None, **quiet,
+            changes, look, [job_id, language, before, model, kept], watched, trigger_mode="always_last", **quiet,
         )  # fmt: skip
 
     def _updates(self, before: Standing, now: Standing, card: ModelCard, language: str) -> dict[Any, Any]:
@@ -90,9 +107,18 @@ class Watch:
         out[self.inputs.evidence] = self._evidence(card, language)
         if (now.on_its_way, now.home, now.resident) != (before.on_its_way, before.home, before.resident):
             out[self.inputs.models.model] = self._listed(before, now, card, language)
-            described = models.describe(card, self.cards, self.engines.hub_name, language)
-            out |= dict(zip(self.inputs.models.described, described, strict=True))
+            out |= self._described(card, language)
         return out
+
+    def _described(self, card: ModelCard, language: str) -> dict[Any, Any]:
+        described = models.describe(card, self.cards, self.engines.hub_name, language)
+        return dict(zip(self.inputs.models.described, described, strict=True))
+
+    def _fitted(self, card: ModelCard, language: str, kept: Mapping[str, Any]) -> dict[Any, Any]:
+        """The updates for a page on which another model or language was chosen: the model's facts and options."""
+        precision = choices.precision(kept, card, self.default_precision, language)
+        fitted = dict(zip(self.inputs.options.components, options.fitted(card, language, kept), strict=True))
+        return self._described(card, language) | {self.inputs.precision: precision} | fitted
 
     def _listed(self, before: Standing, now: Standing, card: ModelCard, language: str) -> Any:
         """The update of the model's list: one more may be on the disk, and `home` may be another model."""
