@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from asr_app import download
-from asr_app.datatypes import Repository
 from asr_app.download import Damaged, OnProgress
+from asr_app.sources import Repository
 
 _MARK = ".asr-complete"  # marks a completely downloaded folder: the hubs' clients return incomplete ones too
 _ESSENTIAL = ("config.yaml", "model.pt")  # files that a FunASR folder needs
@@ -65,7 +65,7 @@ def _snapshot(source: Repository, **options: Any) -> str:
     if source.files:
         options["allow_patterns"] = list(source.files)
     if source.hub == "modelscope":
-        from modelscope.hub.snapshot_download import snapshot_download
+        from modelscope_hub.compat.snapshot_download import snapshot_download
 
         return str(snapshot_download(source.name, revision=source.revision, **options))
     from huggingface_hub import constants
@@ -128,7 +128,7 @@ def _progress_options(hub: str, on_progress: OnProgress) -> dict[str, Any]:
 
 
 def _modelscope_callback(on_progress: OnProgress) -> type:
-    from modelscope.hub.callback import ProgressCallback
+    from modelscope_hub import ProgressCallback
 
     lock, done, total = threading.Lock(), 0, 0
 
