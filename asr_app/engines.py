@@ -22,7 +22,8 @@ from asr_app.errors import UserError
 from asr_app.hub import OnProgress
 from asr_app.loading import Loaded, load_from, locate, needs
 from asr_app.memory import Needs, free_bytes, give_back_memory, resident_bytes
-from asr_app.precision import Evidence, OnStep, Precision, choose, refusal
+from asr_app.precision import Evidence, Precision, choose, refusal
+from asr_app.precision.apply import OnStep
 from asr_app.precision.evidence import Table
 from asr_app.stopping import POLL_S, Stop, stoppable
 

@@ -19,9 +19,10 @@ from urllib.parse import urlparse
 import requests
 
 from asr_app import download, repositories, wheels
-from asr_app.datatypes import Bundled, ModelCard, PublishedFile, Repository, Source, Wheels
+from asr_app.datatypes import ModelCard
 from asr_app.download import NotFetched, OnProgress
 from asr_app.errors import UserError
+from asr_app.sources import Bundled, PublishedFile, Repository, Source, Wheels
 
 log = logging.getLogger(__name__)
 

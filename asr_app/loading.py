@@ -21,17 +21,9 @@ from asr_app.errors import UserError
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
 from asr_app.memory import Needs, give_back_at_once, give_back_memory
-from asr_app.precision import (
-    OnStep,
-    Precision,
-    PrecisionReport,
-    Recipe,
-    apply,
-    graph,
-    report,
-    tuned,
-    variants,
-)
+from asr_app.precision import Precision, PrecisionReport, Recipe, graph, tuned, variants
+from asr_app.precision.apply import OnStep, apply
+from asr_app.precision.counting import report
 from asr_app.stopping import Stop
 
 log = logging.getLogger(__name__)

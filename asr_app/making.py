@@ -18,7 +18,8 @@ from typing import IO, Any
 
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.precision import OnStep, Precision, variants
+from asr_app.precision import Precision, variants
+from asr_app.precision.apply import OnStep
 
 log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-import torch
 
 # Of a larger block, freed, the C library keeps nothing. Left to itself it learns to keep those of up to 32 MB: for two
 # chunks of SenseVoice at once, whose scores are that large, 150 MB more, and no time is won.
@@ -40,7 +39,9 @@ def free_bytes(device: str = "cpu", mapped: int = 0) -> int:
 
     On a CPU it is the least of what the machine, the process's cgroups and its limit of address space leave.
     """
-    if torch.device(device).type == "cuda":
+    if device.startswith("cuda"):
+        import torch
+
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + cached)
     limits = [int(psutil.virtual_memory().available), *_left_by_cgroups()]
@@ -85,7 +86,7 @@ class PeakMemory:
     """Samples resident memory in the background: the peak while the work runs, not since the process began."""
 
     def __init__(self, device: str, every_s: float = 0.05) -> None:
-        self._device, self._every_s = torch.device(device), every_s
+        self._device, self._every_s = device, every_s
         self._stop = threading.Event()
         self.peak = resident_bytes()
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
@@ -95,7 +96,9 @@ class PeakMemory:
             self.peak = max(self.peak, resident_bytes())
 
     def __enter__(self) -> PeakMemory:
-        if self._device.type == "cuda":
+        if self._device.startswith("cuda"):
+            import torch
+
             torch.cuda.reset_peak_memory_stats(self._device)
         self._thread.start()
         return self
@@ -106,7 +109,9 @@ class PeakMemory:
 
     def as_dict(self, weights: int) -> dict[str, int]:
         found = {"weights": weights, "peak_rss": max(self.peak, resident_bytes())}
-        if self._device.type == "cuda":
+        if self._device.startswith("cuda"):
+            import torch
+
             found["peak_device"] = int(torch.cuda.max_memory_allocated(self._device))
         return found
 
@@ -123,6 +128,8 @@ def give_back_memory(*, collect: bool = True) -> None:
     """
     if collect:
         gc.collect()
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     _ask_libc("malloc_trim", 0)

@@ -19,7 +19,8 @@ from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk, Doubt, Options, Segment
 from asr_app.families.base import PunctuatingEngine
 from asr_app.loading import Loaded
 from asr_app.memory import PeakMemory
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 
 # Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut
 # was forced by the chunk's length, not made by the speaker.

@@ -24,8 +24,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from asr_app import download, folders, notes
-from asr_app.datatypes import JoinedFile, Wheels
 from asr_app.download import NotFetched, OnProgress
+from asr_app.sources import JoinedFile, Wheels
 
 _BLOCK = 1 << 20
 _POLL_S = 0.2

@@ -11,7 +11,10 @@ from asr_app import catalog, hub
 from asr_app.audio import decode
 from asr_app.families.base import as_spoken
 from asr_app.loading import load
-from asr_app.precision import Precision, apply, report
+from asr_app.precision import Precision
+from asr_app.precision.apply import apply
+from asr_app.precision.counting import report
+from asr_app.precision.layers import replacement
 from asr_app.precision.linears import HalfLinear, Int8CudaLinear, own_tensors
 from asr_app.scoring import score
 
@@ -44,7 +47,7 @@ def test_what_the_kernel_cannot_take_goes_to_bf16():
     with pytest.raises(ValueError, match="multiples of 8"):
         Int8CudaLinear(odd)
     recipe = catalog.recipes(catalog.find("demo-paraformer"))[Precision.INT8, "cuda"]
-    assert isinstance(recipe.replacement("encoder", "encoders.0.feed_forward.w_1", odd), HalfLinear)
+    assert isinstance(replacement(recipe, "encoder", "encoders.0.feed_forward.w_1", odd), HalfLinear)
 
 
 @pytest.mark.models

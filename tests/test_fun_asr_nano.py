@@ -16,7 +16,8 @@ from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.errors import UserError
 from asr_app.loading import load
-from asr_app.precision import Precision, refusal, report
+from asr_app.precision import Precision, refusal
+from asr_app.precision.counting import report
 from training import fun_asr
 from training.folder import build_folder
 from training.paraformer import write_normalisation

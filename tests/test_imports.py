@@ -13,6 +13,7 @@ from conftest import ROOT
 FLOORS = [
     [
         "errors",
+        "sources",
         "text",
         "memory",
         "notes",
@@ -93,7 +94,7 @@ def test_gradio_only_in_the_page_and_the_server():
             assert room(path) in ("ui", "server"), path
 
 
-def test_listing_the_catalog_loads_no_model_library():
-    code = "import asr_app.catalog, sys; print([m for m in ('funasr', 'whisper', 'gradio', 'onnxruntime') if m in sys.modules])"
+def test_the_command_line_starts_without_a_model_library():
+    code = "import asr_app.cli, sys; print([m for m in ('torch', 'funasr', 'whisper', 'gradio', 'onnxruntime') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

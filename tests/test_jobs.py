@@ -23,7 +23,8 @@ from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal, View
 from asr_app.loading import Loaded
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 from asr_app.ui import render
 
 

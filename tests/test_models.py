@@ -16,7 +16,8 @@ from asr_app import catalog, examples, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Transcript
 from asr_app.engines import Engines, usable_cores
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 from asr_app.scoring import normalise, score
 from training.corpus import evaluation_set
 
@@ -192,7 +193,8 @@ from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.engines import Engines, usable_cores
 from asr_app.memory import resident_bytes
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 with Engines("cpu", usable_cores(), "modelscope").use(catalog.find("demo-paraformer"), Precision(sys.argv[3])) as loaded:
     pipeline.transcribe(pathlib.Path(sys.argv[4]), loaded, Options(), Limits())
     idle = resident_bytes()

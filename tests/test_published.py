@@ -20,7 +20,8 @@ from asr_app.audio import Limits
 from asr_app.datatypes import SAMPLE_RATE, Options
 from asr_app.loading import load
 from asr_app.memory import give_back_memory, resident_bytes
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 from training import published
 from training.voices import Voice, speak
 

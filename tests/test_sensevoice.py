@@ -17,7 +17,8 @@ from asr_app.errors import UserError
 from asr_app.families._sentences import sentences
 from asr_app.families.sensevoice import split_tags
 from asr_app.loading import load
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 from training import sensevoice
 from training.folder import build_folder
 from training.paraformer import write_normalisation

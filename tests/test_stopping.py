@@ -24,7 +24,8 @@ from asr_app.jobs import Jobs
 from asr_app.journal import Journal
 from asr_app.loading import Loaded
 from asr_app.memory import Needs
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 from asr_app.stopping import Stop, stoppable, supervise
 
 WITHIN_S = 2.0

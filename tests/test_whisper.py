@@ -14,13 +14,15 @@ from conftest import EXAMPLE
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits, decode
 from asr_app.checks import FiniteWatch
-from asr_app.datatypes import Options, PublishedFile
+from asr_app.datatypes import Options
 from asr_app.errors import UserError
 from asr_app.families import _whisper_engine
 from asr_app.families import whisper as family
 from asr_app.families._whisper_decoder import decode as decoded
 from asr_app.loading import load
-from asr_app.precision import Precision, linears, report
+from asr_app.precision import Precision, linears
+from asr_app.precision.counting import report
+from asr_app.sources import PublishedFile
 
 pytestmark = pytest.mark.models
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Repository
+from asr_app.datatypes import SAMPLE_RATE, ModelCard
+from asr_app.memory import Needs
 from asr_app.precision.enum import Precision
-from asr_app.precision.graph import Stack
+from asr_app.precision.stack import Stack
+from asr_app.sources import Repository
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Layers take the sequence and its mask. Those of the decoder also take the encoder's output and its mask.
 SANM_ENCODER = Stack(("encoders0", "encoders"), lambda encoder: (encoder.encoders0[0].in_size,), (None,))
@@ -55,6 +60,13 @@ def local_card(
     )
 
 
+def needs(folders: Mapping[str, Path]) -> Needs:
+    """Memory of the models at FP32, by the shapes in their files. Raises UserError if a file is damaged."""
+    from asr_app.families import _funasr_model
+
+    return _funasr_model.needs(folders)
+
+
 def weighted_parts(model: nn.Module) -> dict[str, nn.Module]:
     """The children of a FunASR model that hold weights."""
     return {name: child for name, child in model.named_children() if any(True for _ in child.parameters())}
@@ -67,4 +79,4 @@ def long_enough(samples: np.ndarray) -> np.ndarray:
 
 def workers(device: str, threads: int) -> int:
     """Number of chunks recognised at once: one a thread on a CPU, one on a GPU."""
-    return threads if torch.device(device).type == "cpu" else 1
+    return threads if device == "cpu" else 1

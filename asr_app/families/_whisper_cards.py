@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from asr_app.datatypes import Bundled, JoinedFile, ModelCard, PublishedFile, Repository, Source, Wheels
+from asr_app.datatypes import ModelCard
 from asr_app.precision.enum import Precision
+from asr_app.sources import Bundled, JoinedFile, PublishedFile, Repository, Source, Wheels
 
 FAMILY = "whisper"
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)

@@ -25,7 +25,8 @@ from whisper.tokenizer import Tokenizer, get_tokenizer
 
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.families._sentences import rising
-from asr_app.families._whisper_decoder import Decoded, Decoder, Encoder, decode, decode_samples
+from asr_app.families._whisper_decoder import Decoded, decode, decode_samples
+from asr_app.families._whisper_modules import Decoder, Encoder
 from asr_app.families._whisper_text import with_marks
 from asr_app.families._whisper_times import add_word_times
 from asr_app.families.base import require

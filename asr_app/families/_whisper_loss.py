@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from asr_app.families._whisper_decoder import Steps
+from asr_app.families._whisper_modules import Steps
 
 _IGNORED = -100  # a target that is not counted
 _SPACELESS = ("zh", "yue", "ja", "th", "lo", "km", "my")

@@ -20,7 +20,7 @@ from whisper.audio import TOKENS_PER_SECOND
 from whisper.timing import WordTiming
 from whisper.tokenizer import Tokenizer
 
-from asr_app.families._whisper_decoder import CrossKV
+from asr_app.families._whisper_modules import CrossKV
 
 _SPECIAL_TOKENS = 1  # after the text: the end token
 # A sorting network that puts the median of seven numbers in the middle (Devillard, "Fast median search", 1998).

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from torch import nn
 
 from asr_app.chinese import LANGUAGES as CHINESE
 from asr_app.chinese import SCRIPTS
@@ -15,6 +14,9 @@ from asr_app.datatypes import ModelCard, Options, Segment, Word
 from asr_app.errors import UserError
 from asr_app.memory import Needs
 from asr_app.precision.recipes import Recipes
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # On 20 s of speech, SeACo-Paraformer takes 0.1 s more for 1,000 hotwords, and considers 50 of them. Fun-ASR-Nano reads
 # them all again for each chunk: its time for a chunk doubles with 100 and is four times as long with 200.

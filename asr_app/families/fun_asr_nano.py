@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_ENCODER,
@@ -23,13 +22,18 @@ from asr_app.families._funasr import (
     repositories,
     weighted_parts,
 )
+from asr_app.families._funasr import needs as needs
 from asr_app.families._funasr_config import model_class, read_config
-from asr_app.families._funasr_model import FunAsrModel, load_model
-from asr_app.families._funasr_model import needs as needs
 from asr_app.families._sentences import has_words, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
+from asr_app.sources import Bundled
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from asr_app.families._funasr_model import FunAsrModel
 
 NAME = "fun-asr-nano"
 ROLES = ("model", "vad")
@@ -113,6 +117,8 @@ def card_of(folder: Path) -> ModelCard:
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads encoder, adaptor and language model. Raises UserError if the folder does not fit."""
+    from asr_app.families._funasr_model import load_model
+
     model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
     dialogue = (read_config(folders["model"]) or {}).get("dataset_conf") or {}
     thinks = not isinstance(dialogue, dict) or dialogue.get("do_think", True) is not False

@@ -11,12 +11,11 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment, Word
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_DECODER,
@@ -27,16 +26,20 @@ from asr_app.families._funasr import (
     weighted_parts,
     workers,
 )
+from asr_app.families._funasr import needs as needs
 from asr_app.families._funasr_config import model_class
-from asr_app.families._funasr_model import FunAsrModel, load_model
-from asr_app.families._funasr_model import needs as needs
-from asr_app.families._funasr_punctuation import Punctuation
-from asr_app.families._funasr_punctuation import load as load_punctuation
 from asr_app.families._sentences import rising
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
+from asr_app.sources import Bundled
 from asr_app.text import is_spaceless, join
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from asr_app.families._funasr_model import FunAsrModel
+    from asr_app.families._funasr_punctuation import Punctuation
 
 NAME = "paraformer"
 ROLES = ("model", "punctuation", "vad")
@@ -130,9 +133,13 @@ def card_of(folder: Path) -> ModelCard:
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the recogniser and, if its folder exists, the punctuation. Raises UserError if either does not fit."""
+    from asr_app.families._funasr_model import load_model
+
     model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
     punctuation = None
     if "punctuation" in folders:
+        from asr_app.families._funasr_punctuation import load as load_punctuation
+
         punctuation = load_punctuation(folders["punctuation"], device, threads, empty=empty)
     plain = model_class(folders["model"]) == "Paraformer"
     return ParaformerEngine(card, model, punctuation, plain, workers(device, threads))

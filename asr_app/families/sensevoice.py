@@ -9,12 +9,11 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment, Word
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_ENCODER,
@@ -25,13 +24,18 @@ from asr_app.families._funasr import (
     weighted_parts,
     workers,
 )
+from asr_app.families._funasr import needs as needs
 from asr_app.families._funasr_config import model_class
-from asr_app.families._funasr_model import FunAsrModel, load_model
-from asr_app.families._funasr_model import needs as needs
 from asr_app.families._sentences import has_words, rising, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
+from asr_app.sources import Bundled
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from asr_app.families._funasr_model import FunAsrModel
 
 log = logging.getLogger(__name__)
 NAME = "sensevoice"
@@ -94,9 +98,10 @@ def card_of(folder: Path) -> ModelCard:
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the recogniser. Raises UserError if the folder does not fit."""
-    model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
     from asr_app.families._ctc_scores import Scores
+    from asr_app.families._funasr_model import load_model
 
+    model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
     model.module.ctc.__class__ = Scores
     return SenseVoiceEngine(card, model, workers(device, threads))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-import torch
-
 from asr_app.errors import UserError
 from asr_app.precision.enum import Precision
 from asr_app.precision.evidence import Evidence
@@ -18,7 +16,7 @@ _LITE = {"cpu": (Precision.INT8, Precision.BF16), "cuda": (Precision.BF16, Preci
 
 def refusal(precision: Precision, recipes: Recipes, allowed: Sequence[Precision], device: str) -> UserError | None:
     """Reason why this model cannot use `precision` on this device; None if it can."""
-    kind = torch.device(device).type
+    kind = device.partition(":")[0]
     choices = ", ".join(p.value for p in allowed)
     if precision not in allowed:
         return UserError(
@@ -51,7 +49,7 @@ def choose(
         if lite:
             usable = [
                 p
-                for p in _LITE[torch.device(device).type]
+                for p in _LITE[device.partition(":")[0]]
                 if refusal(p, recipes, allowed, device) is None and not (p in measured and measured[p].reason)
             ]
             if not usable:

@@ -11,25 +11,17 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from asr_app.precision.enum import Precision
-from asr_app.precision.graph import Stack
-from asr_app.precision.linears import (
-    HalfEmbedding,
-    HalfLinear,
-    Int8CudaLinear,
-    Int8Linear,
-    QuantizedModule,
-)
-from asr_app.precision.smoothing import Smoothing
-from asr_app.precision.tables import Int8Embedding, Int8Head
+from asr_app.precision.stack import Stack
+
+# By `PART.CHILD`, a list of blocks: pairs of a layer of each block, and the linear layers that take its output. Nothing
+# else may take it.
+Smoothing = Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]
 
 
 @dataclass(frozen=True)
@@ -44,8 +36,7 @@ class Recipe:
     """
 
     parts: tuple[str, ...]
-    linear: Callable[[nn.Linear], QuantizedModule]
-    embedding: Callable[[nn.Embedding], QuantizedModule] | None = None
+    layers: str
     keep_high: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     smallest: int = 4096  # elements; smaller weights save nothing
@@ -64,35 +55,13 @@ class Recipe:
         """Whether the layer `name` of `part` keeps its FP32."""
         return _matches(part, name, self.keep_high)
 
-    def replacement(self, part: str, name: str, module: nn.Module) -> QuantizedModule | None:
-        """The replacement of `module`, called `name` in `part`; None leaves it as it is."""
-        if not self.replaces(part, name, module):
-            return None
-        if _matches(part, name, self.tables):
-            return Int8Head(module) if isinstance(module, nn.Linear) else Int8Embedding(module)  # type: ignore[arg-type]
-        return self.linear(module) if isinstance(module, nn.Linear) else self.embedding(module)  # type: ignore[misc, arg-type]
-
-    def replaces(self, part: str, name: str, module: nn.Module) -> bool:
-        """Whether `module` is replaced."""
-        tables = self.embedding is not None or _matches(part, name, self.tables)
-        return (
-            isinstance(module, nn.Linear | nn.Embedding if tables else nn.Linear)
-            and module.weight.numel() >= self.smallest
-            and not self.stays_high(part, name)
-        )
+    def is_table(self, part: str, name: str) -> bool:
+        """Whether the layer `name` of `part` is a vocabulary table."""
+        return _matches(part, name, self.tables)
 
 
 def _matches(part: str, name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatch(n, pattern) for pattern in patterns for n in (name, f"{part}.{name}"))
-
-
-def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ...]) -> Recipe:
-    return Recipe(parts, lambda m: HalfLinear(m, storage), lambda m: HalfEmbedding(m, storage), keep_high)
-
-
-def _int8_on_cuda(linear: nn.Linear) -> QuantizedModule:
-    """An INT8 layer, or a BF16 layer if the INT8 kernel cannot multiply with the weight."""
-    return Int8CudaLinear(linear) if Int8CudaLinear.takes(linear) else HalfLinear(linear, torch.bfloat16)
 
 
 Recipes = Mapping[tuple[Precision, str], Recipe]  # by precision and kind of device
@@ -114,11 +83,11 @@ def rows(
     high = (*keep_high, *tables)
     recipes: dict[tuple[Precision, str], Recipe] = {}
     for device in ("cpu", "cuda"):
-        recipes[Precision.BF16, device] = _half(parts, torch.bfloat16, high)
-        recipes[Precision.FP16, device] = _half(parts, torch.float16, high)
+        recipes[Precision.BF16, device] = Recipe(parts, "bf16", high)
+        recipes[Precision.FP16, device] = Recipe(parts, "fp16", high)
     recipes[Precision.INT8, "cpu"] = Recipe(
-        (*parts, *int8_parts), Int8Linear, keep_high=keep_high, tables=tables, stacks=stacks or {},
+        (*parts, *int8_parts), "int8", keep_high=keep_high, tables=tables, stacks=stacks or {},
         smoothing=smoothing or {},
     )  # fmt: skip
-    recipes[Precision.INT8, "cuda"] = Recipe(parts, _int8_on_cuda, keep_high=high)
+    recipes[Precision.INT8, "cuda"] = Recipe(parts, "int8-cuda", high)
     return recipes

@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-# By `PART.CHILD`, a list of blocks: pairs of a layer of each block, and the linear layers that take its output. Nothing
-# else may take it.
-Smoothing = Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]
+from asr_app.precision.recipes import Smoothing
+
 _DEVIATIONS = 3.0  # of a channel of a norm's output, around its bias: nearly all of it
 _LEAST = 1e-5
 

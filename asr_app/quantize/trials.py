@@ -18,8 +18,12 @@ from asr_app.datatypes import Chunk, ModelCard, StageTimes
 from asr_app.families.base import Engine, as_spoken
 from asr_app.loading import Loaded
 from asr_app.memory import give_back_memory
-from asr_app.precision import Precision, Recipe, apply, graph, report, tuned
+from asr_app.precision import Precision, Recipe, graph, graph_export, tuned
+from asr_app.precision.apply import apply
+from asr_app.precision.counting import report
+from asr_app.precision.layers import replaces
 from asr_app.precision.smoothing import smooth
+from asr_app.precision.stack import Stack
 from asr_app.quantize.calibration import Recording
 from asr_app.quantize.search import Candidate, Trial
 from asr_app.recordings import nearest
@@ -123,12 +127,12 @@ class Trials:
                 name = f"{part}.{stack.name}"
                 full, ranges[name] = self._work / f"{name}.full", tuned.ranges_file(self._work, name)
                 self._tell(f"calibrating {name}", 0, 1)
-                graph.export(engine.parts[part], stack, full)
-                graph.calibrate(full, ranges[name], self._reaching(engine, part, stack, chunks))
+                graph_export.export(engine.parts[part], stack, full)
+                graph_export.calibrate(full, ranges[name], self._reaching(engine, part, stack, chunks))
         return ranges
 
     def _reaching(
-        self, engine: Engine, part: str, stack: graph.Stack, chunks: Sequence[Chunk]
+        self, engine: Engine, part: str, stack: Stack, chunks: Sequence[Chunk]
     ) -> Iterator[dict[str, np.ndarray]]:
         """The inputs of the stack's first layer for each of `chunks`, by the names of its sequences."""
         first = next(iter(graph.layers(engine.parts[part], stack).values()))
@@ -168,7 +172,7 @@ def _sensitivities(engine: Engine, recipe: Recipe) -> Iterator[dict[str, float]]
         modules = engine.parts[part].named_modules() if part in engine.parts else ()
         for name, module in modules:
             # Only layers count: a table that is looked up is not multiplied.
-            if isinstance(module, nn.Linear) and recipe.replaces(part, name, module):
+            if isinstance(module, nn.Linear) and replaces(recipe, part, name, module):
                 hooks.append(
                     module.register_forward_hook(
                         lambda module, given, out, name=f"{part}.{name}": look(name, module, given[0], out)

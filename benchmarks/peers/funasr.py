@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from asr_app.evaluate.arms import Clip, PeerArm, Task
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 
 
 class FunASR(PeerArm):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from asr_app.evaluate.arms import Clip, PeerArm, Task
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 from benchmarks.export import exported
 
 
