@@ -171,6 +171,7 @@ print(json.dumps({"models": len(cards), "sizes": sizes}))
 """
 
 
+@pytest.mark.slow
 def test_twenty_switches_among_four_models_keep_memory_where_it_was():
     """The budget is a byte: each switch unloads one and loads another."""
     out = subprocess.run(

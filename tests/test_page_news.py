@@ -152,7 +152,7 @@ def test_what_is_refused_is_said_until_a_job_is_taken(site, open_page):
     page.wait_for_function("() => document.querySelector('#transcribe').innerText.includes('开始转写')")
     page.click("#transcribe")
     page.wait_for_selector("#refusal >> text=还没有录音")
-    submit(site, page, "english-home.flac")
+    site.finish(submit(site, page, "english-home.flac"))
     page.wait_for_selector("#refusal .notice", state="detached")
 
 

@@ -26,7 +26,7 @@ from training import published
 from training.voices import Voice, speak
 
 pytestmark = pytest.mark.models
-SLOW_MODELS = ("whisper-large-v3", "fun-asr-mlt-nano")
+SLOW_MODELS = ("whisper-small", "whisper-large-v3", "fun-asr-mlt-nano")
 # What INT8 may weigh of FP32, counted from the tensors.
 INT8_SHARE = {
     "paraformer-large": 0.30, "sensevoice-small": 0.30, "whisper-small": 0.30, "whisper-large-v3": 0.30,

@@ -102,7 +102,7 @@ def connect(
 ) -> None:
     """Lets the components submit jobs into `job_id`, and cancel them. The model fetched by a click is kept as chosen.
 
-    What is refused is said in `inputs.refusal`: Gradio shows no error of an event without a queue.
+    A refusal is shown in `inputs.refusal`, since Gradio shows no error of an event without a queue.
     """
     source = gr.State("upload")
 
