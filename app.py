@@ -1,5 +1,8 @@
 """Entry: flags -> server, nothing else."""
 
+import atexit
+import logging
+import os
 import sys
 
 from asr_app import config, server
@@ -11,3 +14,7 @@ if __name__ == "__main__":
     except UserError as error:
         print(f"error: {error.en}\n{error.zh}", file=sys.stderr)
         raise SystemExit(2) from None
+    # A daemon thread may be inside native code that loads a model. Tearing the interpreter down under it aborts.
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    os._exit(0)

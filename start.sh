@@ -10,13 +10,36 @@ if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
     exit 2
 fi
 
-# install FILE: its packages into .venv, unless this very file was installed before.
+pip() {
+    .venv/bin/python -m pip --disable-pip-version-check "$@"
+}
+
+# install FILE FLAG...: its packages into .venv, unless this very file was installed before.
 install() {
-    local stamp=".venv/installed-$(echo "$1" | tr / -)"
-    if ! cmp -s "$1" "$stamp"; then
-        echo "Installing $1 (once; some minutes) ..." >&2
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1"
-        cp "$1" "$stamp"
+    local file="$1" stamp=".venv/installed-$(echo "$1" | tr / -)"
+    shift
+    if ! cmp -s "$file" "$stamp"; then
+        echo "Installing $file (once; some minutes) ..." >&2
+        pip install --quiet "$@" -r "$file"
+        cp "$file" "$stamp"
+    fi
+}
+
+# torch's build for this machine: with CUDA where there is an NVIDIA GPU. One that is there is left alone.
+install_torch() {
+    local torch
+    torch="$(grep '^torch==' requirements.txt)"
+    if [ "$(uname)" != Linux ] || nvidia-smi -L >/dev/null 2>&1; then
+        pip install --quiet "$torch"
+    elif [ -n "${ASR_TORCH_INDEX:-}" ]; then
+        echo "No NVIDIA GPU: torch without CUDA, from ASR_TORCH_INDEX." >&2
+        pip install --quiet --no-deps --index-url "$ASR_TORCH_INDEX" "$torch"
+    elif pip install --quiet --no-deps "$torch+cpu" 2>/dev/null; then
+        echo "No NVIDIA GPU: torch without CUDA." >&2
+    else
+        echo "No NVIDIA GPU, but pip knows only torch with CUDA: some 3 GB more. To avoid them, stop this (Ctrl-C), and:" >&2
+        echo "  ASR_TORCH_INDEX=https://download.pytorch.org/whl/cpu ./start.sh" >&2
+        pip install --quiet "$torch"
     fi
 }
 
@@ -27,7 +50,11 @@ if [ ! -x .venv/bin/python ]; then
         exit 2
     fi
 fi
-install requirements.txt
+if ! .venv/bin/python -c 'from importlib.metadata import version; version("torch")' 2>/dev/null; then
+    echo "Installing torch (once; some minutes) ..." >&2
+    install_torch
+fi
+install requirements.lock --no-deps
 
 if [ "${1:-}" = "test" ]; then
     shift

@@ -1,1 +1,1 @@
-"""Speech recognition with a precision switch, and the proof of what a precision cost."""
+"""Speech recognition with a precision switch, and measurements of each precision's cost."""

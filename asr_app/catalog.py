@@ -12,8 +12,6 @@ from types import ModuleType
 from asr_app import families, hub
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.precision import Precision, variants
-from asr_app.precision.linears import gpu_multiplies_fp8
 from asr_app.precision.recipes import Recipes
 
 # A family is a module of asr_app/families/ with cards; base and those that begin with `_` serve the families.
@@ -31,7 +29,7 @@ for _family in FAMILIES.values():
         CARDS[_card.id] = _card
 
 DEFAULT = "whisper-base"  # of the app's start and of the commands
-FALLBACK = "demo-paraformer"  # comes with the repository; answers where the model of the start cannot be had
+FALLBACK = "demo-paraformer"  # comes with the repository; used if the model of the start is not available
 GROUPS = ("on_disk", "to_download", "demo")
 
 
@@ -45,30 +43,26 @@ def grouped(cards: Iterable[ModelCard], hub_name: str) -> dict[str, list[ModelCa
 
 
 def recipes(card: ModelCard) -> Recipes:
-    """What each precision means for the card's family."""
-    found: Recipes = FAMILIES[card.family].RECIPES
-    return found
-
-
-def precisions(card: ModelCard, device: str) -> tuple[Precision, ...]:
-    """The card's, and FP8 where the model has the recipe and the GPU the instructions."""
-    fp8 = Precision.FP32 in card.precisions and gpu_multiplies_fp8(device)
-    return (*card.precisions, Precision.FP8) if fp8 else card.precisions
+    """Recipes of the card's family, by precision and device."""
+    of_family: Recipes = FAMILIES[card.family].RECIPES
+    return of_family
 
 
 def _as_carried(card: ModelCard, folder: Path) -> ModelCard:
-    """The card, only with the precisions of the variants that lie in its folder in the place of weights, if any do."""
-    found = tuple(p for p in card.precisions if folder.is_dir() and variants.carried(folder, p))
-    if not found:
+    """The card, limited to the precisions of the variants that its folder holds instead of weights, if any."""
+    from asr_app.precision import variants
+
+    precisions = tuple(p for p in card.precisions if folder.is_dir() and variants.carried(folder, p))
+    if not precisions:
         return card
-    size = sum(path.stat().st_size for path in (folder / found[0].value).iterdir())
-    return dataclasses.replace(card, precisions=found, size_mb=round(size / 1e6))
+    size = sum(path.stat().st_size for path in (folder / precisions[0].value).iterdir())
+    return dataclasses.replace(card, precisions=precisions, size_mb=round(size / 1e6))
 
 
 def find(name: str) -> ModelCard:
     """The card called `name`, or the card of the local folder or file at that path.
 
-    Raises UserError with the choices, or with what is wrong with the files there.
+    Raises UserError with the choices, or with the fault of the files there.
     """
     if name in CARDS:
         return CARDS[name]

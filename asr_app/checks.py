@@ -1,4 +1,4 @@
-"""What tells that a model has lost its way: numbers that are not finite, loops, no words where somebody speaks."""
+"""Signs of a failing model: numbers that are not finite, loops, no words although somebody speaks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from asr_app.notes import Note
 from asr_app.precision.evidence import here
 from asr_app.scoring import normalise, score
 
-_LOOP = 6  # the same words this many times in a row are a decoder that has lost its way
+_LOOP = 6  # repetitions of the same words in a row from which the decoder counts as looping
 _MOST_DIFFERENCE = 0.5  # of a clip's units between a lowered precision and FP32; real variants differ in 0 to 0.1
 
 
 @dataclass(frozen=True)
 class Check:
-    """What the self-check of a model found; `reason` is empty when all is well."""
+    """Result of a model's self-check. `reason` is empty if it passed."""
 
     text: str
     reason: str = ""
@@ -39,10 +39,10 @@ class Check:
 
 
 class FiniteWatch:
-    """Inside its block, knows of numbers that are not finite in what `parts` give, by the thread that asked them."""
+    """Inside its block, records for each thread which of `parts` output numbers that are not finite."""
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
-        self._parts, self._found = parts, threading.local()
+        self._parts, self._broken = parts, threading.local()
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> FiniteWatch:
@@ -57,25 +57,25 @@ class FiniteWatch:
             hook.remove()
 
     def taken(self) -> list[str]:
-        """The parts that gave such numbers in this thread since it last asked."""
-        found = sorted(getattr(self._found, "names", ()))
-        self._found.names = set()
-        return found
+        """Names of the parts that output such numbers in this thread since the last call."""
+        names = sorted(getattr(self._broken, "names", ()))
+        self._broken.names = set()
+        return names
 
     def _look(self, name: str, output: object) -> None:
-        if isinstance(output, Mapping):  # what transformers' models return
+        if isinstance(output, Mapping):  # the outputs of transformers' models
             output = list(output.values())
         for tensor in output if isinstance(output, tuple | list) else [output]:
             if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                self._found.names = {*getattr(self._found, "names", ()), name}
+                self._broken.names = {*getattr(self._broken, "names", ()), name}
 
 
 def self_check(card: ModelCard, engine: Engine, full_text: str | None = None) -> Check:
-    """Transcribes a clip of example/ that the model may be expected to understand, once, without second tries.
+    """Transcribes a clip of example/ that the model should understand, once, without second tries.
 
-    Fails where a part's numbers are not finite. `full_text` is what FP32 wrote for the clip: a lowered precision must
-    write something, and differ from it in no more than `_MOST_DIFFERENCE` of its units. FP32 itself (None) is not judged
-    by its words: there is nothing above it to fall back on. It is the warm-up pass as well.
+    Fails if a part outputs numbers that are not finite. `full_text` is FP32's text of the clip: a lowered precision
+    must write something, and differ from it in at most `_MOST_DIFFERENCE` of its units. FP32 itself (None) is not
+    judged by its words, since there is no higher precision to fall back on. The check also serves as the warm-up pass.
     """
     understood = understood_by(card)
     name = next(iter(understood), next(iter(expected())))
@@ -97,48 +97,48 @@ def self_check(card: ModelCard, engine: Engine, full_text: str | None = None) ->
 
 
 class SelfCheckCache:
-    """Self-checks that were passed, kept in the folder `home`, so that a later start need not repeat them.
+    """Passed self-checks, cached in the folder `home`, so that a later start need not repeat them.
 
-    Each holds for one processor, the versions of the libraries, this code, and what it is `about`, which must identify
-    the model's bytes.
+    Each holds for one processor, the versions of the libraries, this code, and the key `about`, which must identify the
+    model's bytes.
     """
 
     def __init__(self, home: Path | None, *about: str) -> None:
         self._note = Note(home and home / "checked", [about, here(), _code()])
 
     def found(self) -> Check | None:
-        """What was kept; None where nothing was."""
-        told = self._note.read()
-        return Check(told["text"]) if isinstance(told, dict) and isinstance(told.get("text"), str) else None
+        """The stored check; None if there is none."""
+        stored = self._note.read()
+        return Check(stored["text"]) if isinstance(stored, dict) and isinstance(stored.get("text"), str) else None
 
     def keep(self, check: Check) -> None:
-        """Keeps it if it was passed."""
+        """Stores the check if it passed."""
         if check.passed:
             self._note.write({"text": check.text})
 
 
 @functools.cache
 def _code() -> str:
-    """What is another where this code is."""
+    """Fingerprint of this package: changes when a source file does."""
     stats = [(str(path), path.stat()) for path in sorted(Path(__file__).parent.rglob("*.py"))]
     return hashlib.sha256(json.dumps([(n, s.st_size, s.st_mtime_ns) for n, s in stats]).encode()).hexdigest()
 
 
-def doubt(samples: np.ndarray, heard: Sequence[Segment], finite: bool) -> str:
-    """Why what was `heard` in a chunk, `samples` `(n,)`, is not to be trusted: "not_finite", "loop", "empty", or "".
+def doubt(samples: np.ndarray, segments: Sequence[Segment], finite: bool) -> str:
+    """Reason to distrust the `segments` of a chunk, `samples` `(n,)`: "not_finite", "loop", "empty", or "".
 
-    "empty" is said only where a detector of speech that is not the model's own is sure of it.
+    "empty" requires that silero-vad, which is independent of the model, is sure of speech.
     """
     if not finite:
         return "not_finite"
-    text = "".join(s.text for s in heard)
+    text = "".join(s.text for s in segments)
     if repeats(text):
         return "loop"
     return "" if text.strip() or not vad.is_sure(samples) else "empty"
 
 
 def repeats(text: str) -> bool:
-    """Whether one to four units stand `_LOOP` times or more in a row."""
+    """Whether a run of one to four units occurs `_LOOP` times or more in a row."""
     units = normalise(text)
     for size in range(1, 5):
         run = 1

@@ -1,6 +1,6 @@
-"""The script and the marks of Chinese text: simplified or traditional characters, full-width punctuation.
+"""Script and punctuation of Chinese text: simplified or traditional characters, full-width marks.
 
-Works on segments of any model. It knows nothing of audio or of models.
+Works on segments of any model. Knows no audio and no model.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ LANGUAGES = ("zh", "yue")
 # Whisper mixes both scripts in Mandarin by chance, while its readers read one. Cantonese has readers of both: those of
 # Hong Kong read traditional characters, those of Guangzhou simplified ones.
 _DEFAULTS = {"zh": "simplified", "yue": "as-heard"}
-# OpenCC configurations by script and language. `tw2s` reads 著 as 着 where simplified text has it, `t2s` does not;
-# `s2tw` and `s2hk` write the characters of Taiwan and Hong Kong (為), `s2t` forms that neither uses (爲).
+# OpenCC configurations by script and language. `tw2s` converts 著 to 着 as simplified text requires, `t2s` does not.
+# `s2tw` and `s2hk` write the characters of Taiwan and Hong Kong (為), `s2t` writes forms that neither uses (爲).
 _CONFIGURATIONS = {
     ("simplified", "zh"): "tw2s",
     ("simplified", "yue"): "hk2s",
@@ -55,14 +55,14 @@ def script_of(segments: Sequence[Segment], language: str | None, asked: str | No
 
 
 def is_chinese(text: str, language: str | None) -> bool:
-    """Whether `text` is Chinese. Where the language is unknown: Chinese characters, and neither kana nor Hangul."""
+    """Whether `text` is Chinese. With an unknown language it must have Chinese characters, and no kana or Hangul."""
     if language is not None and language not in LANGUAGES:
         return False
     return bool(_CHINESE.search(text)) and (language is not None or not _OTHER.search(text))
 
 
 def converted(text: str, language: str | None, script: str) -> str:
-    """`text` in `script`, its half-width marks after Chinese characters full-width, as print has them. `as-heard` changes nothing."""
+    """`text` in `script`, with full-width marks beside Chinese characters. `as-heard` changes nothing."""
     if script == "as-heard":
         return text
     text = _converter(_CONFIGURATIONS[script, language or "zh"]).convert(text)
@@ -79,12 +79,12 @@ def _segment(segment: Segment, language: str | None, asked: str | None) -> Segme
 
 
 def _words(segment: Segment, characters: str, language: str | None, script: str) -> tuple[Word, ...]:
-    """The words of a segment whose text became `characters`: the same stretches of it, where the lengths agree.
+    """Words of a segment whose text became `characters`: the same stretches of it, if the lengths agree.
 
-    The phrase decides which of several characters stands for one (皇后 but 後面), so a word alone can't be converted as
-    well. That is done only where the word doesn't stand in the text, or the length has changed.
+    The phrase decides which of several characters replaces one (皇后 but 後面), so converting a word alone is less
+    accurate. That is done only for a word that is not in the text, or if the length has changed.
     """
-    found, at = [], 0
+    words, at = [], 0
     for word in segment.words:
         begins = segment.text.find(word.text, at) if len(characters) == len(segment.text) else -1
         if begins < 0:
@@ -92,8 +92,8 @@ def _words(segment: Segment, characters: str, language: str | None, script: str)
         else:
             at = begins + len(word.text)
             text = characters[begins:at]
-        found.append(dataclasses.replace(word, text=text))
-    return tuple(found)
+        words.append(dataclasses.replace(word, text=text))
+    return tuple(words)
 
 
 @functools.cache

@@ -6,32 +6,44 @@ Results go to stdout or a folder, everything else to stderr.
 from __future__ import annotations
 
 import argparse
+import getpass
+import io
 import json
 import logging
 import os
 import sys
-from collections import Counter
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr_app import catalog, config, hub
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.formats import WRITERS, writer
+from asr_app.evaluate.arguments import add_arguments
+from asr_app.formats import WRITERS
+from asr_app.languages import language_code
+from asr_app.login import Account
+from asr_app.outputs import Outputs
 from asr_app.precision import Precision
 from asr_app.terminal import DownloadProgress
 from asr_app.ui.texts import t
 
+if TYPE_CHECKING:
+    from asr_app.audio import Limits
+
+_STDIN = "-"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0, or 2 where the user must change something (the message says what)."""
+    """Runs one command. Returns 0, or 2 for a UserError, whose message says what to do."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     language = "zh" if os.environ.get("LANG", "").lower().startswith("zh") else "en"
     try:
-        found = _parser().parse_args(arguments)
-        return int(found.run(found, language))
+        _never_fails_to_encode()
+        args = _parser().parse_args(arguments)
+        return int(args.run(args, language))
     except UserError as error:
         print(f"error: {error.text(language)}", file=sys.stderr)
         return 2
@@ -42,16 +54,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _never_fails_to_encode() -> None:
+    """Makes a terminal that is not UTF-8 show escapes for the characters that it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m asr_app", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     transcribe = commands.add_parser("transcribe", help="write what is said in recordings")
-    transcribe.add_argument("paths", nargs="+", metavar="PATH")
+    transcribe.add_argument("paths", nargs="+", metavar="PATH", help="recordings; - is standard input")
     config.add_model_arguments(transcribe)
-    transcribe.add_argument("--format", default="txt", help=", ".join(WRITERS))
+    transcribe.add_argument("--format", default="txt", type=str.lower, help=", ".join(WRITERS))
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
+    transcribe.add_argument("--overwrite", action="store_true", help="replace files that are in DIR already")
     transcribe.add_argument("--hotword", action="append", default=[], help="a word to listen for; may be repeated")
-    transcribe.add_argument("--language", help="what is spoken, by its code; default: auto, where the model can tell")
+    transcribe.add_argument(
+        "--language", help="what is spoken: zh, zh-CN, Chinese; default: auto, where the model can tell"
+    )
     transcribe.add_argument("--languages", default="", metavar="CODES", help="detect among these only, such as zh,en")
     transcribe.add_argument(
         "--script", help="of Chinese text: simplified (default for Mandarin), traditional, as-heard"
@@ -65,43 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     transcribe.set_defaults(run=_transcribe)
     check = commands.add_parser("verify", help="run models at each precision; 1 where one does not hold")
-    check.add_argument("models", nargs="*", metavar="MODEL", help="default: those on this disk")
-    check.add_argument("--precision", action="append", help="may be repeated; default all the model has")
-    check.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="recordings with references, instead of the examples"
-    )
-    check.add_argument(
-        "--peers", action="store_true", help="also what people use instead, on the same weights and clips"
-    )
-    check.add_argument("--windows", action="store_true", help="also FP32 and INT8 with short encoder windows")
-    check.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
-    check.add_argument("--limit", type=int, metavar="N", help="recordings of each language, evenly spread")
-    check.add_argument("--detect-language", action="store_true", help="all arms detect the language; default: given")
-    check.add_argument("--fresh", action="store_true", help="forget the clips that earlier runs have finished")
-    check.add_argument("--output", metavar="FILE.json", help="every figure; default: as the last line")
-    check.add_argument("--threads", default=None)
-    check.add_argument("--device", default="auto")
-    check.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
+    add_arguments(check)
     check.set_defaults(run=_verify)
-    bench = commands.add_parser("bench", help="measure speed, memory, size and cold start, on this machine")
-    bench.add_argument("model", nargs="?", metavar="MODEL", help="a model on this disk; or --arch")
-    bench.add_argument("--arch", help="a published model's dimensions, with --random-weights")
-    bench.add_argument("--random-weights", action="store_true", help="speed and memory only, nothing is downloaded")
-    bench.add_argument("--minutes", type=float, default=3.0, help="of speech, made of the examples")
-    bench.add_argument("--audio", type=Path, metavar="FILE", help="a recording instead of the examples")
-    bench.add_argument("--reference", type=Path, metavar="FILE", help="its text, or a refs.tsv; default: beside it")
-    bench.add_argument("--clips", type=int, metavar="N", help="time to the text of N short clips, one after the other")
-    bench.add_argument("--seconds", type=float, default=5.0, help="of each of the --clips; default 5")
-    bench.add_argument("--data", type=Path, metavar="FOLDER", help="recordings with references, for --clips")
-    bench.add_argument("--windows", action="store_true", help="also FP32 and INT8 with short encoder windows")
-    bench.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
-    bench.add_argument("--precision", action="append", help="may be repeated; default: fp32 and int8")
-    bench.add_argument("--peers", action="store_true", help="also what people use instead, on the same weights")
-    bench.add_argument("--vad", type=Path, metavar="FOLDER", help="fsmn-vad, for a model that has none beside it")
-    bench.add_argument("--threads", default=None)
-    bench.add_argument("--rounds", type=int, default=3)
-    bench.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
-    bench.set_defaults(run=_bench)
     quantize = commands.add_parser("quantize", help="make a lower precision ahead of time; 2 where it loses too much")
     quantize.add_argument("model", metavar="MODEL")
     quantize.add_argument("--precision", default="int8")
@@ -115,10 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("--json", action="store_true")
     models.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
     models.set_defaults(run=_models)
+    password = commands.add_parser("password", help="print a line for the file of --auth, with the password hashed")
+    password.add_argument("name", metavar="NAME")
+    password.set_defaults(run=_password)
     return parser
 
 
-def _transcribe(found: argparse.Namespace, language: str) -> int:
+def _transcribe(args: argparse.Namespace, language: str) -> int:
     # Model libraries take seconds to import: `models` and a mistyped flag must not wait for them.
     from asr_app import pipeline
     from asr_app.audio import Limits
@@ -126,98 +116,72 @@ def _transcribe(found: argparse.Namespace, language: str) -> int:
     from asr_app.engines import Engines, pick_device, usable_cores
     from asr_app.families.base import require
 
-    write = writer(found.format)
-    card = catalog.find(found.model)
-    spoken = None if found.language == "auto" else found.language
-    among = tuple(code.strip() for code in found.languages.split(",") if code.strip())
+    paths = [Path(p) for p in args.paths]
+    outputs = Outputs(paths, args.format, args.output, args.overwrite)
+    card = catalog.find(args.model)
+    spoken = None if args.language in (None, "auto") else language_code(args.language)
+    among = tuple(language_code(code) for code in args.languages.split(",") if code.strip())
     options = Options(
-        tuple(found.hotword), spoken, None if found.itn else False, found.translate, found.prompt,
-        languages=among, script=found.script, short_windows=found.short_windows,
+        tuple(args.hotword), spoken, None if args.itn else False, args.translate, args.prompt,
+        languages=among, script=args.script, short_windows=args.short_windows,
     )  # fmt: skip
     require(card, options)  # before anything is downloaded for it
-    device = pick_device(found.device)
-    picked = Precision.parse(found.precision) if found.precision else None
-    threads = config.number("--threads", found.threads) if found.threads else usable_cores()
-    engines = Engines(device, threads, config.hub_name(found), cache=config.cache())
-    precision = engines.choose(card, config.lite(found), picked)
-    output = _folder(found.output) if found.output else None
-    paths = [Path(p) for p in found.paths]
-    stems = Counter(p.stem for p in paths)
+    device = pick_device(args.device)
+    picked = Precision.parse(args.precision) if args.precision else None
+    threads = config.threads(args) or usable_cores()
+    engines = Engines(device, threads, config.hub_name(args), cache=config.cache())
+    precision = engines.choose(card, config.lite(args), picked)
     progress = DownloadProgress(card.id)
-    failed, written = 0, set[Path]()
-    with engines.use(card, precision, progress) as loaded:
+    failed = 0
+    with engines.use(card, precision, progress) as loaded, tempfile.TemporaryDirectory(prefix="asr-stdin-") as work:
         progress.close()
-        for path in paths:
+        for number, path in enumerate(paths):
             try:
-                transcript = pipeline.transcribe(path, loaded, options, Limits(), partial(engines.use, card))
+                outputs.check(number)
+                recording = _from_stdin(Path(work), Limits()) if str(path) == _STDIN else path
+                transcript = pipeline.transcribe(recording, loaded, options, Limits(), partial(engines.use, card))
+                outputs.write(number, recording.name, transcript)
             except UserError as error:  # the other recordings are still wanted
                 print(f"error: {path.name}: {error.text(language)}", file=sys.stderr)
                 failed += 1
-                continue
-            text = write(transcript)
-            if output:
-                # Of two recordings with one stem, neither may overwrite the other.
-                name = path.stem if stems[path.stem] == 1 else path.name
-                _write(_unused(output / f"{name}.{found.format}", written), text)
-            else:
-                sys.stdout.write(text if text.endswith("\n") else text + "\n")
     return 2 if failed else 0
 
 
-def _folder(name: str) -> Path:
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{name} cannot be used as a folder ({error.strerror}). Choose another --output.",
-            f"{name} 不能作为输出目录（{error.strerror}）。请换一个 --output。",
-        ) from error
-    return folder
+def _from_stdin(folder: Path, limits: Limits) -> Path:
+    """A file with the bytes of standard input, at most one more than `limits` allow."""
+    path = folder / "stdin"
+    with path.open("wb") as file:
+        left = limits.max_bytes + 1  # one more, so that it is refused like any file of that size
+        while left > 0 and (piece := sys.stdin.buffer.read(min(left, 1 << 20))):
+            file.write(piece)
+            left -= len(piece)
+    return path
 
 
-def _unused(path: Path, written: set[Path]) -> Path:
-    """`path`, with a number if this run has written it already."""
-    candidate, n = path, 1
-    while candidate in written:
-        n += 1
-        candidate = path.with_name(f"{path.stem}-{n}{path.suffix}")
-    written.add(candidate)
-    return candidate
+def _password(args: argparse.Namespace, _language: str) -> int:
+    password = getpass.getpass(f"Password of {args.name}: ", sys.stderr)
+    if not (password and getpass.getpass("Once more: ", sys.stderr) == password):
+        raise UserError("The passwords are empty or differ. Try again.", "密码为空或不一致，请重试。")
+    print(Account.of(args.name, password).line)
+    return 0
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path.name} cannot be written ({error.strerror}). Check the disk, or choose another --output.",
-            f"无法写入 {path.name}（{error.strerror}）。请检查磁盘或换一个 --output。",
-        ) from error
-
-
-def _verify(found: argparse.Namespace, _language: str) -> int:
+def _verify(args: argparse.Namespace, _language: str) -> int:
     from asr_app.evaluate.command import verify
 
-    return verify(found, DownloadProgress("download"))
+    return verify(args, DownloadProgress("download"))
 
 
-def _bench(found: argparse.Namespace, _language: str) -> int:
-    from asr_app.bench.command import bench
-
-    return bench(found)
-
-
-def _quantize(found: argparse.Namespace, language: str) -> int:
+def _quantize(args: argparse.Namespace, language: str) -> int:
     from asr_app.quantize.command import quantize
 
-    return quantize(found, language, DownloadProgress(found.model))
+    return quantize(args, language, DownloadProgress(args.model))
 
 
-def _models(found: argparse.Namespace, language: str) -> int:
-    groups = catalog.grouped(catalog.CARDS.values(), found.hub)
-    if found.json:
-        print(json.dumps([_as_row(c, found.hub) for c in catalog.CARDS.values()], ensure_ascii=False, indent=2))
+def _models(args: argparse.Namespace, language: str) -> int:
+    groups = catalog.grouped(catalog.CARDS.values(), args.hub)
+    if args.json:
+        print(json.dumps([_as_row(c, args.hub) for c in catalog.CARDS.values()], ensure_ascii=False, indent=2))
         return 0
     for group, cards in groups.items():
         if cards:
@@ -229,7 +193,7 @@ def _models(found: argparse.Namespace, language: str) -> int:
 
 
 def _as_row(card: ModelCard, hub_name: str) -> dict[str, Any]:
-    """The card as `models --json` prints it."""
+    """The card for `models --json`."""
     return {
         "id": card.id,
         "title": card.title,

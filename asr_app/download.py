@@ -10,7 +10,7 @@ import requests
 
 from asr_app import folders, notes
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # bytes between two reports: 1 s of a line of 0.5 Mbit/s
 _TIMEOUT_S = 30.0
 
 # Called with bytes so far and bytes in all (0 while unknown); may raise Cancelled.
@@ -18,11 +18,11 @@ OnProgress = Callable[[int, int], None]
 
 
 class Damaged(ValueError):
-    """What arrived is not what was published."""
+    """A downloaded file differs from the published one."""
 
 
 class NotFetched(Exception):
-    """A source did not give the model: `en` and `zh` say why, as part of a sentence. The next source is tried."""
+    """A source failed. `en` and `zh` give the reason, as part of a sentence. The next source is tried."""
 
     def __init__(self, en: str, zh: str) -> None:
         super().__init__(en)
@@ -30,32 +30,32 @@ class NotFetched(Exception):
 
 
 def checksums() -> Path:
-    """The folder of notes that spare a second reading of verified files."""
+    """Folder of the cached checksums, so that verified files are read only once."""
     return folders.cache() / "checksums"
 
 
 def kept(url: str) -> Path:
-    """Where openai-whisper keeps the file of `url`, so that what a person already has is found."""
+    """Path of `url` in openai-whisper's own cache, so that a file that is already there is used."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(cache) / "whisper" / url.rsplit("/", 1)[-1]
 
 
 def verified(path: Path, sha256: str) -> bool:
-    """Whether the file is the published one. Read once; a note in our cache spares it while size and mtime stay.
+    """Whether the file is the published one. Its checksum is cached while size and mtime stay the same.
 
-    openai-whisper writes a download straight to its place, so that a file may be half of one.
+    openai-whisper writes a download straight to the final path, so the file may be incomplete.
     """
     return path.is_file() and notes.sha256(path, checksums()) == sha256
 
 
 def fetch(url: str, sha256: str, target: Path, on_progress: OnProgress | None) -> None:
-    """Downloads to `target`, going on where an earlier try stopped. Raises OSError, or Damaged if the sum differs."""
+    """Downloads to `target`, resuming an earlier try. Raises OSError, or Damaged if the checksum differs."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     done = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={done}-"} if done else {}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
-        # 416: nothing is left to send, since the try before this one ended after the last byte.
+        # 416: nothing is left to send, since the previous try ended after the last byte.
         if answer.status_code != 416:
             _append(answer, part, done, on_progress)
     if not verified(part, sha256):

@@ -11,23 +11,23 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import psutil
 import torch
 
 from asr_app import catalog
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.hub import OnProgress
-from asr_app.loading import Loaded, load_from, locate
-from asr_app.memory import give_back_memory, resident_bytes
-from asr_app.precision import Evidence, OnStep, Precision, choose, refusal
+from asr_app.loading import Loaded, load_from, locate, needs
+from asr_app.memory import Needs, free_bytes, give_back_memory, resident_bytes
+from asr_app.precision import Evidence, Precision, choose, refusal
+from asr_app.precision.apply import OnStep
 from asr_app.precision.evidence import Table
+from asr_app.stopping import POLL_S, Stop, stoppable
 
 log = logging.getLogger(__name__)
-_MAKING_TAKES = 3  # times the model's size in memory, while a variant is made
 
 
 def pick_device(wanted: str) -> str:
@@ -86,17 +86,16 @@ class Engines:
     def choose(self, card: ModelCard, lite: bool, picked: Precision | None) -> Precision:
         """The precision for `card`, by what was picked and what was measured here. Raises UserError if there is none."""
         measured = self.evidence.of(card.key)
-        return choose(lite, picked, catalog.recipes(card), catalog.precisions(card, self.device), self.device, measured)
+        return choose(lite, picked, catalog.recipes(card), card.precisions, self.device, measured)
 
-    def has_room(self, card: ModelCard) -> bool:
-        """Whether one more variant of `card` can be loaded, and made if it must be, with nothing going for it."""
-        coming = card.size_mb * 1_000_000
+    def has_room(self, card: ModelCard, precision: Precision) -> bool:
+        """Whether `card`, whose files are here, can be loaded at `precision`, made if it must be, with nothing unloaded."""
+        needed = self._needs(locate(card, self.hub_name), card, precision)
         with self._lock:
-            held = sum(x.precision.weight_bytes for x in self._resident.values())
-        return held + coming <= self.budget and _MAKING_TAKES * coming < psutil.virtual_memory().available
+            return self._weights() + needed.resident <= self.budget and needed.peak <= self._free(needed)
 
     def resident(self) -> list[Loaded]:
-        """What is loaded now, most recently used first."""
+        """The loaded models, most recently used first."""
         with self._lock:
             return sorted(self._resident.values(), key=lambda x: -x.last_used)
 
@@ -107,38 +106,81 @@ class Engines:
         precision: Precision,
         on_progress: OnProgress | None = None,
         on_step: OnStep | None = None,
+        stop: Stop | None = None,
     ) -> Iterator[Loaded]:
         """The engine of `card` at `precision`, loaded if it must be, its lock held.
 
-        `on_progress` is told of a download, `on_step` of the making of a variant; both may raise Cancelled.
+        `on_progress` is told of a download, `on_step` of the making of a variant; both may raise Cancelled. So does
+        `stop`, while this waits and inside the engine. An engine whose user is overdue is replaced by another one.
         Raises UserError if the pair is not allowed, cannot be loaded, or fails its self-check at a lowered precision.
         """
-        problem = refusal(precision, catalog.recipes(card), catalog.precisions(card, self.device), self.device)
+        problem = refusal(precision, catalog.recipes(card), card.precisions, self.device)
         if problem:
             raise problem
-        loaded = self._take(card, precision, on_progress, on_step)
+        stop = stop or Stop()
+        loaded = self._locked(card, precision, on_progress, on_step, stop)
         try:
-            with loaded.lock:
+            loaded.stop = stop
+            torch.set_num_threads(self.threads)
+            with stoppable(loaded.modules, stop):
                 yield loaded
         finally:
-            with self._lock:
-                loaded.users -= 1
-                loaded.last_used = time.monotonic()
+            loaded.lock.release()
+            self._leave(loaded)
+
+    def _locked(
+        self,
+        card: ModelCard,
+        precision: Precision,
+        on_progress: OnProgress | None,
+        on_step: OnStep | None,
+        stop: Stop,
+    ) -> Loaded:
+        """The engine with its lock held. Raises Cancelled while waiting for it."""
+        while True:
+            loaded = self._take(card, precision, on_progress, on_step, stop)
+            try:
+                while not loaded.lock.acquire(timeout=POLL_S):
+                    stop.check()
+                    if loaded.stop.is_overdue():
+                        self._give_up(loaded)
+                        break
+                else:
+                    return loaded
+            except BaseException:
+                self._leave(loaded)
+                raise
+            self._leave(loaded)
+
+    def _leave(self, loaded: Loaded) -> None:
+        with self._lock:
+            loaded.users -= 1
+            loaded.last_used = time.monotonic()
+
+    def _give_up(self, loaded: Loaded) -> None:
+        """Hands an engine that hangs to nobody any more. Its memory comes back when its call returns, if ever."""
+        with self._lock:
+            for key in [k for k, x in self._resident.items() if x is loaded]:
+                del self._resident[key]
+                log.error("%s at %s does not return; it is loaded anew", loaded.card.id, key[1].label)
 
     def _take(
-        self, card: ModelCard, precision: Precision, on_progress: OnProgress | None, on_step: OnStep | None
+        self,
+        card: ModelCard,
+        precision: Precision,
+        on_progress: OnProgress | None,
+        on_step: OnStep | None,
+        stop: Stop,
     ) -> Loaded:
         key = (card.key, precision)
         if found := self._find(key):
             return found
         # Before anything goes for it: what cannot be had, or is cancelled on the way, leaves all as it was.
-        folders = self._fetch(card, on_progress)
-        with self._loading:
+        folders = self._fetch(card, on_progress, stop)
+        with stop.holding(self._loading):
             if found := self._find(key):  # another thread has loaded it in the meantime
                 return found
-            with self._lock:
-                # Before, or the two would be in memory at once.
-                given_back = self._evict(coming=card.size_mb * 1_000_000)
+            given_back = self._make_room(folders, card, precision)
             loaded = load_from(folders, card, precision, self.device, self.threads, self.cache, on_step)
             if not loaded.check.passed:
                 failed = Evidence(loaded.precision.weight_bytes, loaded.check.reason)
@@ -153,20 +195,64 @@ class Engines:
                 self._resident[key] = loaded
                 loaded.users += 1
                 loaded.last_used = time.monotonic()
-                loaded.given_back = given_back + self._evict()
+                loaded.given_back = given_back + self._evict(lambda: self._weights() > self.budget)
             return loaded
 
-    def _fetch(self, card: ModelCard, on_progress: OnProgress | None) -> dict[str, Path]:
-        """The model's folders. Who waits for a download that another thread has begun is told of its progress."""
+    def _make_room(self, folders: Mapping[str, Path], card: ModelCard, precision: Precision) -> int:
+        """Unloads what must go before the model is loaded, and returns the bytes that came back.
+
+        Raises UserError where it would not fit with all idle engines gone; then none goes.
+        """
+        needed = self._needs(folders, card, precision)
+        with self._lock:
+            idle = sum(x.precision.weight_bytes for x in self._resident.values() if x.users == 0)
+            if needed.peak > self._free(needed) + idle:
+                raise self._does_not_fit(folders, card, precision, needed)
+            # Evict before loading, so that old and new weights are never resident together.
+            given_back = self._evict(
+                lambda: self._weights() + needed.resident > self.budget or needed.peak > self._free(needed)
+            )
+            if needed.peak > self._free(needed):
+                raise self._does_not_fit(folders, card, precision, needed)
+        return given_back
+
+    def _does_not_fit(
+        self, folders: Mapping[str, Path], card: ModelCard, precision: Precision, needed: Needs
+    ) -> UserError:
+        lite = precision
+        if precision is Precision.FP32:
+            with contextlib.suppress(UserError):  # the model has no lite variant
+                lite = self.choose(card, True, None)
+        fits = lite is not precision and self._needs(folders, card, lite).peak <= self._free(needed)
+        en, zh = ("Use lite mode, or choose", "请使用轻量模式，或选择") if fits else ("Choose", "请选择")
+        takes, free = _amount(needed.peak), _amount(self._free(needed))
+        return UserError(
+            f"{card.id} at {precision.label} needs {takes} of memory, {free} are free. {en} a smaller model.",
+            f"{card.id}（{precision.label}）需要 {takes} 内存，可用 {free}。{zh}更小的模型。",
+        )
+
+    def _needs(self, folders: Mapping[str, Path], card: ModelCard, precision: Precision) -> Needs:
+        return needs(folders, card, precision, self.device, self.threads, self.cache)
+
+    def _free(self, needed: Needs) -> int:
+        return free_bytes(self.device, needed.mapped)
+
+    def _weights(self) -> int:
+        return sum(x.precision.weight_bytes for x in self._resident.values())
+
+    def _fetch(self, card: ModelCard, on_progress: OnProgress | None, stop: Stop) -> dict[str, Path]:
+        """The model's folders. `on_progress` also reports a download that another thread has begun."""
         with self._lock:
             fetching = self._fetching[card.key]
 
         def downloading(done: int, total: int) -> None:
+            stop.check()
             self._fetched[card.key] = done, total
             if on_progress:
                 on_progress(done, total)
 
-        while not fetching.acquire(timeout=0.5):
+        while not fetching.acquire(timeout=POLL_S):
+            stop.check()
             if on_progress:
                 on_progress(*self._fetched.get(card.key, (0, 0)))  # may raise to cancel the waiting
         try:
@@ -186,22 +272,25 @@ class Engines:
         on_device = torch.cuda.memory_reserved(self.device) if torch.device(self.device).type == "cuda" else 0
         return resident_bytes() + on_device
 
-    def _evict(self, coming: int = 0) -> int:
-        """Bytes of memory that came back, the device's with the process's."""
+    def _evict(self, is_short: Callable[[], bool]) -> int:
+        """Unloads idle engines, the least recently used first, for as long as memory `is_short`.
+
+        Returns the bytes of memory that came back, the device's with the process's.
+        """
         before = self._held()
         gone: list[tuple[str, Precision]] = []
-        while sum(x.precision.weight_bytes for x in self._resident.values()) + coming > self.budget:
+        while is_short():
             idle = [k for k, x in self._resident.items() if x.users == 0]
             if not idle:
                 break
             gone.append(min(idle, key=lambda k: self._resident[k].last_used))
             del self._resident[gone[-1]]
+            give_back_memory()
         if not gone:
             return 0
-        give_back_memory()
         freed = max(0, before - self._held())
         log.info(
-            "unloaded %s over the memory budget: %.0f MB given back",
+            "unloaded %s to make room: %.0f MB given back",
             ", ".join(f"{name} at {precision.label}" for name, precision in gone), freed / 1e6,
         )  # fmt: skip
         return freed
@@ -210,4 +299,9 @@ class Engines:
 def _default_budget(device: str) -> int:
     if torch.device(device).type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory * 0.7)
-    return int(psutil.virtual_memory().available * 0.5)
+    return int(free_bytes() * 0.5)
+
+
+def _amount(size: int) -> str:
+    """`6.3 GB`, `420 MB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

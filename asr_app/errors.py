@@ -1,10 +1,10 @@
-"""The one error that is meant for people, and what stops work they no longer want. Imports nothing of the app."""
+"""The error that is shown to users, and the exception that stops cancelled work. Imports nothing of the app."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Says what is wrong and what to do, in both languages of the page; shown to the user as it is.
+    """A message for the user, in both languages of the page: the fault and the remedy. It is shown unchanged.
 
     It becomes an error message in the page, and exit code 2 on the command line. Anything else that is raised is a
     defect of ours and goes to the log with its traceback.
@@ -21,4 +21,4 @@ class UserError(Exception):
 
 
 class Cancelled(BaseException):
-    """Raised by a progress callback to stop what it is told of. No Exception, since the hubs' clients would retry."""
+    """Raised by a progress callback to stop the work. Not an Exception, since the hubs' clients would retry."""

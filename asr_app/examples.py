@@ -1,4 +1,4 @@
-"""The clips of example/: offered by the page, read by the self-check, compared with what was said."""
+"""The clips of example/, which the page offers and the self-check recognises, with their reference texts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ TABLE = EXAMPLES / "expected.json"
 
 
 def expected() -> dict[str, dict[str, Any]]:
-    """By clip its `text` as spoken, `written` with numbers in digits, `language`, and `models` that understand it.
+    """Entries by clip: `text` as spoken, `written` with numbers in digits, `language`, `models` that understand it.
 
     `models` holds "demo" and "real": the demo models know only espeak-ng's Mandarin, which is noise to real models.
     """
-    found: dict[str, dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))
-    return found
+    entries: dict[str, dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return entries
 
 
 def understood_by(card: ModelCard) -> dict[str, dict[str, Any]]:
-    """The entries of `expected` whose speech the model of `card` may be expected to understand."""
+    """The entries of `expected` that the model of `card` should understand."""
     kind = "demo" if card.note == "demo" else "real"
     return {
         name: entry

@@ -1,4 +1,4 @@
-"""Transcript -> the text of a file to download. A format is one function in WRITERS."""
+"""Writes a transcript as the text of a file. A format is one function in WRITERS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(transcript: Transcript, format: str) -> str:
 
 
 def writer(format: str) -> Callable[[Transcript], str]:
-    """What makes the text of a `format` file. Raises UserError with the choices."""
+    """The function that makes the text of a `format` file. Raises UserError with the choices."""
     if format not in WRITERS:
         choices = ", ".join(WRITERS)
         raise UserError(
@@ -77,7 +77,7 @@ class _Cue:
 
 
 def _cues(transcript: Transcript) -> Iterator[_Cue]:
-    """What a subtitle shows at a time. Each starts no earlier than the one before ends, and lasts at least 1 ms."""
+    """Subtitles of the transcript. Each starts no earlier than the previous one ends, and lasts at least 1 ms."""
     earliest = 0
     for segment in transcript.segments:
         for start_s, end_s, text in _split(segment):
@@ -103,10 +103,10 @@ def _split(segment: Segment) -> Iterator[tuple[float, float, str]]:
 
 
 def _atoms(text: str) -> list[tuple[int, int]]:
-    """Where a line may break: [start, end) of each word or Mandarin character with the punctuation at it."""
+    """Pieces between which a line may break: [start, end) of each word or Mandarin character with its punctuation."""
     atoms: list[tuple[int, int]] = []
     begins = _begins(text)
-    opened = False  # an opening bracket or quote waits for what it encloses
+    opened = False  # an opening bracket or quote belongs to the next character
     for at, character in enumerate(text):
         if character.isspace():
             continue
@@ -124,7 +124,7 @@ def _atoms(text: str) -> list[tuple[int, int]]:
 
 
 def _begins(text: str) -> set[int]:
-    """Where words begin in scripts without spaces between words. One too wide for a cue may break at any character."""
+    """Starts of words in scripts without spaces between words. A word too wide for a cue may break at any character."""
     begins = set()
     for start, end in words_of_phrases(text):
         begins.add(start)
@@ -151,13 +151,13 @@ def _end_of_cue(text: str, atoms: list[tuple[int, int]], first: int) -> int:
 
 
 def _clock_points(segment: Segment, text: str, atoms: list[tuple[int, int]]) -> tuple[list[float], list[float]]:
-    """Places in the text, rising, and their seconds: the segment's ends, and every word that is found in it.
+    """Positions in the text, rising, and their seconds: the segment's ends, and every word that occurs in the text.
 
-    A model's words have no punctuation, and number formatting may have rewritten them, so not all are found; times
-    between two that are, or in a segment without words, are taken as proportional to the characters.
+    A model's words have no punctuation, and number formatting may have rewritten them, so not all of them occur. Times
+    between two that do, or in a segment without words, are interpolated by characters.
     """
     at, seconds = [0.0], [segment.start_s]
-    for start, end, word in _found_words(segment.words, text, atoms):
+    for start, end, word in _words_in(segment.words, text, atoms):
         at += [float(start), end - _JUST_BEFORE]
         seconds += [word.start_s, word.end_s]
     at.append(len(text) - _JUST_BEFORE)
@@ -165,8 +165,8 @@ def _clock_points(segment: Segment, text: str, atoms: list[tuple[int, int]]) -> 
     return at, np.clip(seconds, segment.start_s, segment.end_s).tolist()
 
 
-def _found_words(words: Sequence[Word], text: str, atoms: list[tuple[int, int]]) -> Iterator[tuple[int, int, Word]]:
-    """The words that are found in the text, as [start, end) and the word."""
+def _words_in(words: Sequence[Word], text: str, atoms: list[tuple[int, int]]) -> Iterator[tuple[int, int, Word]]:
+    """Yields [start, end) and the word for each of `words` that occurs in the text."""
     bare = [_bare(w.text) for w in words]
     letters = [i for i, c in enumerate(text) for _ in _bare(c)]  # a lower-case letter may be two
     if "".join(bare) == _bare(text):

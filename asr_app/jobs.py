@@ -10,13 +10,14 @@ import dataclasses
 import functools
 import logging
 import secrets
-import shutil
+import sqlite3
 import threading
 import time
 from pathlib import Path
 
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
+from asr_app.database import unusable
 from asr_app.datatypes import Options, StageTimes
 from asr_app.engines import Engines
 from asr_app.errors import Cancelled, UserError
@@ -24,10 +25,14 @@ from asr_app.families.base import require
 from asr_app.journal import Journal, Task, View
 from asr_app.memory import PeakMemory
 from asr_app.precision import Precision
+from asr_app.stopping import Stop, supervise
+from asr_app.storage import UPLOAD_KEPT_S
+from asr_app.turns import MOST_WAITING
 
 log = logging.getLogger(__name__)
-_HOUR = 3600.0
+_CLEAN_EVERY_S = 600.0
 _DOWNLOAD_TOLD_EVERY_S = 0.5
+_DOUBLE_CLICK_S = 2.0
 
 
 class Jobs:
@@ -39,16 +44,30 @@ class Jobs:
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         journal.recover()
+        journal.storage.sweep(0)
 
-    def submit(self, path: Path, name: str, model: str, precision: Precision, options: Options) -> str:
-        """Keeps a copy of the recording, queues the job and returns its id at once.
+    def submit(
+        self, path: Path, name: str, model: str, precision: Precision, options: Options, before: str = "",
+        client: str = "",
+    ) -> str:  # fmt: skip
+        """Keeps the recording, queues the job and returns its id at once. Clients take turns in the queue.
 
-        Raises UserError for a bad file, and for an option that the model lacks.
+        `before` is the client's last job, which is returned if a double click asks for the same once more. Raises UserError for a bad file, and for an option that the model lacks.
         """
         card = catalog.find(model)
         require(card, options)
         if not path.is_file():
             raise UserError("The recording is gone. Upload it again.", "录音文件已不存在，请重新上传。")
+        try:
+            return self._submit(path, name, card.key, precision, options, before, client)
+        except sqlite3.OperationalError as error:
+            raise unusable(error) from error
+
+    def _submit(
+        self, path: Path, name: str, model: str, precision: Precision, options: Options, before: str, client: str
+    ) -> str:
+        if before and self.journal.is_just_added(before, name, model, precision, options, _DOUBLE_CLICK_S):
+            return before
         size = path.stat().st_size
         if size > self._limits.max_bytes:
             limit = self._limits.max_bytes / 2**20
@@ -56,19 +75,18 @@ class Jobs:
                 f"The file has {size / 2**20:.0f} MB; at most {limit:.0f} MB are taken. Split it, or save it as mp3.",
                 f"文件大小为 {size / 2**20:.0f} MB，上限为 {limit:.0f} MB。请拆分文件或另存为 mp3。",
             )
-        job = secrets.token_urlsafe(18)
-        # Only the suffix of the user's file name reaches the disk, and only if it is a plain one.
-        suffix = path.suffix.lower() if path.suffix[1:].isalnum() and path.suffix.isascii() else ""
-        kept = self.journal.recordings / f"{job}{suffix}"
-        try:
-            shutil.copyfile(path, kept)
-        except OSError as error:
-            kept.unlink(missing_ok=True)
+        if self.journal.waiting(client) >= MOST_WAITING:
             raise UserError(
-                f"The recording could not be stored ({error.strerror}). Free some space on the server's disk and retry.",
-                f"无法保存录音（{error.strerror}）。请清理服务器磁盘后重试。",
-            ) from error
-        self.journal.add(job, name, kept, card.key, precision, options)
+                f"{MOST_WAITING} of your recordings are waiting already. Wait until one is done, or cancel one.",
+                f"您已有 {MOST_WAITING} 个录音在排队。请等待其中一个完成，或取消一个。",
+            )
+        job = secrets.token_urlsafe(18)
+        kept = self.journal.storage.keep(path, job)
+        try:
+            self.journal.add(job, name, kept, model, precision, options, client)
+        except sqlite3.OperationalError:
+            kept.unlink(missing_ok=True)  # not the upload: the page will offer it once more
+            raise
         self._wake.set()
         return job
 
@@ -77,52 +95,76 @@ class Jobs:
         return self.journal.view(job)
 
     def cancel(self, job: str) -> None:
-        """Takes effect at once for a queued job, after the present chunk, or batch of them, for a running one."""
-        self.journal.ask_to_cancel(job)
+        """Takes effect at once for a queued job, within two seconds for a running one. Raises UserError if it cannot be noted."""
+        try:
+            self.journal.ask_to_cancel(job)
+        except sqlite3.OperationalError as error:
+            raise unusable(error) from error
 
     def start(self) -> None:
         """Starts taking jobs."""
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._clean, name="clean", daemon=True).start()
 
     def stop(self) -> None:
-        """Lets the present chunk, or batch of them, finish; its job is taken up again at the next start."""
+        """Ends the work within two seconds; its job is taken up again at the next start, after its last chunk."""
         self._stopping.set()
         self._wake.set()
         if self._thread:
             self._thread.join(timeout=30)
 
     def _work(self) -> None:
-        cleaned = 0.0
         while not self._stopping.is_set():
             try:
-                if time.monotonic() - cleaned > _HOUR or not cleaned:
-                    self.journal.forget_old()
-                    cleaned = time.monotonic()
                 task = self.journal.take()
+                self.journal.trouble = None
                 if task is None:
                     self._wake.wait(1.0)
                     self._wake.clear()
                 else:
                     self._attempt(task)
-            except Exception:  # a journal that cannot be written now (a full disk) must not end the worker
+            except sqlite3.OperationalError as error:  # a full disk must not end the worker, nor fill the log
+                self.journal.trouble = unusable(error)
+                log.error("%s", self.journal.trouble)
+                self._stopping.wait(5.0)
+                self._recover_if_possible()
+            except Exception:
                 log.exception("the journal cannot be used; trying again")
                 self._stopping.wait(5.0)
                 self._recover_if_possible()
 
+    def _clean(self) -> None:
+        """Deletes what is old. In a thread of its own: a job may take hours."""
+        while not self._stopping.is_set():
+            try:
+                self.journal.forget_old()
+                self.journal.storage.sweep(UPLOAD_KEPT_S)
+            except Exception:  # a locked journal must not end the cleaning
+                log.exception("old recordings could not be deleted; trying again")
+            self._stopping.wait(_CLEAN_EVERY_S)
+
     def _recover_if_possible(self) -> None:
         try:
             self.journal.recover()
+        except sqlite3.OperationalError:
+            log.error("the journal still cannot be used")
         except Exception:
             log.exception("the journal still cannot be used")
 
     def _attempt(self, task: Task) -> None:
+        stop = Stop()
         try:
-            state = self._run(task)
+            supervise(lambda: self._run(task, stop), stop, lambda: self._watch(task, stop))
+            return
         except Cancelled:
             state = "cancelled" if self.journal.cancel_asked(task.id) else "queued"  # the server stops
         except UserError as error:
             self.journal.end(task.id, "failed", error)
+            return
+        except sqlite3.OperationalError as error:
+            log.error("a job could not be written down: %s", error)
+            self.journal.end(task.id, "failed", unusable(error))
             return
         except Exception as error:  # the worker outlives any job; the traceback goes to the log
             log.exception("job failed")
@@ -133,16 +175,25 @@ class Jobs:
             )
             self.journal.end(task.id, "failed", told)
             return
-        if state != "done":
-            self.journal.end(task.id, state)
+        self.journal.end(task.id, state)
 
     def _raise_if_unwanted(self, task: Task) -> None:
-        """Raises Cancelled where the job was cancelled, or the server stops while it waits for its model."""
+        """Raises Cancelled where the job was cancelled, or the server stops."""
         if self._stopping.is_set() or self.journal.cancel_asked(task.id):
             raise Cancelled
 
-    def _run(self, task: Task) -> str:
-        """Works on the task until it is done, cancelled, or back in the queue because the server stops."""
+    def _watch(self, task: Task, stop: Stop) -> None:
+        """Like `_raise_if_unwanted`, but also raises UserError if the model hangs."""
+        self._raise_if_unwanted(task)
+        if stop.is_overdue():
+            raise UserError(
+                "The model did not answer for far longer than such a stretch of speech takes. The job was ended; the "
+                "text so far is kept. Submit the recording again, or choose another model.",
+                "模型长时间没有响应，远超处理这段语音所需的时间。任务已结束，已识别的文本会保留。请重新提交录音，或选择其他模型。",
+            )
+
+    def _run(self, task: Task, stop: Stop) -> None:
+        """Works on the task until it is done. Raises Cancelled where `stop` asks, and writes nothing from then on."""
         times = task.times or StageTimes(queue_s=time.time() - task.created)
         card = catalog.find(task.model)
         told = 0.0
@@ -151,43 +202,43 @@ class Jobs:
             nonlocal told
             if time.monotonic() - told > _DOWNLOAD_TOLD_EVERY_S:
                 told = time.monotonic()
-                self._raise_if_unwanted(task)
-                self.journal.stage(task.id, "loading" if done >= total > 0 else "downloading", done, total)
+                show("loading" if done >= total > 0 else "downloading", done, total)
 
         def making(done: int, total: int) -> None:
-            self._raise_if_unwanted(task)
-            self.journal.stage(task.id, "quantising", done, total)
+            show("quantising", done, total)
+
+        def show(stage: str, done: float = 0.0, total: float = 0.0) -> None:
+            stop.check()
+            self.journal.stage(task.id, stage, done, total)
 
         with PeakMemory(self._engines.device) as memory:
-            audio, decode_s = pipeline.read(task.recording, task.name, self._limits)
-            self.journal.stage(task.id, "loading")
-            with self._engines.use(card, task.precision, downloading, making) as loaded:
-                self.journal.stage(task.id, "vad")
+            audio, decode_s = pipeline.read(task.recording, task.name, self._limits, stop.check)
+            self.journal.length(task.id, audio.seconds)
+            show("loading")
+            with self._engines.use(card, task.precision, downloading, making, stop) as loaded:
+                show("vad")
                 chunks, vad_s = pipeline.cut(audio, loaded)
                 if task.times is None:
                     times = dataclasses.replace(times, decode_s=decode_s, vad_s=vad_s)
-                before_s = sum(c.end_s - c.start_s for c in chunks[: task.next_chunk])
-                self.journal.stage(task.id, "recognising", before_s, sum(c.end_s - c.start_s for c in chunks))
-                if self.journal.cancel_asked(task.id):
-                    return "cancelled"
+                chunks, first = pipeline.remaining(chunks, task.resume_s)
+                before_s = sum(c.end_s - c.start_s for c in chunks[:first])
+                show("recognising", before_s, sum(c.end_s - c.start_s for c in chunks))
                 began = time.perf_counter()
                 for step in pipeline.recognise(
-                    chunks, loaded, task.options, times, first_chunk=task.next_chunk, carry=task.carry,
-                    at=functools.partial(self._engines.use, card),
+                    chunks, loaded, task.options, times, first_chunk=first, carry=task.carry,
+                    at=functools.partial(self._engines.use, card, stop=stop),
                 ):  # fmt: skip
+                    stop.check()
                     times = step.times
                     audio.leave_memory()
                     pace = (time.perf_counter() - began) / max(step.done_s - before_s, 1e-6)
                     eta = (step.speech_s - step.done_s) * pace
                     self.journal.write_chunk(
-                        task.id, step.next_chunk, step.segments, step.carry, step.done_s, step.speech_s, eta, times,
+                        task.id, step.end_s, step.segments, step.carry, step.done_s, step.speech_s, eta, times,
                         step.doubts,
                     )  # fmt: skip
-                    if self.journal.cancel_asked(task.id):
-                        return "cancelled"
-                    if self._stopping.is_set():
-                        return "queued"
+                    self._raise_if_unwanted(task)
                 segments, doubts = self.journal.segments(task.id), self.journal.doubts(task.id)
                 transcript = pipeline.finish(segments, doubts, loaded, task.options, audio.seconds, times, memory)
+            stop.check()
             self.journal.finish(task.id, dataclasses.replace(transcript, recording=audio.recording))
-        return "done"

@@ -8,33 +8,40 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import shutil
 import sqlite3
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from asr_app.datatypes import Doubt, Options, Recording, Segment, StageTimes, Transcript, Word
+from asr_app import turns
+from asr_app.database import Database
+from asr_app.datatypes import Doubt, Options, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
-from asr_app.precision import Precision, PrecisionReport
-from asr_app.text import join
+from asr_app.precision import Precision
+from asr_app.rows import (
+    UNREADABLE,
+    read_doubts,
+    read_segments,
+    read_transcript,
+    read_words,
+    unreadable,
+    waiting_segment,
+    written_segment,
+    written_words,
+)  # fmt: skip
+from asr_app.storage import Storage
 
+log = logging.getLogger(__name__)
 KEEP_DAYS = 7
 FINAL = ("done", "failed", "cancelled")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, recording TEXT NOT NULL,
-    model TEXT NOT NULL, precision TEXT NOT NULL, options TEXT NOT NULL, state TEXT NOT NULL,
-    cancel INTEGER NOT NULL DEFAULT 0, stage TEXT NOT NULL DEFAULT '', done REAL NOT NULL DEFAULT 0,
-    total REAL NOT NULL DEFAULT 0, eta REAL, next_chunk INTEGER NOT NULL DEFAULT 0, carry TEXT NOT NULL DEFAULT '[]',
-    times TEXT NOT NULL DEFAULT '{}', result TEXT, error_en TEXT, error_zh TEXT);
-CREATE TABLE IF NOT EXISTS segments (job TEXT NOT NULL, n INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, n));
-CREATE TABLE IF NOT EXISTS doubts (job TEXT NOT NULL, start REAL NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job, start));
-"""
+_MOST_ATTEMPTS = 2  # without a finished chunk between them
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,11 @@ class View:
 
 @dataclass(frozen=True)
 class Task:
-    """A job for the worker: its inputs, and from which chunk on, with which words carried over and times spent."""
+    """A job for the worker: its inputs, and the state to go on from.
+
+    `resume_s` is the end of the last finished chunk in the recording, `carry` are words that wait for the rest of their
+    sentence, `times` are spent already (None before the first chunk).
+    """
 
     id: str
     name: str
@@ -75,7 +86,7 @@ class Task:
     precision: Precision
     options: Options
     created: float
-    next_chunk: int
+    resume_s: float
     carry: tuple[Word, ...]
     times: StageTimes | None
 
@@ -91,74 +102,87 @@ class Comparison:
 
 
 class Journal:
-    """The journal in the folder `home`, with the kept recordings and exported transcripts beside it."""
+    """The journal in the folder `home`, beside the files of `storage`. Raises UserError as `Database` does."""
 
-    def __init__(self, home: Path) -> None:
-        self.recordings, self.exports = home / "recordings", home / "exports"
-        for folder in (self.recordings, self.exports):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._path = home / "journal.sqlite3"
-        with self._open() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(_SCHEMA)
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. A connection each: sqlite3's are not to be shared between threads."""
-        db = sqlite3.connect(self._path, timeout=30)
-        db.row_factory = sqlite3.Row
-        try:
-            with db:
-                yield db
-        finally:
-            db.close()
+    def __init__(self, home: Path, max_disk_bytes: int = sys.maxsize) -> None:
+        self.storage = Storage(home, max_disk_bytes)
+        self.recordings = self.storage.recordings
+        self.trouble: UserError | None = None  # while the worker cannot write: jobs stand still
+        shutil.rmtree(home / "exports", ignore_errors=True)  # transcripts that earlier versions wrote there
+        self.transaction = Database(home / "journal.sqlite3").transaction
 
     # -- from the page -------------------------------------------------------------------------------------------------
 
-    def add(self, job: str, name: str, recording: Path, model: str, precision: Precision, options: Options) -> None:
-        """A new job at the end of the queue; `recording` lies in the journal's own folder."""
-        values = (
-            job,
-            time.time(),
-            name,
-            recording.name,
-            model,
-            precision.value,
-            json.dumps(dataclasses.asdict(options)),
-        )
-        with self._open() as db:
+    def add(
+        self, job: str, name: str, recording: Path, model: str, precision: Precision, options: Options, client: str = ""
+    ) -> None:
+        """A new job, the last one of `client`; `recording` lies in the journal's own folder."""
+        asked = json.dumps(dataclasses.asdict(options))
+        values = (job, time.time(), name, recording.name, model, precision.value, asked, client)
+        with self.transaction() as db:
             db.execute(
-                "INSERT INTO jobs (id, created, name, recording, model, precision, options, state) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, 'queued')",
+                "INSERT INTO jobs (id, created, name, recording, model, precision, options, client, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
                 values,
             )
 
+    def waiting(self, client: str) -> int:
+        """The number of the client's jobs that wait."""
+        with self.transaction() as db:
+            return turns.waiting(db, client)
+
+    def is_just_added(
+        self, job: str, name: str, model: str, precision: Precision, options: Options, within_s: float
+    ) -> bool:
+        """Whether `job` asks for the same, has not ended, and is no older than `within_s`."""
+        wanted = (job, name, model, precision.value, json.dumps(dataclasses.asdict(options)), time.time() - within_s)
+        with self.transaction() as db:
+            return db.execute(
+                "SELECT 1 FROM jobs WHERE id = ? AND name = ? AND model = ? AND precision = ? AND options = ? "
+                "AND created > ? AND state IN ('queued', 'running')",
+                wanted,
+            ).fetchone() is not None  # fmt: skip
+
     def view(self, job: str) -> View | None:
         """The job as it stands; None for an id the journal does not know."""
-        with self._open() as db:
+        with self.transaction() as db:
             row = db.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
             if row is None:
                 return None
-            segments, doubts = _segments(db, job), _doubts(db, job)
-            ahead = db.execute(
-                "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running') AND created < ?", (row["created"],)
-            ).fetchone()[0]
-        transcript = _transcript(row, segments, doubts)
-        carry = _words(row["carry"])
-        if carry and transcript is None:
-            # Heard, but waiting for the rest of its sentence: shown all the same, and kept if nothing more comes.
-            segments = (*segments, Segment(carry[0].start_s, carry[-1].end_s, join(w.text for w in carry), carry))
-        error = UserError(row["error_en"], row["error_zh"]) if row["error_en"] else None
+            try:
+                segments, doubts = read_segments(db, job), read_doubts(db, job)
+                carry, transcript = read_words(row["carry"]), read_transcript(row, segments, doubts)
+            except UNREADABLE as error:
+                return self._unreadable(row, error)
+            ahead = turns.ahead(db, job) if row["state"] == "queued" else 0
+        if transcript is None:
+            segments += waiting_segment(carry)
+        failure = UserError(row["error_en"], row["error_zh"]) if row["error_en"] else None
         return View(
             row["id"], row["name"], self.recordings / row["recording"], row["model"], row["state"], row["stage"],
-            row["done"], row["total"], row["eta"], ahead if row["state"] == "queued" else 0, segments, transcript, error,
+            row["done"], row["total"], row["eta"], ahead, segments, transcript, failure,
+        )  # fmt: skip
+
+    def _unreadable(self, row: sqlite3.Row, error: Exception) -> View:
+        recording = self.recordings / row["recording"]
+        return View(
+            row["id"], row["name"], recording, row["model"], "failed", "", 0.0, 0.0, None, 0, (), None, unreadable(error)
         )  # fmt: skip
 
     def ask_to_cancel(self, job: str) -> None:
         """Ends a queued job at once; a running one looks with `cancel_asked`."""
-        with self._open() as db:
+        with self.transaction() as db:
             db.execute("UPDATE jobs SET cancel = 1 WHERE id = ?", (job,))
             db.execute("UPDATE jobs SET state = 'cancelled' WHERE id = ? AND state = 'queued'", (job,))
+
+    def remove(self, job: str) -> None:
+        """Deletes a job that has ended, with its recording and its text. Does nothing to any other."""
+        with self.transaction() as db:
+            row = db.execute(
+                "SELECT id, recording FROM jobs WHERE id = ? AND state IN ('done', 'failed', 'cancelled')", (job,)
+            ).fetchone()
+            if row is not None:
+                self._delete(db, row)
 
     def compare(self, model: str, device: str, first: Precision, second: Precision) -> Comparison | None:
         """The two precisions on recordings done at both, on `device`; None while there is no such recording.
@@ -166,16 +190,17 @@ class Journal:
         Only what was asked alike is compared: a translation takes another time than a transcript. The latest of each
         counts; recordings under 2 s are left out, since they measure the overheads.
         """
-        with self._open() as db:
+        with self.transaction() as db:
             rows = db.execute(
                 "SELECT name, precision, options, result FROM jobs WHERE model = ? AND state = 'done' ORDER BY created",
                 (model,),
             ).fetchall()
         found: dict[tuple[str, float, str], dict[str, Any]] = {}
         for row in rows:
-            result = json.loads(row["result"])
-            if result["device"] == device and result["duration_s"] >= 2:
-                found.setdefault((row["name"], result["duration_s"], row["options"]), {})[row["precision"]] = result
+            with contextlib.suppress(*UNREADABLE):
+                result = json.loads(row["result"])
+                if result["device"] == device and result["duration_s"] >= 2:
+                    found.setdefault((row["name"], result["duration_s"], row["options"]), {})[row["precision"]] = result
         pairs = [(x[first.value], x[second.value]) for x in found.values() if first.value in x and second.value in x]
         if not pairs:
             return None
@@ -188,67 +213,93 @@ class Journal:
 
     def recover(self) -> None:
         """After the process died: what ran goes back to the queue, unless it was to be cancelled."""
-        with self._open() as db:
+        with self.transaction() as db:
             db.execute("UPDATE jobs SET state = 'cancelled' WHERE state = 'running' AND cancel = 1")
             db.execute("UPDATE jobs SET state = 'queued', stage = '' WHERE state = 'running'")
 
     def take(self) -> Task | None:
-        """The oldest queued job, now running; None if there is none."""
-        with self._open() as db:
-            row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1").fetchone()
-            if row is None:
-                return None
-            claim = "UPDATE jobs SET state = 'running', stage = 'decoding' WHERE id = ? AND state = 'queued'"
-            if not db.execute(claim, (row["id"],)).rowcount:
-                return None
+        """The job whose turn it is, now running; None if none waits.
+
+        A job that cannot be read, or during whose attempts the process died too often, fails instead.
+        """
+        while True:
+            with self.transaction() as db:
+                row = turns.first(db)
+                if row is None:
+                    return None
+                claim = (
+                    "UPDATE jobs SET state = 'running', stage = 'decoding', attempts = attempts + 1, started = ? "
+                    "WHERE id = ? AND state = 'queued'"
+                )
+                if not db.execute(claim, (time.time(), row["id"])).rowcount:
+                    return None
+            if row["attempts"] >= _MOST_ATTEMPTS:
+                self.end(row["id"], "failed", UserError(
+                    f"The server stopped {_MOST_ATTEMPTS} times while working on this recording. The text so far is "
+                    "kept. Try a smaller model or a part of the recording.",
+                    f"处理此录音时服务器停止了 {_MOST_ATTEMPTS} 次。已识别的文本会保留。请尝试更小的模型或截取部分录音。",
+                ))  # fmt: skip
+                continue
+            try:
+                return self._task(row)
+            except UNREADABLE as error:
+                log.exception("a job cannot be read")
+                self.end(row["id"], "failed", unreadable(error))
+
+    def _task(self, row: sqlite3.Row) -> Task:
         options: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(row["options"]).items()
         }
         times = json.loads(row["times"])
         return Task(
             row["id"], row["name"], self.recordings / row["recording"], row["model"], Precision(row["precision"]),
-            Options(**options), row["created"], row["next_chunk"], _words(row["carry"]),
+            Options(**options), row["created"], row["resume_s"], read_words(row["carry"]),
             StageTimes(**times) if times else None,
         )  # fmt: skip
 
     def idle(self) -> bool:
         """Whether no job waits or runs."""
-        with self._open() as db:
+        with self.transaction() as db:
             return not db.execute("SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running')").fetchone()[0]
 
     def cancel_asked(self, job: str) -> bool:
-        with self._open() as db:
+        with self.transaction() as db:
             return bool(db.execute("SELECT cancel FROM jobs WHERE id = ?", (job,)).fetchone()["cancel"])
 
     def stage(self, job: str, stage: str, done: float = 0.0, total: float = 0.0) -> None:
         """Sets the stage and the progress of the running job."""
         self._set(job, stage=stage, done=done, total=total, eta=None)
 
+    def length(self, job: str, seconds: float) -> None:
+        """Notes the length of the recording, which is known once it is decoded."""
+        self._set(job, seconds=seconds)
+
     def write_chunk(
-        self, job: str, next_chunk: int, segments: Sequence[Segment], carry: Sequence[Word], done: float, total: float,
+        self, job: str, end_s: float, segments: Sequence[Segment], carry: Sequence[Word], done: float, total: float,
         eta: float, times: StageTimes, doubts: Sequence[Doubt] = (),
     ) -> None:  # fmt: skip
-        """A finished chunk's text, why it was in doubt, and the place to go on from, in one transaction."""
-        body = json.dumps([_body(s) for s in segments], ensure_ascii=False)
-        with self._open() as db:
-            db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (job, next_chunk, body))
+        """A finished chunk's text, its doubts, and its end, from which the job goes on, in one transaction."""
+        body = json.dumps([written_segment(s) for s in segments], ensure_ascii=False)
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (job, round(end_s * 1000), body))
             for doubt in doubts:
                 told = json.dumps([doubt.end_s, doubt.reason, doubt.redone_at and doubt.redone_at.value])
                 db.execute("INSERT OR REPLACE INTO doubts VALUES (?, ?, ?)", (job, doubt.start_s, told))
             db.execute(
-                "UPDATE jobs SET next_chunk = ?, carry = ?, done = ?, total = ?, eta = ?, times = ? WHERE id = ?",
-                (next_chunk, _carry(carry), done, total, eta, json.dumps(dataclasses.asdict(times)), job),
+                "UPDATE jobs SET resume_s = ?, attempts = 0, carry = ?, done = ?, total = ?, eta = ?, times = ? "
+                "WHERE id = ?",
+                (end_s, written_words(carry), done, total, eta, json.dumps(dataclasses.asdict(times)), job),
             )
 
     def segments(self, job: str) -> tuple[Segment, ...]:
         """The finished segments of the job, in order."""
-        with self._open() as db:
-            return _segments(db, job)
+        with self.transaction() as db:
+            return read_segments(db, job)
 
     def doubts(self, job: str) -> tuple[Doubt, ...]:
         """The chunks of the job that were in doubt, in order."""
-        with self._open() as db:
-            return _doubts(db, job)
+        with self.transaction() as db:
+            return read_doubts(db, job)
 
     def finish(self, job: str, transcript: Transcript) -> None:
         """The job is done; its segments are in the journal already."""
@@ -261,66 +312,32 @@ class Journal:
         )  # fmt: skip
 
     def end(self, job: str, state: str, error: UserError | None = None) -> None:
-        """Failed, cancelled, or queued again; the text so far stays."""
-        self._set(job, state=state, stage="", error_en=error and error.en, error_zh=error and error.zh)
+        """Failed, cancelled, or queued again; the text so far stays. Does nothing to a job that has ended."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE jobs SET state = ?, stage = '', attempts = 0, error_en = ?, error_zh = ? "
+                "WHERE id = ? AND state NOT IN ('done', 'failed', 'cancelled')",
+                (state, error and error.en, error and error.zh, job),
+            )
 
     def forget_old(self) -> None:
-        """Deletes recordings, transcripts and exports of jobs older than KEEP_DAYS."""
-        with self._open() as db:
+        """Deletes recordings and transcripts of jobs older than KEEP_DAYS, and such recordings without a job."""
+        with self.transaction() as db:
             before = time.time() - KEEP_DAYS * 86400
-            for row in db.execute("SELECT id, recording FROM jobs WHERE created < ?", (before,)).fetchall():
-                (self.recordings / row["recording"]).unlink(missing_ok=True)
-                shutil.rmtree(self.exports / row["id"], ignore_errors=True)
-                db.execute("DELETE FROM segments WHERE job = ?", (row["id"],))
-                db.execute("DELETE FROM doubts WHERE job = ?", (row["id"],))
-                db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
+            for row in db.execute(
+                "SELECT id, recording FROM jobs WHERE created < ? AND state != 'running'", (before,)
+            ).fetchall():
+                self._delete(db, row)
+            known = {row["recording"] for row in db.execute("SELECT recording FROM jobs")}
+        self.storage.forget_strays(known, KEEP_DAYS * 86400)
+
+    def _delete(self, db: sqlite3.Connection, row: sqlite3.Row) -> None:
+        self.storage.remove(row["recording"])
+        db.execute("DELETE FROM segments WHERE job = ?", (row["id"],))
+        db.execute("DELETE FROM doubts WHERE job = ?", (row["id"],))
+        db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
 
     def _set(self, job: str, **columns: Any) -> None:
         names = ", ".join(f"{name} = ?" for name in columns)
-        with self._open() as db:
+        with self.transaction() as db:
             db.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*columns.values(), job))  # noqa: S608 (names are ours)
-
-
-def _carry(words: Sequence[Word]) -> str:
-    return json.dumps([[w.start_s, w.end_s, w.text] for w in words], ensure_ascii=False)
-
-
-def _words(carry: str) -> tuple[Word, ...]:
-    return tuple(Word(*w) for w in json.loads(carry))
-
-
-def _body(s: Segment) -> dict[str, Any]:
-    return {
-        "s": s.start_s, "e": s.end_s, "t": s.text, "w": [[w.start_s, w.end_s, w.text] for w in s.words],
-        "speaker": s.speaker, "language": s.language, "tags": list(s.tags),
-    }  # fmt: skip
-
-
-def _segment(body: dict[str, Any]) -> Segment:
-    words = tuple(Word(*w) for w in body["w"])
-    return Segment(body["s"], body["e"], body["t"], words, body["speaker"], body["language"], tuple(body["tags"]))
-
-
-def _segments(db: sqlite3.Connection, job: str) -> tuple[Segment, ...]:
-    bodies = db.execute("SELECT body FROM segments WHERE job = ? ORDER BY n", (job,)).fetchall()
-    return tuple(_segment(s) for b in bodies for s in json.loads(b["body"]))
-
-
-def _doubts(db: sqlite3.Connection, job: str) -> tuple[Doubt, ...]:
-    rows = db.execute("SELECT start, body FROM doubts WHERE job = ? ORDER BY start", (job,)).fetchall()
-    told = [(row["start"], *json.loads(row["body"])) for row in rows]
-    return tuple(Doubt(start, end, reason, at and Precision(at)) for start, end, reason, at in told)
-
-
-def _transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tuple[Doubt, ...]) -> Transcript | None:
-    if row["result"] is None:
-        return None
-    result = json.loads(row["result"])
-    precision = PrecisionReport.from_dict(result["precision"]["requested"], result["precision"]["effective"])
-    return Transcript(
-        segments, result["model"], precision, result["device"], result["duration_s"],
-        StageTimes(**json.loads(row["times"])), result["memory"], result.get("timestamps", "model"), doubts,
-        script=result.get("script"),
-        recording=Recording.from_dict(result["recording"]) if result.get("recording") else None,
-        short_windows=result.get("short_windows"),
-    )  # fmt: skip

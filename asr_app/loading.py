@@ -8,38 +8,40 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from asr_app import catalog, hub
+from asr_app import catalog, fsmn_vad, hub, making
 from asr_app.checks import Check, SelfCheckCache, self_check
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
-from asr_app.families._funasr import load_auto_model
 from asr_app.families.base import Engine
 from asr_app.hub import OnProgress
-from asr_app.memory import give_back_at_once, give_back_memory
-from asr_app.precision import (
-    OnStep,
-    Precision,
-    PrecisionReport,
-    Recipe,
-    apply,
-    captured,
-    graph,
-    report,
-    tuned,
-    variants,
-)
+from asr_app.memory import Needs, give_back_at_once, give_back_memory
+from asr_app.precision import Precision, PrecisionReport, Recipe, graph, tuned, variants
+from asr_app.precision.apply import OnStep, apply
+from asr_app.precision.counting import report
+from asr_app.stopping import Stop
 
 log = logging.getLogger(__name__)
+# Times the weights at FP32 while a variant is made, and times those of a part whose layers become a graph, which is
+# exported and quantised as a whole. Measured 1.1 and 3.8 for Whisper small, 1.0 and 3.4 for base.
+_MAKING_TAKES, _GRAPH_TAKES = 1.2, 4.0
+# From this size of a graph on a child process makes it. One call of the exporter keeps every other thread of the process
+# waiting, the page's too: 4 s for Whisper small's 340 MB, 1 s for base's 78 MB. A child takes seconds to begin.
+_CHILD_BYTES, _CHILD_TAKES = 40_000_000, 350_000_000  # a child's libraries
+_PASS_BYTES = 100_000_000  # of the self-check's one pass: 95 MB for Whisper base
 
 
 @dataclass
 class Loaded:
-    """A resident engine with what loading it cost. Hold it only inside `Engines.use`."""
+    """A resident engine with what loading it cost. Hold it only inside `Engines.use`.
+
+    `stop` is that of its present user, or of its last one.
+    """
 
     card: ModelCard
     engine: Engine
@@ -49,13 +51,19 @@ class Loaded:
     warmup_s: float
     check: Check
     threads: int
-    vad: object | None = None  # FunASR's fsmn-vad, where the card brings one
+    vad: fsmn_vad.FsmnVad | None = None  # where the card brings one
     lock: threading.Lock = field(default_factory=threading.Lock)
+    stop: Stop = field(default_factory=Stop)
     users: int = 0
     last_used: float = 0.0
     fresh: bool = True  # the job that waited for the loading has not been told what it cost
     given_back: int = 0  # bytes by which memory fell when others went to make room for it
     weights: str = ""  # a fingerprint of the files it came from
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The engine's parts and the VAD."""
+        return dict(self.engine.parts) | ({} if self.vad is None else {"vad": self.vad.module})
 
 
 def load(
@@ -68,7 +76,7 @@ def load(
     cache: Path | None = None,
     on_step: OnStep | None = None,
 ) -> Loaded:
-    """As `load_from`, of the folders that the hubs and the repository have for the card."""
+    """Like `load_from`, from the card's folders in the hubs and the repository."""
     return load_from(locate(card, hub_name, on_progress), card, precision, device, threads, cache, on_step)
 
 
@@ -90,11 +98,9 @@ def load_from(
     began = time.perf_counter()
     engine, bytes_of = _at(precision, folders, card, device, threads, cache, on_step)
     on_gpu = torch.device(device).type == "cuda"
-    if on_gpu:
-        captured.capture(engine.parts, catalog.recipes(card)[Precision.INT8, "cpu"].stacks)
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
-        vad = load_auto_model(folders["vad"], ("FsmnVADStreaming",), "cpu", threads)
+        vad = fsmn_vad.load(folders["vad"], threads)
     give_back_memory(collect=False)  # of the checkpoint
     load_s = time.perf_counter() - began
     began = time.perf_counter()
@@ -105,7 +111,7 @@ def load_from(
         check = self_check(card, engine, full.text if full else None)
         passed.keep(check)
     if on_gpu:
-        # The first pass compiled, captured and allocated; a second one is what later chunks of that length are like.
+        # The first pass compiled and allocated; a second one is what later chunks of that length are like.
         self_check(card, engine)
         torch.cuda.synchronize(device)
     warmup_s = time.perf_counter() - began
@@ -147,15 +153,10 @@ def _at(
         place, recipe = variant_of(folders, card, precision, device, Path(home))
         try:
             if not variants.whole(place):
-                engine = family.load(card, folders, device, threads)
-                full = _full_checks(card, device, folders, cache)
-                if full.found() is None:
-                    full.keep(self_check(card, engine))
-                with variants.written(place, recipe) as folder:
-                    apply(engine.parts, recipe, device, folder, on_step=on_step)
-                    variants.save(engine.parts, folder)
-                del engine
-                give_back_memory()
+                if _largest_graph(card, precision, device, family.needs(folders)) >= _CHILD_BYTES:
+                    making.make(folders, card, precision, device, threads, Path(home), on_step)
+                else:
+                    make_variant(folders, card, precision, device, threads, Path(home), on_step)
         except OSError as error:
             log.warning("no variant of %s could be written (%s): it is made in memory, at each start", card.id, error)
             engine = family.load(card, folders, device, threads)
@@ -165,10 +166,72 @@ def _at(
         return _filled(place, card, folders, recipe, device, threads), place.name
 
 
+def make_variant(
+    folders: Mapping[str, Path],
+    card: ModelCard,
+    precision: Precision,
+    device: str,
+    threads: int,
+    cache: Path,
+    on_step: OnStep | None = None,
+) -> None:
+    """Makes the variant of the model and writes it to `cache`, with the self-check at FP32. Raises OSError, UserError."""
+    place, recipe = variant_of(folders, card, precision, device, cache)
+    engine: Engine = catalog.FAMILIES[card.family].load(card, folders, device, threads)
+    full = _full_checks(card, device, folders, cache)
+    if full.found() is None:
+        full.keep(self_check(card, engine))
+    with variants.written(place, recipe) as folder:
+        apply(engine.parts, recipe, device, folder, on_step=on_step)
+        variants.save(engine.parts, folder)
+    del engine
+    give_back_memory()
+
+
+def needs(
+    folders: Mapping[str, Path],
+    card: ModelCard,
+    precision: Precision,
+    device: str,
+    threads: int,
+    cache: Path | None = None,
+) -> Needs:
+    """Memory that `load_from` takes with the same arguments. Raises UserError where a checkpoint is damaged.
+
+    A variant that must be made is made of the weights at FP32, which are resident until it is written.
+    """
+    place = None
+    if precision is not Precision.FP32:
+        place = variants.carried(folders["model"], precision)
+        if place is None and cache is not None:
+            place, _ = variant_of(folders, card, precision, device, cache)
+    if place is not None:
+        with contextlib.suppress(OSError):  # no variant, or one that is not whole: it is made
+            size = variants.resident_bytes(place, threads)
+            return _with_room(Needs(size, size))
+    full: Needs = catalog.FAMILIES[card.family].needs(folders)  # not before: a carried folder has no weights at FP32
+    if precision is Precision.FP32:
+        return _with_room(full)
+    largest = _largest_graph(card, precision, device, full)
+    made = int(_MAKING_TAKES * full.resident + _GRAPH_TAKES * largest)
+    libraries = _CHILD_TAKES if largest >= _CHILD_BYTES else 0
+    return _with_room(replace(full, peak=max(full.peak, made) + libraries))
+
+
+def _largest_graph(card: ModelCard, precision: Precision, device: str, full: Needs) -> int:
+    """Bytes at FP32 of the largest part whose layers become a graph."""
+    stacks = catalog.recipes(card)[precision, torch.device(device).type].stacks
+    return max((full.parts.get(part, 0) for part in stacks), default=0)
+
+
+def _with_room(needed: Needs) -> Needs:
+    return replace(needed, peak=needed.peak + _PASS_BYTES)
+
+
 def variant_of(
     folders: Mapping[str, Path], card: ModelCard, precision: Precision, device: str, cache: Path
 ) -> tuple[Path, Recipe]:
-    """Where in `cache` the variant of these weights lies, or would lie, and the recipe it is made by."""
+    """Folder in `cache` for the variant of these weights, which need not exist, and the recipe that makes it."""
     kind = torch.device(device).type
     weights = variants.weights(folders, cache)
     tuned_place = tuned.place(cache, card.family, weights, precision, kind)

@@ -15,15 +15,18 @@ import torch
 from asr_app import audio as audio_module
 from asr_app import chinese, retry, vad
 from asr_app.checks import FiniteWatch, doubt
-from asr_app.datatypes import Audio, Chunk, Doubt, Options, Segment, StageTimes, Transcript, Word
+from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk, Doubt, Options, Segment, StageTimes, Transcript, Word
 from asr_app.families.base import PunctuatingEngine
 from asr_app.loading import Loaded
 from asr_app.memory import PeakMemory
-from asr_app.precision import report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 
 # Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut
 # was forced by the chunk's length, not made by the speaker.
 _SAME_SENTENCE_S = 0.25
+_SAME_PLACE_S = 0.01
+_MOST_RETRIED, _LEAST_RETRIES = 0.2, 3  # of a recording's chunks at FP32; so many of a short recording
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +35,13 @@ log = logging.getLogger(__name__)
 class Progress:
     """After a chunk: `segments` are new and final; `carry` are words heard but not yet punctuated; `doubts` are new.
 
-    `done_s` and `speech_s` count seconds of speech; `next_chunk` and `carry` are all it takes to go on after a stop.
+    `done_s` and `speech_s` count seconds of speech; `end_s`, the chunk's end in the recording, and
+    `carry` are all it takes to go on after a stop.
     """
 
     next_chunk: int
     chunks: int
+    end_s: float
     done_s: float
     speech_s: float
     segments: tuple[Segment, ...]
@@ -45,20 +50,42 @@ class Progress:
     doubts: tuple[Doubt, ...] = ()
 
 
-def read(path: Path, name: str, limits: audio_module.Limits) -> tuple[Audio, float]:
-    """The decoded file and the seconds decoding took."""
+def read(
+    path: Path, name: str, limits: audio_module.Limits, check: Callable[[], None] = lambda: None
+) -> tuple[Audio, float]:
+    """The decoded file and the seconds decoding took. `check` is called twice a second; its exceptions end the work."""
     began = time.perf_counter()
-    audio = audio_module.decode(path, name=name, limits=limits)
+    audio = audio_module.decode(path, name=name, limits=limits, check=check)
     return audio, time.perf_counter() - began
 
 
 def cut(audio: Audio, loaded: Loaded) -> tuple[list[Chunk], float]:
     """The chunks of speech for this model, and the seconds finding them took. The same audio gives the same chunks."""
     began = time.perf_counter()
-    spans = vad.fsmn_spans(audio, loaded.vad) if loaded.vad is not None else vad.speech_spans(audio, loaded.threads)
+    spans = (
+        vad.fsmn_spans(audio, loaded.vad)
+        if loaded.vad is not None
+        else vad.speech_spans(audio, loaded.threads, loaded.stop.check)
+    )
     chunks = vad.pack(audio, spans, loaded.card.max_chunk_s, loaded.card.max_gap_s)
     audio.leave_memory()
     return chunks, time.perf_counter() - began
+
+
+def remaining(chunks: Sequence[Chunk], resume_s: float) -> tuple[list[Chunk], int]:
+    """`chunks` with a cut at `resume_s`, and the index of the first chunk after it.
+
+    The same version cuts a recording the same way, and there is no chunk to divide. Another one may cut elsewhere.
+    """
+    first = next((i for i, chunk in enumerate(chunks) if chunk.end_s > resume_s + _SAME_PLACE_S), len(chunks))
+    if first == len(chunks) or chunks[first].start_s > resume_s - _SAME_PLACE_S:
+        return list(chunks), first
+    chunk = chunks[first]
+    at = round((resume_s - chunk.start_s) * SAMPLE_RATE)
+    speech = tuple((max(0.0, a - at / SAMPLE_RATE), b - at / SAMPLE_RATE) for a, b in chunk.speech)
+    begun = replace(chunk, samples=chunk.samples[:at], speech=tuple((a, b) for a, b in chunk.speech if a < b))
+    rest = Chunk(resume_s, chunk.samples[at:], tuple((a, b) for a, b in speech if a < b))
+    return [*chunks[:first], begun, rest, *chunks[first + 1 :]], first + 1
 
 
 def recognise(
@@ -74,13 +101,14 @@ def recognise(
     """Yields after every chunk from `first_chunk` on; `times` holds what was spent before. Stop by not asking on.
 
     The first chunk goes alone, so that its words come soon; the others in batches of the size the card asks for, as
-    many at once as the engine takes. A chunk whose result is not to be trusted is done again one precision up, and
-    further up while it is not, where `at` gives the model at another precision.
+    many at once as the engine takes. A chunk whose result is not to be trusted is recognised again at FP32, where `at`
+    gives the model at another precision, for at most a fifth of the chunks: more of them say that it is the recording.
     """
     speech_s = sum(c.end_s - c.start_s for c in chunks)
     done_s = sum(c.end_s - c.start_s for c in chunks[:first_chunk])
     engine = loaded.engine
     marks = engine if isinstance(engine, PunctuatingEngine) and "punctuation" in engine.parts else None
+    retries_left = max(_LEAST_RETRIES, round(_MOST_RETRIED * len(chunks)))
     began = time.perf_counter()
     for start, batch, results, waited_s in _batches(chunks, first_chunk, loaded, options):
         pace = waited_s / sum(c.end_s - c.start_s for c in batch)
@@ -88,12 +116,18 @@ def recognise(
             times = replace(times, asr_s=times.asr_s + pace * (chunk.end_s - chunk.start_s))
             doubts = results.doubts[i - start]
             if reason := doubt(chunk.samples, found, results.finite):
-                found, redone_at, times = retry.higher(chunk, found, reason, loaded, options, times, at)
-                doubts += (Doubt(chunk.start_s, chunk.end_s, reason, redone_at),)
+                redone = None
+                if at is not None and retries_left > 0:
+                    retries_left -= 1
+                    redone, times = retry.at_fp32(chunk, loaded, options, times, at)
+                if redone is not None:
+                    found, doubts = redone.segments[0], redone.doubts[0]
+                doubts += (Doubt(chunk.start_s, chunk.end_s, reason, Precision.FP32 if redone else None),)
             heard = [s.shifted(chunk.start_s) for s in found]
             if marks is not None:
                 asked = time.perf_counter()
-                heard = marks.punctuate(carry + tuple(w for s in heard for w in s.words))
+                with retry.due(loaded, [chunk.samples]):
+                    heard = marks.punctuate(carry + tuple(w for s in heard for w in s.words))
                 forced = i + 1 < len(chunks) and chunks[i + 1].start_s - chunk.end_s < _SAME_SENTENCE_S
                 carry = heard.pop().words if forced and heard else ()
                 times = replace(times, punctuation_s=times.punctuation_s + time.perf_counter() - asked)
@@ -102,45 +136,24 @@ def recognise(
                 before = times.decode_s + times.vad_s
                 times = replace(times, first_text_s=before + time.perf_counter() - began)
             done_s += chunk.end_s - chunk.start_s
-            yield Progress(i + 1, len(chunks), done_s, speech_s, tuple(heard), carry, times, doubts)
-
-
-@dataclass(frozen=True)
-class _Recognised:
-    """A batch's segments and the stretches that were recognised again, by chunk; whether all numbers were finite."""
-
-    segments: list[list[Segment]]
-    doubts: list[tuple[Doubt, ...]]
-    finite: bool
-
-
-def _recognised(loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], options: Options) -> _Recognised:
-    result = retry.transcribe(loaded, watch, [c.samples for c in batch], options)
-    segments = result.segments
-    doubts: list[tuple[Doubt, ...]] = [()] * len(batch)
-    if loaded.card.retry_stretches and result.finite and options.retries and not options.translate:
-        pairs = [
-            retry.stretches(chunk, found, loaded, watch, options) for chunk, found in zip(batch, segments, strict=True)
-        ]
-        segments, doubts = [found for found, _ in pairs], [told for _, told in pairs]
-    return _Recognised(segments, doubts, result.finite)
+            yield Progress(i + 1, len(chunks), chunk.end_s, done_s, speech_s, tuple(heard), carry, times, doubts)
 
 
 def _batches(
     chunks: Sequence[Chunk], first: int, loaded: Loaded, options: Options
-) -> Iterator[tuple[int, Sequence[Chunk], _Recognised, float]]:
+) -> Iterator[tuple[int, Sequence[Chunk], retry.Result, float]]:
     """`_batches_by` under a watch that records which outputs contain NaN or Inf."""
     with FiniteWatch(loaded.engine.parts) as watch:
-        yield from _batches_by(partial(_recognised, loaded, watch), chunks, first, loaded, options)
+        yield from _batches_by(partial(retry.recognise, loaded, watch), chunks, first, loaded, options)
 
 
 def _batches_by(
-    transcribe: Callable[[Sequence[Chunk], Options], _Recognised],
+    transcribe: Callable[[Sequence[Chunk], Options], retry.Result],
     chunks: Sequence[Chunk],
     first: int,
     loaded: Loaded,
     options: Options,
-) -> Iterator[tuple[int, Sequence[Chunk], _Recognised, float]]:
+) -> Iterator[tuple[int, Sequence[Chunk], retry.Result, float]]:
     """The batches from chunk `first` on, in order: where each begins, what was heard, and the seconds waited for it.
 
     Batches run side by side, as many as the engine takes.

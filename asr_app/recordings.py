@@ -1,7 +1,7 @@
-"""Recordings whose words are known: where they lie, how far a text is from them, what they decode to.
+"""Recordings with reference texts: their folders, the error of a text, and their decoded samples.
 
-A recording is told by its samples, not by its file: a result stays good as long as an arm would get the same numbers,
-whatever the decoder becomes.
+A recording is identified by its samples, not by its file. So a result stays valid as long as an arm would get the same
+numbers, whatever changes in the decoder.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from asr_app.scoring import Score, score, score_in
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording and its reference. `texts` are what may be written for it: as spoken and perhaps with digits.
+    """A recording and its reference. `texts` are the acceptable texts: as spoken and perhaps with digits.
 
-    `language` is as the reference table gives it (`zh-TW`), empty where it gives none.
+    `language` is the code of the reference table (`zh-TW`), empty without one.
     """
 
     path: Path
@@ -34,13 +34,13 @@ class Recording:
     language: str = ""
 
     def score(self, text: str) -> Score:
-        """Errors of `text` against the nearest of the references, by the practice for the language, if it is known."""
+        """Errors of `text` against the nearest of the references, in the units of the language if it is known."""
         reference = nearest(self.texts, text, self.language)
         return score_in(reference, text, self.language) if self.language else score([(reference, text)])
 
 
 def examples(card: ModelCard) -> list[Recording]:
-    """The clips of example/ that the model of `card` may be expected to understand, with their words."""
+    """The clips of example/ that the model of `card` should understand, with their texts."""
     return [
         Recording(EXAMPLES / name, (entry["text"], entry["written"]), entry["language"])
         for name, entry in understood_by(card).items()
@@ -48,39 +48,39 @@ def examples(card: ModelCard) -> list[Recording]:
 
 
 def references(folder: Path) -> list[Recording]:
-    """Recordings of `folder` whose words are known: by refs.tsv, by transcripts.tsv, or by NAME.txt beside NAME.wav.
+    """Recordings of `folder` with references: in refs.tsv, in transcripts.tsv, or in NAME.txt beside NAME.wav.
 
     A line of refs.tsv is file, language, text. One of transcripts.tsv begins with the file's name and ends with its
-    text. Files that are named and not there are left out. Raises UserError where none of these gives any.
+    text. Listed files that are missing are left out. Raises UserError if there are no references.
     """
-    found: list[Recording] = []
+    recordings: list[Recording] = []
     if (folder / "refs.tsv").is_file():
         for row in _rows(folder / "refs.tsv"):
             if len(row) == 3 and (folder / row[0]).is_file():
-                found.append(Recording(folder / row[0], (row[2],), row[1]))
+                recordings.append(Recording(folder / row[0], (row[2],), row[1]))
     elif (folder / "transcripts.tsv").is_file():
         for row in _rows(folder / "transcripts.tsv"):
             if len(row) > 1 and (folder / row[0]).is_file():
-                found.append(Recording(folder / row[0], (row[-1],)))
+                recordings.append(Recording(folder / row[0], (row[-1],)))
     else:
         for path in sorted(folder.glob("*")):
             text = path.with_suffix(".txt")
             if path.suffix != ".txt" and text.is_file():
-                found.append(Recording(path, (text.read_text(encoding="utf-8").strip(),)))
-    if not found:
+                recordings.append(Recording(path, (text.read_text(encoding="utf-8").strip(),)))
+    if not recordings:
         raise UserError(
             f"{folder.name}: no recordings with references are there. Put NAME.txt beside each NAME.wav, or a refs.tsv "
             "with file, language and text in each line (separated by tabs), or a transcripts.tsv with file and text.",
             f"{folder.name}：没有带参考文本的录音。请在每个 NAME.wav 旁放 NAME.txt，或提供 refs.tsv（每行以制表符分隔："
             "文件名、语言、文本），或 transcripts.tsv（文件名、文本）。",
         )
-    return found
+    return recordings
 
 
 def reference_of(recording: Path, reference: Path | None) -> Recording | None:
-    """The reference text of `recording`: by `reference`, a text or a refs.tsv, or by what lies beside it; None without.
+    """The reference of `recording`, from the file `reference` (a text or a refs.tsv) or from one beside the recording.
 
-    Raises UserError where a given `reference` does not have it.
+    Returns None if there is none. Raises UserError if a given `reference` lacks it.
     """
     tables = [recording.parent / "refs.tsv", recording.with_suffix(".txt")] if reference is None else [reference]
     for table in tables:
@@ -101,7 +101,7 @@ def reference_of(recording: Path, reference: Path | None) -> Recording | None:
 
 
 def spread(recordings: Sequence[Recording], limit: int) -> list[Recording]:
-    """At most `limit` recordings of each language, evenly spread over those that there are."""
+    """At most `limit` recordings of each language, evenly spread over all of them."""
     by_language: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         by_language[recording.language].append(recording)
@@ -113,7 +113,7 @@ def spread(recordings: Sequence[Recording], limit: int) -> list[Recording]:
 
 
 def nearest(texts: Sequence[str], hypothesis: str, language: str = "") -> str:
-    """That of `texts` which `hypothesis` has fewest errors against."""
+    """The one of `texts` against which `hypothesis` has the fewest errors."""
     if len(texts) == 1:
         return texts[0]
     if language:
@@ -130,20 +130,20 @@ class Sound:
 
 
 def sound_of(path: Path, notes: Path) -> Sound:
-    """Decodes the recording, or reads what is noted in the folder `notes`. Raises UserError that names a damaged one."""
+    """Decodes the recording, or reads its note in the folder `notes`. Raises UserError that names a damaged file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     note = Note(notes, [digest, _decoder()])
-    told = note.read()
-    if isinstance(told, dict) and told.keys() == {"seconds", "digest"}:
-        return Sound(**told)
+    stored = note.read()
+    if isinstance(stored, dict) and stored.keys() == {"seconds", "digest"}:
+        return Sound(**stored)
     try:
         decoded = read(path, path.name, audio.Limits())[0]
     except UserError as error:
         raise UserError(f"{path.name}: {error.en}", f"{path.name}：{error.zh}") from error
-    found = Sound(decoded.seconds, hashlib.sha256(decoded.samples.tobytes()).hexdigest())
-    note.write({"seconds": found.seconds, "digest": found.digest})
-    return found
+    sound = Sound(decoded.seconds, hashlib.sha256(decoded.samples.tobytes()).hexdigest())
+    note.write({"seconds": sound.seconds, "digest": sound.digest})
+    return sound
 
 
 @functools.cache

@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from asr_app import download
-from asr_app.datatypes import Repository
 from asr_app.download import Damaged, OnProgress
+from asr_app.sources import Repository
 
-_MARK = ".asr-complete"  # in a downloaded folder: the whole of it arrived. The hubs hand out half of one, too.
-_ESSENTIAL = ("config.yaml", "model.pt")  # of a folder of FunASR's
+_MARK = ".asr-complete"  # marks a completely downloaded folder: the hubs' clients return incomplete ones too
+_ESSENTIAL = ("config.yaml", "model.pt")  # files that a FunASR folder needs
 
 
 def endpoint(hub: str) -> str:
-    """The hub's address, which a mirror may take the place of."""
+    """The hub's address, or that of the mirror that the environment names."""
     if hub == "modelscope":
         return os.environ.get("MODELSCOPE_ENDPOINT") or "https://www.modelscope.cn"
     return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
 
 
 def cached(source: Repository) -> Path | None:
-    """The folder in the hub's own cache, if every file that is needed lies in it; not verified."""
-    with contextlib.suppress(Exception):  # each hub has its own errors for "not here", all of them mean just that
+    """The folder in the hub's own cache, if it has every needed file. Not verified."""
+    with contextlib.suppress(Exception):  # each hub's client has its own errors, all of which mean "not cached"
         folder = Path(_snapshot(source, local_files_only=True))
         if all((folder / name).is_file() and (folder / name).stat().st_size for name in source.files or _ESSENTIAL):
             return folder
@@ -34,11 +34,11 @@ def cached(source: Repository) -> Path | None:
 
 
 def verified(source: Repository) -> Path | None:
-    """The cached folder, if it is known without a network to be whole and as published."""
+    """The cached folder, if it can be verified without a network; else None."""
     folder = cached(source)
     if folder is None or not (source.files or (folder / _MARK).exists()):
         return None
-    if source.hub == "modelscope":  # whose client verified what it fetched, before the folder was marked
+    if source.hub == "modelscope":  # its client verified the files before the folder was marked
         return folder if (folder / _MARK).exists() else None
     files = _needed(folder, source)
     known = {path: checksum for path in files if (checksum := _blob_checksum(path))}
@@ -46,17 +46,17 @@ def verified(source: Repository) -> Path | None:
 
 
 def fetch(source: Repository, on_progress: OnProgress | None) -> Path:
-    """The repository's files, downloaded or completed. Raises Damaged, or whatever the hub's client raises."""
+    """Downloads or completes the repository. Raises Damaged, or the errors of the hub's client."""
     options: dict[str, Any] = {}
     if on_progress is not None:
         options = _progress_options(source.hub, on_progress)
     folder = Path(_snapshot(source, **options))
-    if source.hub == "huggingface":  # ModelScope's client verifies what it fetches and what it finds in its cache
+    if source.hub == "huggingface":  # ModelScope's client verifies downloaded and cached files itself
         if _without_damaged(folder, source):
             folder = Path(_snapshot(source, **options))
         if damaged := _without_damaged(folder, source):
             raise Damaged(damaged[0])
-    with contextlib.suppress(OSError):  # a cache that only others may write to is as good
+    with contextlib.suppress(OSError):  # a read-only cache works as well
         (folder / _MARK).touch()
     return folder
 
@@ -65,13 +65,13 @@ def _snapshot(source: Repository, **options: Any) -> str:
     if source.files:
         options["allow_patterns"] = list(source.files)
     if source.hub == "modelscope":
-        from modelscope.hub.snapshot_download import snapshot_download
+        from modelscope_hub.compat.snapshot_download import snapshot_download
 
         return str(snapshot_download(source.name, revision=source.revision, **options))
     from huggingface_hub import constants
     from huggingface_hub import snapshot_download as hf_snapshot_download
 
-    # Its progress comes from a thread that prints what a callback raises and goes on: it could not be cancelled.
+    # Xet calls back in a thread that prints exceptions and goes on, so a download could not be cancelled.
     constants.HF_HUB_DISABLE_XET = True
     return str(hf_snapshot_download(source.name, revision=source.revision, **options))
 
@@ -83,7 +83,7 @@ def _needed(folder: Path, source: Repository) -> list[Path]:
 
 
 def _without_damaged(folder: Path, source: Repository) -> list[str]:
-    """Removes the files that are not the published ones, which the hub's client would take for whole; their names."""
+    """Removes the files that differ from the published ones, which the client would keep. Returns their names."""
     damaged = []
     for path in _needed(folder, source):
         name = path.relative_to(folder).as_posix()
@@ -95,17 +95,17 @@ def _without_damaged(folder: Path, source: Repository) -> list[str]:
 
 
 def _intact(path: Path, checksum: str) -> bool:
-    """Whether the file has the checksum: SHA-256, or git's SHA-1 where the hub publishes that, for small files."""
+    """Whether the file has the checksum: SHA-256, or git's SHA-1, which the hub publishes for small files."""
     return download.verified(path, checksum) if len(checksum) == 64 else _git_sha1(path) == checksum
 
 
 def _blob_checksum(path: Path) -> str | None:
-    """Hugging Face's cache links to blobs named by their ETag, which is the checksum. None where it cannot link."""
+    """Checksum by the name of the blob that Hugging Face's cache links to. None if the cache has no links."""
     return path.resolve().name if path.is_symlink() else None
 
 
 def _listed_checksum(source: Repository, name: str) -> str:
-    """The checksum that Hugging Face lists for a file. Raises LookupError where it lists none."""
+    """The checksum that Hugging Face lists for a file. Raises LookupError if it lists none."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
@@ -121,14 +121,14 @@ def _git_sha1(path: Path) -> str:
 
 
 def _progress_options(hub: str, on_progress: OnProgress) -> dict[str, Any]:
-    """The hub's own way of being told of progress, several files at once added up."""
+    """Options of the hub's client for progress, summed over files that download at once."""
     if hub == "modelscope":
         return {"progress_callbacks": [_modelscope_callback(on_progress)]}
     return {"tqdm_class": _hugging_face_bar(on_progress)}
 
 
 def _modelscope_callback(on_progress: OnProgress) -> type:
-    from modelscope.hub.callback import ProgressCallback
+    from modelscope_hub import ProgressCallback
 
     lock, done, total = threading.Lock(), 0, 0
 
@@ -153,12 +153,12 @@ def _hugging_face_bar(on_progress: OnProgress) -> type:
     from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):
-        """Of the client's bars, the one that counts the bytes written: its total grows as files are begun.
+        """Reports the client's bar of written bytes. Its total grows as files are started.
 
-        It draws nothing: a server's log is no place for bars.
+        Draws nothing, since bars would fill a server's log.
         """
 
-        monitor_interval = 0  # no thread that watches it
+        monitor_interval = 0  # no monitor thread
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self._counts, self._done = kwargs.get("name") == "huggingface_hub.snapshot_download", 0

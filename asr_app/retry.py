@@ -1,4 +1,4 @@
-"""Second tries: a stretch of speech without words at the same precision, a chunk in doubt at the next higher one."""
+"""Second tries: a stretch of speech without words at the same precision, a chunk in doubt at FP32."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asr_app import catalog, timing, vad
-from asr_app.checks import FiniteWatch, doubt
+from asr_app import timing, vad
+from asr_app.checks import FiniteWatch
 from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes, Word
-from asr_app.errors import UserError
+from asr_app.errors import Cancelled
 from asr_app.loading import Loaded
-from asr_app.precision import Precision, one_up
+from asr_app.precision import Precision
 from asr_app.scoring import normalise
 
 log = logging.getLogger(__name__)
@@ -33,26 +33,48 @@ _PAD_S = 0.2  # of what is around a stretch, recognised with it
 _BESIDE_S = 1.0  # between a stretch and words that it may repeat
 _SHARED, _RUN = 0.75, 3  # of the letters of such a repetition, in runs of so many
 _LONGER = 1.5  # a segment that has so many times the words of another says more than that one
+# The time after which a call into a model counts as hung. The slowest real one: Whisper large-v3 at FP32 on two old cores
+# takes 100 s for a window of 30 s, and up to eight windows for a chunk, 27 s for each second of sound. Twice that.
+_LEAST_DUE_S, _DUE_TIMES = 120.0, 60.0
 _NEAR_S = 5.0  # how far off the times of words may be that a second try finds again
 
 
 @dataclass(frozen=True)
 class Result:
-    """An engine's segments for a batch, and whether all numbers on the way were finite."""
+    """An engine's segments for a batch, the stretches recognised again, by chunk, and whether all numbers were finite."""
 
     segments: list[list[Segment]]
+    doubts: list[tuple[Doubt, ...]]
     finite: bool
 
 
-def transcribe(loaded: Loaded, watch: FiniteWatch, batch: Sequence[np.ndarray], options: Options) -> Result:
-    """The batch, float32 `(n,)` each, by an engine under `watch`."""
+def recognise(loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], options: Options) -> Result:
+    """The batch by an engine under `watch`, with second tries of stretches where the card asks for them."""
+    segments, finite = _transcribe(loaded, watch, [chunk.samples for chunk in batch], options)
+    doubts: list[tuple[Doubt, ...]] = [()] * len(batch)
+    if loaded.card.retry_stretches and finite and options.retries and not options.translate:
+        pairs = [stretches(chunk, found, loaded, watch, options) for chunk, found in zip(batch, segments, strict=True)]
+        segments, doubts = [found for found, _ in pairs], [told for _, told in pairs]
+    return Result(segments, doubts, finite)
+
+
+def due(loaded: Loaded, batch: Sequence[np.ndarray]) -> AbstractContextManager[None]:
+    """Brackets a call of the engine on sequences of samples `(n,)`: afterwards it counts as hung."""
+    return loaded.stop.due_within(_LEAST_DUE_S + _DUE_TIMES * sum(map(len, batch)) / SAMPLE_RATE)
+
+
+def _transcribe(
+    loaded: Loaded, watch: FiniteWatch, batch: Sequence[np.ndarray], options: Options
+) -> tuple[list[list[Segment]], bool]:
+    """The segments of each sequence of samples `(n,)`, and whether all numbers on the way were finite."""
     try:
-        segments = loaded.engine.transcribe(batch, options)
+        with due(loaded, batch):
+            segments = loaded.engine.transcribe(batch, options)
     except (ValueError, RuntimeError):
         if not watch.taken():
             raise
-        return Result([[] for _ in batch], finite=False)  # a decoder that samples refuses such numbers
-    return Result(segments, not watch.taken())
+        return [[] for _ in batch], False  # a decoder that samples refuses such numbers
+    return segments, not watch.taken()
 
 
 def without_words(chunk: Chunk, segments: Sequence[Segment]) -> list[tuple[float, float]]:
@@ -122,10 +144,10 @@ def _alone(
     size = loaded.card.chunks_a_batch
     found: list[list[Segment]] = []
     for first in range(0, len(samples), size):
-        result = transcribe(
+        segments, finite = _transcribe(
             loaded, watch, samples[first : first + size], replace(options, retries=False, short_windows=False)
         )
-        found += result.segments if result.finite else [[] for _ in result.segments]
+        found += segments if finite else [[] for _ in segments]
     return [
         [s.shifted(max(0.0, start - _PAD_S)) for s in segments]
         for (start, _), segments in zip(stretches, found, strict=True)
@@ -166,32 +188,26 @@ def _cut(chunk: Chunk, start_s: float, end_s: float) -> np.ndarray:
     return chunk.samples[first : round((end_s + _PAD_S) * SAMPLE_RATE)]
 
 
-def higher(
-    chunk: Chunk, found: list[Segment], reason: str, loaded: Loaded, options: Options, times: StageTimes, at: At | None
-) -> tuple[list[Segment], Precision | None, StageTimes]:
-    """The chunk at the next higher precisions until its text can be trusted: its text, from which one, the time spent.
+def at_fp32(
+    chunk: Chunk, loaded: Loaded, options: Options, times: StageTimes, at: At
+) -> tuple[Result | None, StageTimes]:
+    """The chunk recognised again at FP32, and `times` with the seconds that it took.
 
-    `found` stays if there is none.
+    None where `loaded` is at FP32 already, and where that fails for whatever reason: the first text stays then.
     """
-    redone_at: Precision | None = None
-    precision: Precision | None = loaded.precision.requested
-    while reason and precision is not None and at is not None:
-        allowed = catalog.precisions(loaded.card, loaded.device)
-        precision = one_up(precision, catalog.recipes(loaded.card), allowed, loaded.device)
-        if precision is None:
-            break
-        try:
-            with at(precision) as above:
-                if above.fresh:
-                    times = replace(times, load_s=times.load_s + above.load_s, warmup_s=times.warmup_s + above.warmup_s)
-                    above.fresh = False
-                began = time.perf_counter()
-                with FiniteWatch(above.engine.parts) as watch:
-                    result = transcribe(above, watch, [chunk.samples], options)
-                times = replace(times, asr_s=times.asr_s + time.perf_counter() - began)
-        except UserError as error:  # it does not pass its self-check, or there is no room for it
-            log.warning("a chunk could not be done again at %s: %s", precision.label, error)
-            continue
-        found, redone_at = result.segments[0], precision
-        reason = doubt(chunk.samples, found, result.finite)
-    return found, redone_at, times
+    if loaded.precision.requested is Precision.FP32:
+        return None, times
+    try:
+        with at(Precision.FP32) as above:
+            if above.fresh:
+                times = replace(times, load_s=times.load_s + above.load_s, warmup_s=times.warmup_s + above.warmup_s)
+                above.fresh = False
+            began = time.perf_counter()
+            with FiniteWatch(above.engine.parts) as watch:
+                result = recognise(above, watch, [chunk], options)
+            return result, replace(times, asr_s=times.asr_s + time.perf_counter() - began)
+    except Cancelled:
+        raise
+    except Exception as error:  # a second opinion that cannot be had must not cost the first one
+        log.warning("a chunk could not be recognised again at FP32: %s: %s", type(error).__name__, error)
+        return None, times

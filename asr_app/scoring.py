@@ -1,8 +1,8 @@
-"""How far a transcript is from its reference: error counts, their uncertainty, and a difference to show.
+"""Errors of a transcript against its reference: counts, their uncertainty, and a difference to show.
 
-Counts in units. `normalise` needs no language: a Han character or kana is one unit, in other scripts a word is. So the
-rate is the CER of Mandarin, the WER of English, and both at once where they mix. `units_in` follows the practice of
-the field for a language that is known: Whisper's normalisers and words, or characters where a script has no spaces.
+Errors are counted in units. `normalise` needs no language: a Han character or kana is one unit, in other scripts a word
+is. So the rate is the CER of Mandarin, the WER of English, and a mixed rate of text in both. `units_in` follows the
+practice of the field for a known language: Whisper's normalisers and words, or characters for scripts without spaces.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Score:
 
     @property
     def rate(self) -> float:
-        """Errors a unit of reference (0.05 is 5 %; insertions can take it over 1). Of an empty reference: 0 or 1."""
+        """Errors a unit of reference (0.05 is 5 %; insertions can take it over 1). It is 0 or 1 without units."""
         return self.errors / self.units if self.units else float(self.errors > 0)
 
 
 def normalise(text: str) -> list[str]:
     """The units of `text`: NFKC, lower case, no punctuation or symbols; `don't` is the one word `dont`.
 
-    Traditional characters count as their simplified ones: which of the two a model writes is no error of hearing.
+    Traditional characters count as their simplified ones: the script is no recognition error.
     """
     spaced = ""
     for character in _to_simplified().convert(unicodedata.normalize("NFKC", text).lower()):
@@ -120,10 +120,11 @@ def _count(references: list[str], hypotheses: list[str]) -> Score:
 def paired_bootstrap(
     errors_a: Sequence[float], errors_b: Sequence[float], units: Sequence[float], draws: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """By how much the corpus error rate of B is above that of A, and the 95 % interval of it: (delta, low, high).
+    """Excess of the corpus error rate of B over that of A, and its 95 % interval: (delta, low, high).
 
-    Entry i of each sequence belongs to clip i. Nats and tokens, in the place of errors and units, give the loss's. The clips are drawn anew, with both systems on the same ones, `draws`
-    times; an interval that holds 0 is no evidence of a difference. Raises ValueError for unequal lengths or no units.
+    Entry i of each sequence belongs to clip i. Nats and tokens instead of errors and units give the difference of the
+    loss. The clips are resampled `draws` times, with both systems on the same clips. An interval that holds 0 is no
+    evidence of a difference. Raises ValueError for unequal lengths or no units.
     """
     if not len(errors_a) == len(errors_b) == len(units):
         raise ValueError(f"one entry a clip each: {len(errors_a)}, {len(errors_b)} and {len(units)}")
@@ -142,7 +143,7 @@ def paired_bootstrap(
 
 
 def difference(reference: str, hypothesis: str) -> list[tuple[str, str]]:
-    """Unit by unit, what was done to the reference: "equal", "insert", "delete", or "replace" (text `old→new`)."""
+    """Edits of the reference, unit by unit: "equal", "insert", "delete", or "replace" (text `old→new`)."""
     out = jiwer.process_words(" ".join(normalise(reference)), " ".join(normalise(hypothesis)))
     old, new = out.references[0], out.hypotheses[0]
     steps: list[tuple[str, str]] = []

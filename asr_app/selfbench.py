@@ -1,4 +1,4 @@
-"""Measures both sides of the switch on this machine, so that the page can say what the switch does here."""
+"""Measures FP32 and lite on this machine, so that the page can show the effect of the switch here."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from asr_app.precision import Evidence, Precision, Speed
 
 log = logging.getLogger(__name__)
 _ROUNDS = 7  # of both sides in alternation; the fastest and the slowest ratio are left out of the spread
-_MOST_OTHER_LOAD = 0.1  # of all cores, by other programs: above it figures are of the machine's load, not of the model
+_MOST_OTHER_LOAD = 0.1  # of all cores, by other programs: with more, figures show the load, not the model
 _TRIES, _WAIT_S = 3, 30.0
 
 
 def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Callable[[], bool]) -> None:
-    """Measures FP32 and lite of a model at `precision`, unless they are known already or there is no room for both.
+    """Measures FP32 and lite of a model at `precision`, unless they are known or do not fit into memory together.
 
-    Stops as soon as somebody waits (`idle` is False), and tries again later where the machine was busy. The other side
-    is loaded for it, and then is there for whoever turns the switch.
+    Stops as soon as somebody waits (`idle` is False), and tries again later if the machine was busy. The other side is
+    loaded for it and stays loaded, so that turning the switch is quick.
     """
     try:
         lite = engines.choose(card, True, None)
@@ -35,10 +35,12 @@ def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Ca
         table = engines.evidence
         with engines.use(card, precision) as loaded:
             known = table.known(card.key, lite, loaded.weights)
-        if known or full is lite or not engines.has_room(card):
+        others = [other for other in (full, lite) if other is not precision]
+        if known or full is lite or not all(engines.has_room(card, other) for other in others):
             return
         for _ in range(_TRIES):
-            with engines.use(card, full) as one, engines.use(card, lite) as two:
+            # In the order of a job that recognises a chunk again at FP32: in the other one the two would block each other.
+            with engines.use(card, lite) as two, engines.use(card, full) as one:
                 one.fresh = two.fresh = False  # no job waited for them
                 speed = compare(one, two, idle)
                 sizes = {loaded.precision.requested: loaded.precision.weight_bytes for loaded in (one, two)}
@@ -50,14 +52,14 @@ def both_sides(engines: Engines, card: ModelCard, precision: Precision, idle: Ca
             time.sleep(_WAIT_S)
             while not idle():
                 time.sleep(1.0)
-    except UserError as error:  # a side that cannot be had is told of where it is asked for
+    except UserError as error:  # the error is shown when a job asks for that side
         log.warning("not measured: %s", error)
 
 
 def compare(full: Loaded, lite: Loaded, idle: Callable[[], bool] = lambda: True) -> Speed | None:
-    """How many times as fast `lite` recognises a clip of example/ as `full`, in alternation: median and spread.
+    """Speed-up of `lite` over `full` on a clip of example/, measured in alternation: median and spread.
 
-    None where other programs were busy, or somebody waits.
+    None if other programs were busy, or somebody waits.
     """
     name = next(iter(understood_by(full.card)), next(iter(expected())))
     chunks = pipeline.cut(audio.decode(EXAMPLES / name), full)[0]
@@ -78,13 +80,13 @@ def compare(full: Loaded, lite: Loaded, idle: Callable[[], bool] = lambda: True)
 
 
 def _seconds(loaded: Loaded, chunks: Sequence[Chunk]) -> float:
-    """Of recognition and punctuation, as a recording has it."""
+    """Seconds of recognition and punctuation, as in a recording."""
     *_, last = pipeline.recognise(chunks, loaded, Options(), StageTimes())
     return last.times.asr_s + last.times.punctuation_s
 
 
 def _busy_s() -> float:
-    """Seconds that the machine's cores have worked, those of all programs together."""
+    """Busy seconds of the machine's cores, summed over all programs."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "steal", 0.0)
     return float(sum(times[:8]) - idle)

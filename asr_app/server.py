@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import tempfile
 import time
 from pathlib import Path
 
 import gradio as gr
+from fastapi import FastAPI
 from filelock import FileLock, Timeout
+from starlette.routing import BaseRoute
 
-from asr_app import catalog, selfbench
+from asr_app import catalog, selfbench, served, web
 from asr_app.audio import Limits
+from asr_app.bodies import Bodies
+from asr_app.clients import Clients
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
+from asr_app.door import Door
 from asr_app.engines import Engines, pick_device, usable_cores
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
+from asr_app.login import Login, read_accounts, read_key
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
+from asr_app.ui import news
 from asr_app.ui.page import build
 
 log = logging.getLogger(__name__)
@@ -36,20 +46,69 @@ def theme() -> gr.Theme:
     )
 
 
+def _script() -> str:
+    return (ASSETS / "page.js").read_text(encoding="utf-8")
+
+
 def _head() -> str:
-    """The page's style and script. Not through launch's `css`, which Gradio confines to the inside of its column."""
-    style, script = ((ASSETS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return f"<style>{style}</style><script>{script}</script>"
+    """The page's style and script. Not through Gradio's `css`, which it confines to the inside of its column."""
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    return f"<style>{style}</style><script>{_script()}</script>"
+
+
+def _login(config: Config) -> Login | None:
+    """The login of --auth, else the token, else none."""
+    key = read_key(config.home / "door.key")
+    if config.auth:
+        return Login(key, read_accounts(config.auth, key))
+    return Login(key) if config.token else None
+
+
+def _mounted(page: gr.Blocks, config: Config, routes: list[BaseRoute]) -> FastAPI:
+    """The page as an application, beside the other routes. Gradio's own `launch` would ask itself for it, through the door and any proxy."""
+    return gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=routes),
+        page,
+        path="/",
+        allowed_paths=[str(EXAMPLES)],
+        max_file_size=f"{config.max_upload_mb}mb",
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        show_error=False,
+        footer_links=[],
+        theme=theme(),
+        head=_head(),
+        favicon_path=str(ASSETS / "icon.svg"),
+    )
+
+
+def _private(home: Path) -> None:
+    """Makes the folder, and everything that this process writes from now on, readable to this user alone."""
+    os.umask(0o077)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)
+        tempfile.TemporaryFile(dir=home).close()
+    except OSError as error:
+        raise UserError(
+            f"The folder {home} cannot be used ({error.strerror}). Set ASR_HOME to one that can be written.",
+            f"目录 {home} 无法使用（{error.strerror}）。请把 ASR_HOME 设为可写的目录。",
+        ) from error
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def run(config: Config) -> None:
-    """Serves until interrupted. Raises UserError where the flags cannot be met."""
+    """Serves until interrupted, by Ctrl-C or SIGTERM. Raises UserError where the flags cannot be met."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     device = pick_device(config.device)
     wanted = catalog.find(config.model)
     engines = Engines(device, config.threads or usable_cores(), config.hub, cache=config.cache)
     precision = engines.choose(wanted, config.lite, config.precision)
-    config.home.mkdir(parents=True, exist_ok=True)
+    _private(config.home)
     lock = FileLock(config.home / "server.lock")
     try:
         lock.acquire(timeout=0)
@@ -59,7 +118,8 @@ def run(config: Config) -> None:
             "另一个服务正在使用同一个日志库。请先停止它，或用 ASR_HOME 为本服务指定单独的目录。",
         ) from None
     limits = Limits(max_bytes=config.max_upload_mb * 2**20, max_seconds=config.max_hours * 3600)
-    jobs = Jobs(Journal(config.home), engines, limits)
+    jobs = Jobs(Journal(config.home, round(config.max_disk_gb * 1e9)), engines, limits)
+    os.environ["GRADIO_TEMP_DIR"] = str(jobs.journal.storage.uploads)  # Gradio has no argument for its folder
 
     def measure(card: ModelCard, precision: Precision) -> None:
         while not jobs.journal.idle():  # what somebody waits for goes before, and would be measured too
@@ -69,35 +129,27 @@ def run(config: Config) -> None:
 
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
     page = build(config, engines, jobs, preparer)
+    login = _login(config)
+    routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer)]
+    app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
+    server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:
-        page.queue(default_concurrency_limit=8).launch(
-            server_name=config.host,
-            server_port=config.port,
-            allowed_paths=[str(jobs.journal.recordings), str(jobs.journal.exports), str(EXAMPLES)],
-            max_file_size=f"{config.max_upload_mb}mb",
-            run_history=False,
-            strict_cors=True,
-            enable_monitoring=False,
-            show_error=False,
-            footer_links=[],
-            theme=theme(),
-            head=_head(),
-            favicon_path=ASSETS / "icon.svg",
-            share=False,
-            prevent_thread_lock=True,
-            quiet=True,
-        )
-        log.info("open http://%s:%d in a browser", config.host, config.port)
+        signal.signal(signal.SIGTERM, _interrupt)
+        server.start(config.host, config.port)
+        log.info("open %s in a browser", web.address(config.host, config.port, login.token if login else ""))
         # The page is up while the model loads, and shows that it does; the first jobs wait for it.
         preparer.begin(wanted, precision)
         jobs.start()
-        page.block_thread()
+        server.wait()
+    except KeyboardInterrupt:
+        log.info("stopped")
     except OSError as error:
         raise UserError(
             f"Port {config.port} cannot be used ({error}). Stop what listens there, or choose another with --port.",
             f"端口 {config.port} 无法使用（{error}）。请停止占用它的程序，或用 --port 换一个端口。",
         ) from error
     finally:
+        server.close()
         preparer.close()
         jobs.stop()
         lock.release()

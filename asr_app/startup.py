@@ -1,6 +1,6 @@
-"""Makes models ready in the background: the one the server starts with, and those that the page asks for.
+"""Downloads and loads models in the background: the one the server starts with, and those that the page asks for.
 
-Where the model of the start cannot be had, the fallback answers in its place until a later try brings it.
+If the model of the start is not available, the fallback replaces it until a later try succeeds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.errors import Cancelled, UserError
 from asr_app.precision import Precision
+from asr_app.stopping import Stop, supervise
 from asr_app.terminal import DownloadProgress
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ _STOP_WITHIN_S = 5.0
 
 @dataclass(frozen=True)
 class Preparation:
-    """How far a model is: `stage` is "loading", "downloading" or "quantising".
+    """Progress of a model: `stage` is "loading", "downloading" or "quantising".
 
     `done` and `total` are bytes while downloading (`total` 0 while unknown) and steps while quantising; `left_s` is
     the estimated time to the end of the download.
@@ -41,7 +42,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a model could not be made ready, and the model that answers in its place, if it was the start's."""
+    """Reason why a model could not be loaded, and its replacement if it was the model of the start."""
 
     card: ModelCard
     precision: Precision
@@ -52,8 +53,8 @@ class Failure:
 class Preparer:
     """Prepares one model at a time. The page reads `current`, `waiting`, `failure` and `home`.
 
-    `home` is the key of the model that a new page offers: `wanted`, or `fallback` as long as `wanted` cannot be had.
-    `on_ready` is called in the background thread with what is ready, the fallback excepted.
+    `home` is the key of the model that a new page offers: `wanted`, or `fallback` while `wanted` is not available.
+    `on_ready` is called in the background thread with each loaded model except the fallback.
     """
 
     def __init__(
@@ -69,11 +70,12 @@ class Preparer:
         self.failure: Failure | None = None
         self._engines, self._wanted, self._fallback, self._on_ready = engines, wanted, fallback, on_ready
         self._lock = threading.Lock()  # guards `current` and `waiting` where both change
-        self._stopped = threading.Event()
+        self._stop = Stop()  # of the present preparation
+        self._closed = False
         self._thread: threading.Thread | None = None
 
     def begin(self, card: ModelCard, precision: Precision) -> None:
-        """Prepares the model in the background, after those that were asked for before."""
+        """Prepares the model in the background, after earlier requests."""
         with self._lock:
             if self.current is None:
                 self._next(card, precision)
@@ -83,23 +85,23 @@ class Preparer:
                 self.waiting = (*self.waiting, (card, precision))
 
     def retry(self) -> None:
-        """Prepares again what failed."""
+        """Prepares the failed model again."""
         if (failure := self.failure) is not None:
             self.begin(failure.card, failure.precision)
 
     def stop(self) -> None:
-        """Ends the present download or quantisation at its next step."""
-        self._stopped.set()
+        """Ends the present download, loading or quantisation within two seconds."""
+        self._stop.ask()
 
     def close(self) -> None:
-        """Ends all of it, and waits until what was half-made is cleared away."""
-        self.waiting = ()
+        """Ends all work, and waits until incomplete files are removed."""
+        self.waiting, self._closed = (), True
         self.stop()
         if self.current is not None and self._thread is not None:
             self._thread.join(_STOP_WITHIN_S)
 
     def _next(self, card: ModelCard, precision: Precision) -> None:
-        self._stopped.clear()
+        self._stop = Stop()
         self.current = Preparation(card, precision)
         if self.failure is not None and self.failure.card.key == card.key:
             self.failure = None
@@ -119,7 +121,7 @@ class Preparer:
             self._on_ready(job.card, job.precision)
 
     def _make_ready(self, card: ModelCard, precision: Precision) -> bool:
-        """Whether the model is ready; else says why not, and the fallback answers if it was the start's model."""
+        """Whether the model is ready. If not, sets `failure`, and loads the fallback for the model of the start."""
         error = self._prepare(card, precision)
         is_wanted = card.key == self._wanted.key
         if error is None:
@@ -129,26 +131,28 @@ class Preparer:
         log.error("%s could not be made ready: %s", card.id, error)
         instead = self._fallback if is_wanted and card.key != self._fallback.key else None
         self.failure = Failure(card, precision, error, instead)
-        if instead is not None:
+        if instead is not None and not self._closed:
             self._fall_back(instead)
         return False
 
     def _fall_back(self, instead: ModelCard) -> None:
         log.warning("%s answers in its place", instead.id)
         self.home = instead.key
-        self._stopped.clear()  # the stop was meant for the other model
+        self._stop = Stop()  # the one before was meant for the other model
         self.current = Preparation(instead, Precision.FP32)
         if error := self._prepare(instead, Precision.FP32):
             log.error("%s could not be made ready either: %s", instead.id, error)
             self.failure = Failure(instead, Precision.FP32, error)
 
     def _prepare(self, card: ModelCard, precision: Precision) -> UserError | None:
-        """Downloads and loads the model. Returns why that was not possible."""
+        """Downloads and loads the model. Returns the error, or None."""
         progress = DownloadProgress(card.id)
         pace = _Pace()
 
+        stop = self._stop
+
         def downloading(done: int, total: int) -> None:
-            self._raise_if_stopped()
+            stop.check()
             progress(done, total)
             if done >= total > 0:
                 self._show("loading")
@@ -156,13 +160,16 @@ class Preparer:
                 self._show("downloading", done, total, pace.left_s(done, total))
 
         def making(done: int, total: int) -> None:
-            self._raise_if_stopped()
+            stop.check()
             progress.close()
             self._show("quantising", done, total)
 
-        try:
-            with self._engines.use(card, precision, downloading, making) as loaded:
+        def load() -> None:
+            with self._engines.use(card, precision, downloading, making, stop) as loaded:
                 loaded.fresh = False  # no job waited for it
+
+        try:
+            supervise(load, stop, stop.check)
         except UserError as error:
             return error
         except Cancelled:
@@ -177,10 +184,6 @@ class Preparer:
         finally:
             progress.close()
         return None
-
-    def _raise_if_stopped(self) -> None:
-        if self._stopped.is_set():
-            raise Cancelled
 
     def _show(self, stage: str, done: int = 0, total: int = 0, left_s: float | None = None) -> None:
         assert self.current is not None

@@ -1,4 +1,4 @@
-"""How Mandarin characters and Latin words stand next to each other in a line of text."""
+"""Spaces and breaks in a line of text that mixes scripts with and without spaces between words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_phrased(character: str) -> bool:
 def words_of_phrases(text: str) -> Iterator[tuple[int, int]]:
     """[start, end) of each word in the stretches of `text` that are written without spaces between words.
 
-    By ICU's dictionaries, which browsers break lines with; what they do not know stays in one piece.
+    ICU's dictionaries, which browsers use too, find the words. Unknown text stays in one piece.
     """
     from icu4py.breakers import LineBreaker  # 10 MB of memory for most, who never need it
 

@@ -1,7 +1,7 @@
-"""Times of words and segments, held against where the VAD found speech.
+"""Corrects times of words and segments by the VAD's spans of speech.
 
-Whisper's alignment gives a word all the time since the one before it: the first word after a pause begins too early,
-and a sentence that the decoder skipped lies inside of a word that follows it.
+Whisper's alignment gives a word all the time since the previous one. So the first word after a pause begins too early,
+and a sentence that the decoder skipped lies inside the following word.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from dataclasses import replace
 from asr_app.datatypes import Segment, Word
 
 Spans = Sequence[tuple[float, float]]
-_NEAR_S = 0.3  # a word that lies between two spans, and ends so shortly before the second, begins with that
-_TOUCHING_S = 0.05  # between two spans whose pause is filled by what the VAD pads them with
+_NEAR_S = 0.3  # a word between two spans that ends this shortly before the second is moved to the start of that
+_TOUCHING_S = 0.05  # pause between two spans that only the VAD's padding separates
 # A sentence does not leave so few of its words, or so little time, on the other side of another sentence.
 _SCRAP, _SCRAP_S = 0.25, 0.5
 
 
 def within_speech(segments: Sequence[Segment], speech: Spans) -> list[Segment]:
-    """The segments without the pauses that lie at the edge of a word, or in one.
+    """Removes pauses at the edge of a word, or inside one.
 
     `speech` are start and end of each span of speech, in order, on the clock of the segments. A word that reaches over
-    a pause keeps the side on which more of it lies.
+    a pause keeps its longer side.
     """
     starts = [start for start, _ in speech]
     return [with_words(s, _joined([_within(word, speech, starts) for word in s.words])) for s in segments]
 
 
 def merged(speech: Spans) -> list[tuple[float, float]]:
-    """The spans, those that touch as one."""
-    found: list[tuple[float, float]] = []
+    """The spans, with those that touch merged."""
+    spans: list[tuple[float, float]] = []
     for start, end in speech:
-        if found and start - found[-1][1] < _TOUCHING_S:
-            start, _ = found.pop()
-        found.append((start, end))
-    return found
+        if spans and start - spans[-1][1] < _TOUCHING_S:
+            start, _ = spans.pop()
+        spans.append((start, end))
+    return spans
 
 
 def around(segment: Segment, start_s: float, end_s: float) -> list[Segment]:
-    """The segment as what lies before and what lies after a stretch in which it has no word: one segment, or two."""
+    """Splits the segment at a stretch in which it has no word. Returns one segment or two."""
     if not segment.words or segment.end_s <= start_s or segment.start_s >= end_s:
         return [segment]
     count = _words_before(segment, start_s, end_s)
@@ -58,7 +58,7 @@ def around(segment: Segment, start_s: float, end_s: float) -> list[Segment]:
 
 
 def widened(segments: Sequence[Segment], speech: Spans, start_s: float, end_s: float) -> tuple[float, float]:
-    """The stretch with what the first word of the sentence after it takes of the same span of speech."""
+    """The stretch, extended back over the time that the sentence after it takes of the same span of speech."""
     for segment in segments:
         if segment.start_s < start_s < end_s < segment.end_s and not _words_before(segment, start_s, end_s):
             span_s = max((start for start, _ in speech if start <= start_s), default=start_s)
@@ -67,17 +67,17 @@ def widened(segments: Sequence[Segment], speech: Spans, start_s: float, end_s: f
 
 
 def rising(segments: Sequence[Segment]) -> list[Segment]:
-    """The segments, in order, none of them beginning before the end of the one before it."""
-    found: list[Segment] = []
+    """The segments in order. None begins before the end of the previous one."""
+    kept: list[Segment] = []
     for segment in segments:
-        first_s = found[-1].end_s if found else 0.0
+        first_s = kept[-1].end_s if kept else 0.0
         start_s, end_s = max(segment.start_s, first_s), max(segment.end_s, first_s)
-        found.append(replace(segment, start_s=start_s, end_s=end_s, words=tuple(_from(segment.words, first_s))))
-    return found
+        kept.append(replace(segment, start_s=start_s, end_s=end_s, words=tuple(_from(segment.words, first_s))))
+    return kept
 
 
 def with_words(segment: Segment, words: Sequence[Word]) -> Segment:
-    """The segment with these words, and from the first one's start to the last one's end; without any, as it is."""
+    """The segment with these words and their start and end; unchanged without words."""
     if not words:
         return segment
     return replace(segment, start_s=words[0].start_s, end_s=words[-1].end_s, words=tuple(words))
@@ -100,16 +100,16 @@ def _words_before(segment: Segment, start_s: float, end_s: float) -> int:
 
 
 def _joined(words: Sequence[Word]) -> list[Word]:
-    """The words, those without any length at the beginning of the word after them."""
-    found: list[Word] = []
+    """The words. Those of no length are moved to the start of the next word."""
+    joined: list[Word] = []
     for word in reversed(words):
-        at = found[-1].start_s if found and word.start_s == word.end_s else None
-        found.append(word if at is None else replace(word, start_s=at, end_s=at))
-    return found[::-1]
+        at = joined[-1].start_s if joined and word.start_s == word.end_s else None
+        joined.append(word if at is None else replace(word, start_s=at, end_s=at))
+    return joined[::-1]
 
 
 def _within(word: Word, speech: Spans, starts: Sequence[float]) -> Word:
-    """The word without the pause that it reaches over; the word itself where it reaches over none."""
+    """The word without the pause that it reaches over; unchanged if it reaches over none."""
     after = bisect.bisect_left(starts, word.end_s) - 1  # the last span that begins before the word's end
     if after < 0:
         return word

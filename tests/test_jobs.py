@@ -23,7 +23,8 @@ from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal, View
 from asr_app.loading import Loaded
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 from asr_app.ui import render
 
 
@@ -53,7 +54,7 @@ class FakeEngines(Engines):
         self.engine = FakeEngine()
 
     @contextmanager
-    def use(self, card, precision, on_progress=None, on_step=None):
+    def use(self, card, precision, on_progress=None, on_step=None, stop=None):
         counted = report(self.engine.parts, precision)
         yield Loaded(card, self.engine, counted, "cpu", 1.5, 0.5, Check("x"), 1)
 
@@ -109,6 +110,16 @@ def test_text_grows_chunk_by_chunk_and_the_upload_may_go(jobs, recording):
     assert view.transcript.precision.requested is Precision.INT8
 
 
+def test_a_double_click_makes_one_job(jobs, recording):
+    asked = (recording, recording.name, "demo-paraformer", Precision.INT8)
+    job = jobs.submit(*asked, Options())
+    assert jobs.submit(*asked, Options(), before=job) == job
+    assert jobs.submit(*asked, Options(script="simplified"), before=job) != job
+    assert jobs.submit(*asked, Options()) != job  # another client
+    jobs.cancel(job)
+    assert jobs.submit(*asked, Options(), before=job) != job
+
+
 def test_cancel_stops_at_the_next_chunk_and_keeps_the_text(jobs, recording):
     engine = jobs._engines.engine
     engine.gate = threading.Semaphore(2)
@@ -121,7 +132,7 @@ def test_cancel_stops_at_the_next_chunk_and_keeps_the_text(jobs, recording):
     engine.gate.release(100)
     view = wait(jobs, job, lambda v: v.finished)
     assert view.state == "cancelled"
-    assert len(view.segments) == 3
+    assert len(view.segments) in (2, 3)  # the present one counts if it ends first
 
 
 def test_what_ran_when_the_process_died_goes_on_where_it_was(tmp_path, recording):
@@ -238,15 +249,11 @@ def test_words_waiting_for_their_sentence_are_shown_and_survive_a_cancel(jobs, r
 def test_old_jobs_leave_with_all_they_kept(jobs, recording, monkeypatch):
     job = submit(jobs, recording)
     kept = jobs.observe(job).recording
-    export = jobs.journal.exports / job
-    export.mkdir()
-    (export / "x.txt").write_text("said")
     jobs.journal.forget_old()
     assert kept.exists()
     monkeypatch.setattr("asr_app.journal.KEEP_DAYS", -1)
     jobs.journal.forget_old()
     assert not kept.exists()
-    assert not export.exists()
     assert jobs.observe(job) is None
 
 
@@ -388,7 +395,7 @@ def test_what_the_recording_is_like_outlives_a_restart_and_is_shown(jobs, tmp_pa
     path = tmp_path / "quiet.wav"
     soundfile.write(path, samples * 10 ** (-45 / 20), rate, subtype="PCM_16")
     job = submit(jobs, path)
-    jobs._run(jobs.journal.take())
+    jobs._attempt(jobs.journal.take())
     done = Journal(tmp_path / "home").view(job).transcript
     assert [f.code for f in done.recording.findings] == ["quiet"]
     assert done.as_dict()["recording"]["speech_db"] == pytest.approx(-61, abs=2)
@@ -399,7 +406,7 @@ def test_what_the_recording_is_like_outlives_a_restart_and_is_shown(jobs, tmp_pa
 
 def test_of_a_good_recording_the_page_has_one_line(jobs, tmp_path):
     job = submit(jobs, EXAMPLE / "english-home.flac")
-    jobs._run(jobs.journal.take())
+    jobs._attempt(jobs.journal.take())
     done = jobs.observe(job).transcript
     for language, said in (("en", "good: "), ("zh", "良好：")):
         html = render.recording(done, language)

@@ -18,11 +18,11 @@ from conftest import DATA, EXAMPLE
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
-from asr_app.demo import paraformer as demo
-from asr_app.demo.folder import build_folder
 from asr_app.engines import Engines
 from asr_app.loading import load
 from asr_app.precision import Precision
+from training import paraformer as demo
+from training.folder import build_folder
 
 pytestmark = pytest.mark.models
 KINDS = ("Paraformer", "BiCifParaformer", "SeacoParaformer")

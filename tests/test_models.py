@@ -15,10 +15,11 @@ from conftest import EXAMPLE, ROOT
 from asr_app import catalog, examples, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Transcript
-from asr_app.demo.corpus import evaluation_set
 from asr_app.engines import Engines, usable_cores
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 from asr_app.scoring import normalise, score
+from training.corpus import evaluation_set
 
 pytestmark = pytest.mark.models
 HERE = [card for card in catalog.CARDS.values() if card.note == "demo"]
@@ -170,6 +171,7 @@ print(json.dumps({"models": len(cards), "sizes": sizes}))
 """
 
 
+@pytest.mark.slow
 def test_twenty_switches_among_four_models_keep_memory_where_it_was():
     """The budget is a byte: each switch unloads one and loads another."""
     out = subprocess.run(
@@ -192,7 +194,8 @@ from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.engines import Engines, usable_cores
 from asr_app.memory import resident_bytes
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 with Engines("cpu", usable_cores(), "modelscope").use(catalog.find("demo-paraformer"), Precision(sys.argv[3])) as loaded:
     pipeline.transcribe(pathlib.Path(sys.argv[4]), loaded, Options(), Limits())
     idle = resident_bytes()

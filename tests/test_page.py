@@ -31,9 +31,8 @@ def transcript(page) -> str:
 
 def upload(page, path: Path) -> None:
     page.set_input_files("#upload input[type=file]", str(path))
-    page.wait_for_function(
-        "name => document.querySelector('#upload').innerText.includes(name)", arg=path.stem[:8], timeout=30_000
-    )
+    # While the file is on its way its name is shown, too.
+    page.wait_for_selector(f"#upload .file-preview >> text={path.stem[:8]}", timeout=30_000)
 
 
 def clear(page) -> None:

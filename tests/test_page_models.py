@@ -17,9 +17,9 @@ from conftest import EXAMPLE, serving
 from test_page import clear, run, transcript
 
 from asr_app.datatypes import SAMPLE_RATE
-from asr_app.demo import sounds
-from asr_app.demo.voices import Voice, speak
 from asr_app.scoring import normalise
+from training import sounds
+from training.voices import Voice, speak
 
 pytestmark = [pytest.mark.browser, pytest.mark.models]
 

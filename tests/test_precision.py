@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from asr_app.errors import UserError
-from asr_app.precision import Precision, Recipe, apply, choose, refusal, report, variants
+from asr_app.precision import Precision, Recipe, choose, refusal, variants
+from asr_app.precision.apply import apply
+from asr_app.precision.counting import report
 from asr_app.precision.linears import HalfEmbedding, HalfLinear, Int8Linear, cpu_multiplies
 from asr_app.precision.recipes import rows
 from asr_app.precision.tables import Int8Head
@@ -104,7 +106,7 @@ class Tied(nn.Module):
 def test_a_table_that_is_the_head_too_stays_one(tmp_path):
     part, ids = Tied(), torch.tensor([[3, 299]])
     want = part.table(ids)
-    recipe = Recipe(("model",), Int8Linear, tables=("table", "head"))
+    recipe = Recipe(("model",), "int8", tables=("table", "head"))
     with variants.written(tmp_path / "variant", recipe) as folder:
         assert apply({"model": part}, recipe, "cpu", folder) == 2
         variants.save({"model": part}, folder)
@@ -205,7 +207,7 @@ def test_what_is_not_allowed_is_refused_with_the_choices():
     assert "fp32, bf16" in str(refusal(Precision.INT8, RECIPES, (Precision.FP32, Precision.BF16), "cpu"))
     assert refusal(Precision.INT8, RECIPES, ALL, "cpu") is None
     assert refusal(Precision.INT8, {}, ALL, "cpu") is not None
-    with pytest.raises(UserError, match="fp32, bf16, fp16, fp8, int8"):
+    with pytest.raises(UserError, match="fp32, bf16, fp16, int8"):
         Precision.parse("int4")
 
 

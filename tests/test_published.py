@@ -18,14 +18,15 @@ import torch
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import SAMPLE_RATE, Options
-from asr_app.demo import published
-from asr_app.demo.voices import Voice, speak
 from asr_app.loading import load
 from asr_app.memory import give_back_memory, resident_bytes
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
+from training import published
+from training.voices import Voice, speak
 
 pytestmark = pytest.mark.models
-SLOW_MODELS = ("whisper-large-v3", "fun-asr-mlt-nano")
+SLOW_MODELS = ("whisper-small", "whisper-large-v3", "fun-asr-mlt-nano")
 # What INT8 may weigh of FP32, counted from the tensors.
 INT8_SHARE = {
     "paraformer-large": 0.30, "sensevoice-small": 0.30, "whisper-small": 0.30, "whisper-large-v3": 0.30,

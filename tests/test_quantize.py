@@ -16,7 +16,7 @@ from asr_app.datatypes import SAMPLE_RATE
 from asr_app.errors import UserError
 from asr_app.hub import HUBS
 from asr_app.loading import load
-from asr_app.precision import Precision, graph, tuned
+from asr_app.precision import Precision, graph, graph_export, tuned
 from asr_app.quantize import calibration
 from asr_app.quantize.search import Candidate, Trial, search
 
@@ -147,14 +147,14 @@ def test_a_static_graph_multiplies_in_integers_what_it_was_calibrated_for(tmp_pa
     stack = catalog.recipes(catalog.find("demo-paraformer"))[Precision.INT8, "cpu"].stacks["encoder"][0]
     torch.manual_seed(0)
     heard = [{"x": torch.randn(1, n, encoder.encoders0[0].in_size).numpy()} for n in (40, 60)]
-    graph.export(encoder, stack, tmp_path / "full")
-    graph.calibrate(tmp_path / "full", tmp_path / "ranges.json", heard)
-    graph.quantise(tmp_path / "full", tmp_path / "x.onnx", lambda _: False, tmp_path / "ranges.json")
+    graph_export.export(encoder, stack, tmp_path / "full")
+    graph_export.calibrate(tmp_path / "full", tmp_path / "ranges.json", heard)
+    graph_export.quantise(tmp_path / "full", tmp_path / "x.onnx", lambda _: False, tmp_path / "ranges.json")
     counts = graph.counts_of(tmp_path / "x.onnx")
     assert counts.multiplied["INT8"] > 0.95 * sum(counts.multiplied.values())
     full, small = (
         graph.GraphLayers(path, graph.session(path), stack, counts)(torch.from_numpy(heard[0]["x"]), None)[0]
-        for path in (tmp_path / "full" / graph.FULL, tmp_path / "x.onnx")
+        for path in (tmp_path / "full" / graph_export.FULL, tmp_path / "x.onnx")
     )
     assert float((full - small).norm() / full.norm()) < 0.2
 

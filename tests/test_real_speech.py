@@ -22,7 +22,7 @@ from asr_app import audio, catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import SAMPLE_RATE, Options, Transcript
 from asr_app.examples import expected
-from asr_app.families import _whisper_decoder, _whisper_engine
+from asr_app.families import _whisper_engine, _whisper_modules
 from asr_app.loading import Loaded, load
 from asr_app.precision import Precision
 from asr_app.recordings import references
@@ -31,8 +31,7 @@ from asr_app.scoring import normalise, score
 pytestmark = pytest.mark.real
 CASES = DATA.parent / "cases"
 recordings = pytest.mark.skipif(not DATA.is_dir(), reason="no real recordings here")
-ON_CPU = [precision for precision in Precision if precision is not Precision.FP8]
-EVERY_PRECISION = pytest.mark.parametrize("precision", ON_CPU, ids=lambda p: p.value)
+EVERY_PRECISION = pytest.mark.parametrize("precision", Precision, ids=lambda p: p.value)
 JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 PHONE = (
     "And so my fellow Americans", "A gold ring will please most any girl", "Ask not what your country can do for you",
@@ -124,7 +123,7 @@ def _mandarin() -> np.ndarray:
 def test_what_is_not_speech_costs_no_more_than_a_second_try(at, given, monkeypatch):
     """Windows encoded and tokens decoded are counted: time is for benchmarks."""
     counted = {"windows": 0, "tokens": 0}
-    encoded, logits = _whisper_engine.WhisperEngine._encoded, _whisper_decoder.Steps.logits
+    encoded, logits = _whisper_engine.WhisperEngine._encoded, _whisper_modules.Steps.logits
 
     def counts_windows(self, windows, frames):
         counted["windows"] += len(windows)
@@ -135,7 +134,7 @@ def test_what_is_not_speech_costs_no_more_than_a_second_try(at, given, monkeypat
         return logits(self, tokens, features)
 
     monkeypatch.setattr(_whisper_engine.WhisperEngine, "_encoded", counts_windows)
-    monkeypatch.setattr(_whisper_decoder.Steps, "logits", counts_tokens)
+    monkeypatch.setattr(_whisper_modules.Steps, "logits", counts_tokens)
     at(Precision.INT8).engine.transcribe([given()], Options())
     assert counted["windows"] <= 4
     assert counted["tokens"] <= 2 * (224 + 4 * 224)

@@ -11,7 +11,8 @@ from asr_app import audio, catalog, retry
 from asr_app.checks import Check, FiniteWatch
 from asr_app.datatypes import SAMPLE_RATE, Chunk, Options, Segment, Word
 from asr_app.loading import Loaded
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
 
 CLIP = audio.decode(EXAMPLE / "english-home.flac").samples[: 3 * SAMPLE_RATE]  # of speech from end to end
 PAUSE_S = 1.0

@@ -13,14 +13,15 @@ from conftest import EXAMPLE
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Word
-from asr_app.demo import sensevoice
-from asr_app.demo.folder import build_folder
-from asr_app.demo.paraformer import write_normalisation
 from asr_app.errors import UserError
 from asr_app.families._sentences import sentences
 from asr_app.families.sensevoice import split_tags
 from asr_app.loading import load
-from asr_app.precision import Precision, report
+from asr_app.precision import Precision
+from asr_app.precision.counting import report
+from training import sensevoice
+from training.folder import build_folder
+from training.paraformer import write_normalisation
 
 TAGS = [f"<|{tag}|>" for tag in sensevoice.TAGS]
 
@@ -87,13 +88,13 @@ def test_what_the_model_says_becomes_tagged_sentences(folder, monkeypatch):
     engine = load(catalog.find(str(folder)), Precision.FP32, "cpu", 1, hub.HUBS[0]).engine
     asked = {}
 
-    def answer(**options):
+    def answer(samples, **options):
         asked.update(options)
         text = "<|en|><|HAPPY|><|Laughter|><|withitn|>Good morning. How are you?"
         words = ["Good", "morning", ".", "How", "are", "you", "?"]
         return [{"text": text, "words": words, "timestamp": [[i * 100, i * 100 + 90] for i in range(7)]}]
 
-    monkeypatch.setattr(engine._auto, "generate", answer)
+    monkeypatch.setattr(type(engine._model), "infer", staticmethod(answer))
     sound = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
     first, second = engine.transcribe([sound], Options(language="ja", itn=False))[0]
     assert (first.text, first.language, first.tags) == ("Good morning.", "en", ("happy", "laughter"))
@@ -108,12 +109,12 @@ def test_what_the_model_says_becomes_tagged_sentences(folder, monkeypatch):
 def test_a_text_that_funasr_cannot_time_is_kept_and_labelled(folder, monkeypatch):
     loaded = load(catalog.find(str(folder)), Precision.FP32, "cpu", 1, hub.HUBS[0])
 
-    def answer(**options):
+    def answer(samples, **options):
         if options.get("output_timestamp"):
             raise IndexError("list index out of range")
         return [{"text": "<|en|><|NEUTRAL|><|Speech|><|withitn|>Good morning. How are you?"}]
 
-    monkeypatch.setattr(loaded.engine._auto, "generate", answer)
+    monkeypatch.setattr(type(loaded.engine._model), "infer", staticmethod(answer))
     found = pipeline.transcribe(EXAMPLE / "english-home.flac", loaded, Options(), Limits())
     assert "Good morning. How are you?" in found.text
     assert found.timestamps == "vad"

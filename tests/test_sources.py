@@ -24,9 +24,9 @@ from test_download import SHA256 as FILE_SHA256
 from test_download import server  # noqa: F401
 
 from asr_app import catalog, download, hub, repositories, wheels
-from asr_app.datatypes import JoinedFile, PublishedFile, Repository, Wheels
 from asr_app.download import NotFetched
 from asr_app.errors import Cancelled, UserError
+from asr_app.sources import JoinedFile, PublishedFile, Repository, Wheels
 
 PARTS = bytes(range(256)) * 4_000, bytes(reversed(range(256))) * 4_000
 JOINED = b"".join(PARTS)

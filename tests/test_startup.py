@@ -29,7 +29,7 @@ class FakeEngines:
         self.step = threading.Semaphore(0)
 
     @contextlib.contextmanager
-    def use(self, card, _precision, on_progress, _on_step):
+    def use(self, card, _precision, on_progress, _on_step, _stop):
         self.used.append(card.id)
         if card.id in self.missing:
             raise GONE

@@ -12,9 +12,10 @@ import torch
 from conftest import EXAMPLE, ROOT
 
 from asr_app import catalog, hub
-from asr_app.families._funasr import SANM_DECODER, SANM_ENCODER, load_auto_model
+from asr_app.families._funasr import SANM_DECODER, SANM_ENCODER
+from asr_app.families._funasr_model import load_model
 from asr_app.loading import load
-from asr_app.precision import Precision, graph, variants
+from asr_app.precision import Precision, graph, graph_export, variants
 
 pytestmark = pytest.mark.models
 CARD = "demo-paraformer"
@@ -40,7 +41,7 @@ def place(cache):
 @torch.no_grad()
 @pytest.mark.parametrize("length", [5, 57, 170])
 def test_a_graph_computes_what_its_layers_did(tmp_path, length):
-    model = load_auto_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).model
+    model = load_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).module
     torch.manual_seed(length)
     heard = torch.randn(1, length, model.encoder.encoders0[0].in_size)
     tokens = torch.randn(1, 7, model.decoder.decoders[0].size)
@@ -48,8 +49,8 @@ def test_a_graph_computes_what_its_layers_did(tmp_path, length):
     encoded = model.encoder(heard, lengths[0])[0]
     decoded = model.decoder(encoded, lengths[0], tokens, lengths[1])[0]
     for part, stack in ((model.encoder, SANM_ENCODER), (model.decoder, SANM_DECODER)):
-        graph.export(part, stack, tmp_path / stack.name)
-        path = tmp_path / stack.name / graph.FULL
+        graph_export.export(part, stack, tmp_path / stack.name)
+        path = tmp_path / stack.name / graph_export.FULL
         graph.put(part, stack, graph.GraphLayers(path, graph.session(path), stack, graph.count(path)))
     assert torch.allclose(model.encoder(heard, lengths[0])[0], encoded, atol=1e-3, rtol=1e-3)
     assert torch.allclose(model.decoder(encoded, lengths[0], tokens, lengths[1])[0], decoded, atol=1e-3, rtol=1e-3)
@@ -57,13 +58,13 @@ def test_a_graph_computes_what_its_layers_did(tmp_path, length):
 
 @torch.no_grad()
 def test_rows_of_a_padded_batch_come_out_as_alone(tmp_path):
-    encoder = load_auto_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).model.encoder
+    encoder = load_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).module.encoder
     x = torch.randn(2, 40, encoder.encoders0[0].in_size)
     x[1, 25:] = 0
     lengths = torch.tensor([40, 25])
     want = encoder(x.clone(), lengths)[0]
-    graph.export(encoder, SANM_ENCODER, tmp_path / "full")
-    path = tmp_path / "full" / graph.FULL
+    graph_export.export(encoder, SANM_ENCODER, tmp_path / "full")
+    path = tmp_path / "full" / graph_export.FULL
     graph.put(encoder, SANM_ENCODER, graph.GraphLayers(path, graph.session(path), SANM_ENCODER, graph.count(path)))
     got = encoder(x.clone(), lengths)[0]
     for row, length in enumerate(lengths):
@@ -72,9 +73,9 @@ def test_rows_of_a_padded_batch_come_out_as_alone(tmp_path):
 
 @torch.no_grad()
 def test_a_row_alone_comes_out_the_same_on_several_threads_and_both_sessions_are_counted(tmp_path):
-    encoder = load_auto_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).model.encoder
-    graph.export(encoder, SANM_ENCODER, tmp_path / "full")
-    path = tmp_path / "full" / graph.FULL
+    encoder = load_model(hub.BUNDLED / CARD, ("BiCifParaformer",), "cpu", 1).module.encoder
+    graph_export.export(encoder, SANM_ENCODER, tmp_path / "full")
+    path = tmp_path / "full" / graph_export.FULL
     counts = graph.count(path)
     x = torch.randn(1, 40, encoder.encoders0[0].in_size)
     before = torch.get_num_threads()

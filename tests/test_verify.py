@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,13 @@ from conftest import DATA, EXAMPLE, ROOT
 
 from asr_app import catalog
 from asr_app.audio import decode
-from asr_app.bench.arms import FP32_NO_VAD, App, Clip, Heard, Task
-from asr_app.bench.process import Answer, Started
 from asr_app.errors import UserError
-from asr_app.evaluate.arms import EvaluationArm
+from asr_app.evaluate.arms import FP32_NO_VAD, App, ArmText, Clip, Task
 from asr_app.evaluate.figures import ALL, figures, same_texts
+from asr_app.evaluate.plan import EvaluationArm
+from asr_app.evaluate.process import Answer, Started
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
+from asr_app.evaluate.store import Store
 from asr_app.evaluate.table import tables
 from asr_app.precision import Precision
 from asr_app.recordings import Recording, reference_of, references, spread
@@ -44,19 +46,22 @@ class Fake:
         if str(self._broken) in names:
             raise RuntimeError("Killed")
         self.asked.append(names)
-        return Answer(1.0, 0.5, 6.0, [Heard(f"text {name}", 1.0, temperature=0.0) for name in names])
+        return Answer(1.0, 0.5, 6.0, [ArmText(f"text {name}", 1.0, temperature=0.0) for name in names])
 
     def end(self) -> None:
         self.ended = True
 
 
 def arm(name: str, problem: str = "") -> EvaluationArm:
-    return EvaluationArm(name, Task("m", Path("m"), 1, Path("c"), "modelscope"), f"key-{name}", problem)
+    return EvaluationArm(name, Fake, f"key-{name}", problem, own=not name.startswith("peer:"))
 
 
-def run(home: Path, process: Fake, *arms: EvaluationArm, fresh: bool = False, clips: Sequence[Clip] = CLIPS):
-    digests = DIGESTS[: len(clips)]
-    return list(evaluate(arms, clips, digests, home, fresh, lambda _: process, lambda *_: None))
+def run(
+    home: Path, process: Fake, *arms: EvaluationArm, fresh: bool = False, clips: Sequence[Clip] = CLIPS, digests=DIGESTS
+):
+    digests = digests[: len(clips)]
+    arms = [replace(arm, start=lambda: process) for arm in arms]
+    return list(evaluate(arms, clips, digests, home, fresh, lambda *_: None))
 
 
 def test_requests_share_a_language_and_peers_get_clip_after_clip(tmp_path: Path) -> None:
@@ -65,22 +70,32 @@ def test_requests_share_a_language_and_peers_get_clip_after_clip(tmp_path: Path)
     run(tmp_path, peer, arm("peer:openai-whisper"))
     assert own.asked == [["0", "1"], ["2"], ["3"]]
     assert peer.asked == [["0"], ["1"], ["2"], ["3"]]
-    assert [result.heard[i][0].text for i in range(4)] == ["text 0", "text 1", "text 2", "text 3"]
-    assert sum(cpu for _, cpu in result.heard.values()) == pytest.approx(1.5)
+    assert [result.texts[i][0].text for i in range(4)] == ["text 0", "text 1", "text 2", "text 3"]
+    assert sum(cpu for _, cpu in result.texts.values()) == pytest.approx(1.5)
     assert own.ended
+
+
+def test_a_store_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    text = {"text": "a", "seconds": 1.0, "stages": {}, "temperature": None, "nats": None, "tokens": None, "doubts": []}
+    row = {"clip": "id", "cpu_s": 0.5, "rss_mb": 6.0, "heard": text}
+    (tmp_path / "key.jsonl").write_text('{"arm": "fp32"}\n' + json.dumps(row) + "\n")
+    store = Store(tmp_path, "key", "fp32")
+    assert (store["id"][0].text, store["id"][1], store.peak_mb) == ("a", 0.5, 6.0)
+    store.add(["new"], [ArmText("b", 1.0)], 1.0, 7.0)
+    assert "heard" in json.loads((tmp_path / "key.jsonl").read_text().splitlines()[-1])
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     (half,) = run(tmp_path, Fake(broken=2), arm("peer:x"))
     assert half.problem == "Killed"
-    assert set(half.heard) == {0, 1}
+    assert set(half.texts) == {0, 1}
     (kept,) = tmp_path.glob("*.jsonl")
     kept.write_text(kept.read_text() + '{"clip": "cut in the mid')
     process = Fake()
     (whole,) = run(tmp_path, process, arm("peer:x"))
     assert process.asked == [["2"], ["3"]]
     assert not whole.problem
-    assert len(whole.heard) == 4
+    assert len(whole.texts) == 4
     untouched = Fake()
     run(tmp_path, untouched, arm("peer:x"))
     assert not untouched.asked
@@ -95,21 +110,19 @@ def test_another_reference_language_or_sound_is_another_result(tmp_path: Path) -
         run(tmp_path, process, arm("peer:x"), clips=[clip])
         assert process.asked == [["0"]]
     process = Fake()
-    list(evaluate([arm("peer:x")], CLIPS[:1], ["z"], tmp_path, False, lambda _: process, lambda *_: None))
+    run(tmp_path, process, arm("peer:x"), digests=["z"], clips=CLIPS[:1])
     assert process.asked == [["0"]]
 
 
 def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path: Path) -> None:
-    def start(arm: EvaluationArm) -> Fake:
-        if arm.name == "peer:gone":
-            raise RuntimeError("the model could not be exported")
-        return Fake()
+    def gone() -> Fake:
+        raise RuntimeError("the model could not be exported")
 
-    arms = [arm("fp8", "No such precision here."), arm("peer:gone"), arm("fp32")]
-    refused, gone, whole = evaluate(arms, CLIPS, DIGESTS, tmp_path, False, start, lambda *_: None)
-    assert (refused.problem, gone.problem) == ("No such precision here.", "the model could not be exported")
-    assert not refused.heard
-    assert len(whole.heard) == 4
+    arms = [arm("fp16", "No such precision here."), replace(arm("peer:gone"), start=gone), arm("fp32")]
+    refused, absent, whole = evaluate(arms, CLIPS, DIGESTS, tmp_path, False, lambda *_: None)
+    assert (refused.problem, absent.problem) == ("No such precision here.", "the model could not be exported")
+    assert not refused.texts
+    assert len(whole.texts) == 4
 
 
 def results() -> tuple[list[ArmResult], list[Recording]]:
@@ -118,16 +131,16 @@ def results() -> tuple[list[ArmResult], list[Recording]]:
     recordings += [Recording(Path("d.wav"), ("eins zwei drei vier",), "de")] * 20
 
     def result(name: str, texts: Sequence[str], nats: float | None = None, temperature: float | None = None):
-        heard = {
-            i: (Heard(text, 1.0, {}, temperature, nats, None if nats is None else 4), 0.5)
+        texts = {
+            i: (ArmText(text, 1.0, {}, temperature, nats, None if nats is None else 4), 0.5)
             for i, text in enumerate(texts)
         }
-        return ArmResult(arm(name), heard)
+        return ArmResult(arm(name), texts)
 
     english, german, lost = (["the cat sat town"] * 20, ["eins zwei drei vier"] * 20, ["eins zwei drei"] * 20)
     openai = result("peer:openai-whisper", [*english[:10], *["other"] * 10, *german], temperature=0.0)
     for i in range(5):
-        openai.heard[i] = (Heard("a ladder", 1.0, {}, 0.4), 0.5)
+        openai.texts[i] = (ArmText("a ladder", 1.0, {}, 0.4), 0.5)
     return [
         result("fp32", english + german, 4.0),
         result("int8", english + lost, 4.2),
@@ -300,5 +313,5 @@ def test_clips_of_one_request_get_the_texts_that_they_get_alone(whisper_base: Pa
     app = App(Task(str(whisper_base), whisper_base, 1, cache, "modelscope"), Precision.FP32)
     clips = [Clip(r.path, "en") for r in references(DATA / "speech") if r.language == "en"][:5]
     together = app.transcribe(clips)
-    assert [heard.text for heard in together] == [app.transcribe([clip])[0].text for clip in clips]
-    assert all(heard.text and heard.seconds > 0 for heard in together)
+    assert [text.text for text in together] == [app.transcribe([clip])[0].text for clip in clips]
+    assert all(text.text and text.seconds > 0 for text in together)

@@ -14,14 +14,15 @@ from conftest import EXAMPLE
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits, decode
 from asr_app.checks import FiniteWatch
-from asr_app.datatypes import Options, PublishedFile
+from asr_app.datatypes import Options
 from asr_app.errors import UserError
-from asr_app.families import _whisper_decoder, _whisper_engine
+from asr_app.families import _whisper_engine
 from asr_app.families import whisper as family
-from asr_app.families._whisper_decoder import RepeatedSteps, Steps
 from asr_app.families._whisper_decoder import decode as decoded
 from asr_app.loading import load
-from asr_app.precision import Precision, linears, report
+from asr_app.precision import Precision, linears
+from asr_app.precision.counting import report
+from asr_app.sources import PublishedFile
 
 pytestmark = pytest.mark.models
 
@@ -100,10 +101,8 @@ def test_chunks_in_one_batch_say_what_they_say_alone(precision, cache, monkeypat
     assert heard == [3]
 
 
-@pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
-def test_numbers_of_the_decoder_that_are_not_finite_are_seen(steps, monkeypatch):
+def test_numbers_of_the_decoder_that_are_not_finite_are_seen():
     """In its steps too, not only in what a window begins with."""
-    monkeypatch.setattr(_whisper_decoder, "steps_on", lambda _device: steps)
     loaded = load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 1, hub.HUBS[0])
     decoder = loaded.engine.parts["decoder"]
 

@@ -18,10 +18,11 @@ from asr_app import catalog, hub
 from asr_app.audio import decode as audio_of
 from asr_app.datatypes import SAMPLE_RATE, Options
 from asr_app.errors import UserError
-from asr_app.families import _whisper_decoder, _whisper_engine, _whisper_loss
-from asr_app.families._whisper_decoder import RepeatedSteps, Steps, decode, decode_samples, loops
+from asr_app.families import _whisper_decoder, _whisper_engine, _whisper_modules
+from asr_app.families._whisper_decoder import decode, decode_samples, loops
 from asr_app.loading import load
-from asr_app.precision import Precision, apply
+from asr_app.precision import Precision
+from asr_app.precision.apply import apply
 
 pytestmark = pytest.mark.models
 TIMES = get_tokenizer(True).timestamp_begin
@@ -65,11 +66,11 @@ def assert_as_the_library(engine, clip: np.ndarray, found, **asked) -> None:
     assert [w.end_s for w in ours] == pytest.approx([min(end, len(clip) / SAMPLE_RATE) for *_, end in words], abs=1e-3)
 
 
-@pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
-def test_text_and_times_are_the_librarys(engine, steps, monkeypatch):
+@pytest.mark.parametrize("piece", [_whisper_modules._rows_a_piece, len], ids=["cpu", "gpu"])
+def test_text_and_times_are_the_librarys(engine, piece, monkeypatch):
     """Also for the rows of a batch, and for the rest of a chunk that is longer than a window."""
     monkeypatch.setattr(_whisper_engine, "with_marks", list)
-    monkeypatch.setattr(_whisper_decoder, "steps_on", lambda _device: steps)
+    monkeypatch.setattr(_whisper_modules, "_rows_a_piece", piece)
     first, second = (audio_of(EXAMPLE / name).samples for name in ("english-home.flac", "english-numbers.ogg"))
     long = np.concatenate([first, np.zeros(31 * SAMPLE_RATE - len(first), np.float32), second])
     heard = []
@@ -96,19 +97,13 @@ def results(model, windows, options):
     return [d.result for d in decode(model, model.encoder(windows), options)]
 
 
-@pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("piece", [_whisper_modules._rows_a_piece, len], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("asked", [{}, {"language": "en", "prompt": [500, 600, 700]}], ids=["", "prompt"])
-def test_decoding_gives_what_the_library_gives(engine, windows, asked, steps, monkeypatch):
+def test_decoding_gives_what_the_library_gives(engine, windows, asked, piece, monkeypatch):
     """Keys and values in their places, and without the rows that have ended: token by token the same."""
-    monkeypatch.setattr(_whisper_decoder, "steps_on", lambda _device: steps)
+    monkeypatch.setattr(_whisper_modules, "_rows_a_piece", piece)
     model, options = engine._model, whisper.DecodingOptions(fp16=False, **asked)
     ours = results(model, windows, options)
-    for repeated in model.decoder.repeated.values():  # what was kept of the ones before does not show
-        for layer in repeated._layers:
-            layer.keys.fill_(torch.nan)
-            layer.values.fill_(torch.nan)
-    again = results(model, windows, options)
-    assert [found.tokens for found in again] == [found.tokens for found in ours]
     with librarys_own(engine):
         theirs = whisper.decode(model, windows, options)
     for found, expected in zip(ours, theirs, strict=True):
@@ -278,11 +273,11 @@ def test_short_windows_are_refused_where_the_model_has_none():
         engine.transcribe([audio_of(ENGLISH).samples], Options(short_windows=True))
 
 
-@pytest.mark.parametrize("steps", [Steps, RepeatedSteps], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("piece", [_whisper_modules._rows_a_piece, len], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
-def test_the_loss_of_a_reference_is_that_of_decoding_it(precision, steps, monkeypatch):
+def test_the_loss_of_a_reference_is_that_of_decoding_it(precision, piece, monkeypatch):
     """In the arithmetic of decoding, too: at INT8, many tokens at once would be multiplied otherwise than each alone."""
-    monkeypatch.setattr(_whisper_loss, "steps_on", lambda _device: steps)
+    monkeypatch.setattr(_whisper_modules, "_rows_a_piece", piece)
     engine = load(catalog.find("demo-whisper"), precision, "cpu", 2, hub.HUBS[0]).engine
     model, clips = (
         engine._model,

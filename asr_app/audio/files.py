@@ -6,6 +6,8 @@ libsndfile reads WAV, AIFF, FLAC and OGG, ffmpeg all else, and what libsndfile s
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +15,7 @@ import numpy as np
 import soundfile
 
 from asr_app.audio import ffmpeg, headers
+from asr_app.audio.child import TimedOut
 from asr_app.audio.samples import MIN_SECONDS, Limits, Samples
 from asr_app.datatypes import SAMPLE_RATE, Audio, Finding
 from asr_app.errors import UserError
@@ -25,24 +28,35 @@ _NO_SPEECH_DB = -60.0  # a track below this may be a muted microphone's
 _LOUDER_DB = 20.0  # another track is taken for its sake if it is this much louder
 
 
-def decode(path: Path, *, name: str | None = None, limits: Limits = _LIMITS) -> Audio:
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    name: str
+    limits: Limits
+    check: Callable[[], None]
+
+
+def decode(
+    path: Path, *, name: str | None = None, limits: Limits = _LIMITS, check: Callable[[], None] = lambda: None
+) -> Audio:
     """The sound of an audio or video file; `name` is what to call it, by default the file's own name.
 
-    A file that breaks off is decoded as far as it goes; `Audio.recording` says so. Raises UserError for a path that is
-    no file, an empty, too large, too long, too short or damaged one, one without sound, and NaN or infinite samples.
+    A file that breaks off is decoded as far as it goes; `Audio.recording` says so. `check` is called at least twice a
+    second, and its exceptions end the work. Raises UserError for a path that is no file, an empty, too large, too long,
+    too short or damaged one, one without sound, one that takes too long to decode, and NaN or infinite samples.
     """
-    name = _base_name(name or str(path))
-    _check_file(path, name, limits)
-    with _opened(path, name) as handle:
+    file = _File(path, _base_name(name or str(path)), limits, check)
+    _check_file(path, file.name, limits)
+    with _opened(path, file.name) as handle:
         # By descriptor: given a name, soundfile would guess from its extension, and take "-" for the standard input.
         try:
             sound = soundfile.SoundFile(handle.fileno(), closefd=False)
         except soundfile.LibsndfileError:
-            return _decode_ffmpeg(path, name, limits)
+            return _decode_ffmpeg(file)
         with sound:
             if _libsndfile_is_right(sound) and not headers.misleading(path):
-                return _decode_soundfile(sound, path, name, limits)
-    return _decode_ffmpeg(path, name, limits)
+                return _decode_soundfile(sound, file)
+    return _decode_ffmpeg(file)
 
 
 def from_buffer(rate: int, samples: np.ndarray, name: str, limits: Limits = _LIMITS) -> Audio:
@@ -70,17 +84,18 @@ def _libsndfile_is_right(sound: soundfile.SoundFile) -> bool:
     return sound.format != "MP3" and not sound.subtype.startswith("MPEG") and sound.frames < _UNKNOWN_FRAMES
 
 
-def _decode_soundfile(sound: soundfile.SoundFile, path: Path, name: str, limits: Limits) -> Audio:
-    """What libsndfile reads; what ffmpeg does, where that is more and libsndfile had trouble."""
-    samples = Samples(sound.samplerate, name, limits)
+def _decode_soundfile(sound: soundfile.SoundFile, file: _File) -> Audio:
+    """Decodes by libsndfile, or by ffmpeg if libsndfile fails and ffmpeg decodes more."""
+    samples = Samples(sound.samplerate, file.name, file.limits)
     step = samples.block_frames(sound.channels)
     read, failed = 0, False
     try:
         while len(frames := sound.read(step, dtype="float32", always_2d=True)):
+            file.check()
             samples.add(frames)
             read += len(frames)
     except soundfile.LibsndfileError as error:
-        _log.warning("%s: libsndfile stops after %.1f s: %s", name, samples.count / SAMPLE_RATE, error)
+        _log.warning("%s: libsndfile stops after %.1f s: %s", file.name, samples.count / SAMPLE_RATE, error)
         failed = True
     failed |= read < sound.frames
     # A recorder that crashed leaves a data size of 0 in the header, and hours of sound behind it.
@@ -88,7 +103,7 @@ def _decode_soundfile(sound: soundfile.SoundFile, path: Path, name: str, limits:
         return samples.finish()
     samples.flush()
     try:
-        audio = _decode_ffmpeg(path, name, limits)
+        audio = _decode_ffmpeg(file)
     except UserError:
         if failed and not samples.count:
             raise
@@ -96,40 +111,45 @@ def _decode_soundfile(sound: soundfile.SoundFile, path: Path, name: str, limits:
     return audio if len(audio.samples) >= samples.count else samples.finish(findings=[_breaks_off(samples)])
 
 
-def _decode_ffmpeg(path: Path, name: str, limits: Limits) -> Audio:
-    samples, report = _read_ffmpeg(path, name, limits)
+def _decode_ffmpeg(file: _File) -> Audio:
+    samples, report = _read_ffmpeg(file)
     findings = []
     if len(report.tracks) > 1:
         first = report.track
         if (samples.speech_db or -np.inf) < _NO_SPEECH_DB:
-            samples, report = _loudest_track(path, name, limits, samples, report)
+            samples, report = _loudest_track(file, samples, report)
         track = report.track if report.track in report.tracks else report.tracks[0]
         figures = {"track": report.tracks.index(track) + 1, "tracks": len(report.tracks)}
         findings.append(Finding("tracks" if report.track == first else "other_track", figures))
     if not samples.count:
-        raise _nothing_decoded(report.errors, name)
+        raise _nothing_decoded(report.errors, file.name)
     if report.code:
         _log.warning(
-            "%s: ffmpeg ended with %d after %.1f s: %s", name, report.code, samples.count / SAMPLE_RATE, report.errors
-        )
+            "%s: ffmpeg ended with %d after %.1f s: %s",
+            file.name, report.code, samples.count / SAMPLE_RATE, report.errors,
+        )  # fmt: skip
         findings.append(_breaks_off(samples))
     return samples.finish(report.filled_s, findings)
 
 
-def _read_ffmpeg(path: Path, name: str, limits: Limits, track: int | None = None) -> tuple[Samples, ffmpeg.Report]:
-    samples = Samples(SAMPLE_RATE, name, limits)
-    report = ffmpeg.read(path, samples.add, track)
+def _read_ffmpeg(file: _File, track: int | None = None) -> tuple[Samples, ffmpeg.Report]:
+    samples = Samples(SAMPLE_RATE, file.name, file.limits)
+    try:
+        report = ffmpeg.read(file.path, samples, file.check, track)
+    except TimedOut:
+        raise UserError(
+            f"{file.name} takes too long to decode: the decoder was stopped. Convert it to WAV or MP3, or cut it.",
+            f"{file.name} 解码时间过长，已停止解码。请转换为 WAV 或 MP3，或切分文件。",
+        ) from None
     samples.flush()
     return samples, report
 
 
-def _loudest_track(
-    path: Path, name: str, limits: Limits, samples: Samples, report: ffmpeg.Report
-) -> tuple[Samples, ffmpeg.Report]:
+def _loudest_track(file: _File, samples: Samples, report: ffmpeg.Report) -> tuple[Samples, ffmpeg.Report]:
     """The loudest track of the file, where it is clearly louder than the silent one that ffmpeg chose."""
     for track in report.tracks:
         if track != report.track:
-            other, told = _read_ffmpeg(path, name, limits, track)
+            other, told = _read_ffmpeg(file, track)
             if (other.speech_db or -np.inf) > max(
                 samples.speech_db or -np.inf, _NO_SPEECH_DB - _LOUDER_DB
             ) + _LOUDER_DB:
@@ -142,7 +162,7 @@ def _breaks_off(samples: Samples) -> Finding:
 
 
 def _nothing_decoded(report: str, name: str) -> UserError:
-    """Which of three things kept ffmpeg from giving a single sample, by the messages it left."""
+    """The reason why ffmpeg decoded no sample, by its messages."""
     if "does not contain any stream" in report:
         return UserError(
             f"{name} has no audio track. Choose a file with sound.", f"{name} 没有音轨。请选择含有声音的文件。"

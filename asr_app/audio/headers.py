@@ -19,7 +19,7 @@ def misleading(path: Path) -> bool:
 def wav_goes_on(path: Path) -> bool:
     """Whether a WAV's data chunk is longer than it says: a recorder that crashed wrote a length now and then.
 
-    What follows then is sound, and no chunk.
+    The bytes after it are then sound, and no chunk.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:

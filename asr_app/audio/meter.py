@@ -120,9 +120,9 @@ class Meter:
 
     @property
     def bandwidth_hz(self) -> int | None:
-        """Where the spectrum of the speech ends, in steps of 250 Hz, 8000 being all; None for what does not vary.
+        """Upper end of the speech's spectrum, in steps of 250 Hz, at most 8000; None for constant sound.
 
-        What is constant is no speech: the hiss above a telephone's band does not make the band wider.
+        Constant sound is no speech: the hiss above a telephone's band does not make the band wider.
         """
         if not self._looks:
             return None

@@ -1,4 +1,4 @@
-"""Many channels -> one, block by block. Where two channels cancel each other, the louder one is taken."""
+"""Mixes many channels to one, block by block. If two channels cancel each other, the louder one is used."""
 
 from __future__ import annotations
 

@@ -54,13 +54,9 @@ class Samples:
     """Takes frames at `rate` Hz, any number of channels, and writes 16 kHz mono samples to a file without a name."""
 
     def __init__(self, rate: int, name: str, limits: Limits) -> None:
-        if rate not in _RATES:
-            raise UserError(
-                f"{name} states a sampling rate of {rate} Hz, which cannot be right. Save it again as WAV or MP3.",
-                f"{name} 声明的采样率为 {rate} Hz，不可能正确。请重新保存为 WAV 或 MP3。",
-            )
-        self._rate = rate
         self._name = name
+        self.require_rate(rate)
+        self._rate = rate
         self._max_seconds = limits.max_seconds
         self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         self._mixer, self._meter = Mixer(), Meter()
@@ -70,8 +66,16 @@ class Samples:
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self.count = 0
 
+    def require_rate(self, rate: int) -> None:
+        """Raises UserError for a sampling rate, in Hz, that only a damaged or hostile header states."""
+        if rate not in _RATES:
+            raise UserError(
+                f"{self._name} states a sampling rate of {rate} Hz, which cannot be right. Save it again as WAV or MP3.",
+                f"{self._name} 声明的采样率为 {rate} Hz，不可能正确。请重新保存为 WAV 或 MP3。",
+            )
+
     def block_frames(self, channels: int) -> int:
-        """How many frames to add at a time: a second, less where there are very many channels."""
+        """Number of frames to add at a time: a second, less with very many channels."""
         return max(1, min(self._rate, _BLOCK_VALUES // max(1, channels)))
 
     def add(self, frames: np.ndarray) -> None:
@@ -92,7 +96,7 @@ class Samples:
         return self._meter.speech_db
 
     def finish(self, filled_s: float = 0.0, findings: Sequence[Finding] = ()) -> Audio:
-        """What was written, levelled, mapped and judged. Raises UserError if there was hardly any sound.
+        """The written samples, levelled, memory-mapped and judged. Raises UserError if there was hardly any sound.
 
         `filled_s` is the silence among it that a decoder put there, `findings` what the decoder has to tell.
         """
@@ -197,7 +201,7 @@ class Samples:
         self.count = end
 
     def _write(self, block: bytes) -> None:
-        """Where the disk is full, memory takes what is there and what comes."""
+        """Writes a block. On a full disk all samples move to memory, and later ones too."""
         with contextlib.suppress(OSError):
             if self._file.write(block) == len(block):
                 return

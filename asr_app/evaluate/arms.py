@@ -1,122 +1,282 @@
-"""The systems that an evaluation runs, and the key of the results of each."""
+"""The interface of systems under measurement: clips in, texts out. Arms of peers are in benchmarks/."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import importlib.metadata
-import inspect
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from asr_app import catalog
-from asr_app.bench import checkpoint
-from asr_app.bench.arms import APP, FP32_NO_VAD, SHORT_WINDOWS, Task
-from asr_app.bench.export import export
-from asr_app.bench.peers import PEERS
-from asr_app.bench.process import ArmProcess
-from asr_app.datatypes import ModelCard
-from asr_app.precision import Precision, refusal, variants
-from asr_app.precision.evidence import here, processor
+import numpy as np
+import torch
+from torch import nn
 
-Tell = Callable[[str, str], None]
-_PACKAGE = Path(__file__).resolve().parent.parent
-# Rooms of this package that no text of an engine depends on.
-_BESIDE = {"evaluate", "ui", "demo", "quantize", "cli", "server", "jobs", "journal", "formats", "scoring", "selfbench"}
+from asr_app import catalog, pipeline
+from asr_app.audio import Limits
+from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk, ModelCard, Options, Segment, StageTimes
+from asr_app.families.base import ReferenceLoss, as_spoken
+from asr_app.loading import Loaded, load_from, locate
+from asr_app.precision import Precision
+from asr_app.text import join
+
+T = TypeVar("T")
+_BETWEEN_S = 60.0  # silence between the clips of one request, so that the pipeline never joins two of them
 
 
 @dataclass(frozen=True)
-class EvaluationArm:
-    """A system on a model's weights. `problem` is why it cannot run; `key` tells its results from all others'."""
+class Task:
+    """The model that an arm loads. `model` is a catalog id or a path, `weights` its folder or file.
 
-    name: str
-    task: Task
-    key: str = ""
-    problem: str = ""
-
-    @property
-    def own(self) -> bool:
-        return self.name in APP
-
-
-def peers_of(card: ModelCard) -> list[str]:
-    """The peers that `verify --peers` runs on the card's family."""
-    return [name for name, peer in PEERS.items() if peer.evaluated and card.family in peer.families]
-
-
-def arms_of(
-    card: ModelCard, task: Task, asked: Sequence[Precision] | None, peers: Sequence[str], windows: bool
-) -> list[EvaluationArm]:
-    """This app at each precision it has or that is `asked` for, and the `peers`.
-
-    With peers goes this app's engine at FP32 on the samples that they get, with `windows` FP32 and INT8 with encoder
-    windows of the other length.
+    `vad` is a folder with fsmn-vad, for FunASR's own `AutoModel`. `exported` is the model in the peer's own format.
     """
-    weights, code = _content(card, task), _own_code()
-    found = []
-    allowed = catalog.precisions(card, task.device)
-    for precision in allowed if asked is None else asked:
-        problem = refusal(precision, catalog.recipes(card), allowed, task.device)
-        if problem is not None and asked is None:
-            continue
-        names = [precision.value]
-        if precision is Precision.FP32 and peers and problem is None:
-            names.append(FP32_NO_VAD)
-        if windows and precision in SHORT_WINDOWS and "short_windows" in card.capabilities:
-            names.append(SHORT_WINDOWS[precision])
-        for name in names:
-            key = _digest(name, task.device, weights, code, *here())
-            found.append(EvaluationArm(name, task, key, problem.en if problem else ""))
-    return found + [_peer(name, task, weights) for name in peers]
+
+    model: str
+    weights: Path
+    threads: int
+    cache: Path
+    hub: str
+    device: str = "cpu"
+    vad: Path | None = None
+    exported: Path | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> Task:
+        """Inverse of `as_json`."""
+        fields: dict[str, Any] = json.loads(text)
+        return cls(**fields | {k: Path(fields[k]) for k in ("weights", "cache", "vad", "exported") if fields[k]})
+
+    def as_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), default=str)
 
 
-def _peer(name: str, task: Task, weights: str) -> EvaluationArm:
-    peer = PEERS[name]
-    if not peer.here:
-        return EvaluationArm(name, task, problem=f"{peer.library} is not installed: see tests/peers.txt")
-    key = _digest(
-        name, repr(getattr(peer.make, "keywords", "")), weights, processor(), *(importlib.metadata.version(library) for library in peer.distributions),
-        _checksum(Path(inspect.getfile(getattr(peer.make, "func", peer.make)))),
-        peer.export.source() if peer.export else "",
-    )  # fmt: skip
-    return EvaluationArm(name, task, key)
+@dataclass(frozen=True)
+class Clip:
+    """A recording to transcribe. `language` is None if the arm must detect it.
+
+    With a `reference` the arm also computes the loss of that text. `chunks` are start and end of each stretch of speech
+    in seconds, for peers without a VAD; without any, the recording is one chunk.
+    """
+
+    path: Path
+    language: str | None = None
+    reference: str = ""
+    chunks: tuple[tuple[float, float], ...] = ()
 
 
-def started(arm: EvaluationArm, tell: Tell) -> ArmProcess:
-    """The arm's process, a peer's with the model in its own format. Raises RuntimeError where that cannot be written."""
-    task, peer = arm.task, PEERS.get(arm.name)
-    if peer is not None and peer.export is not None:
-        task = dataclasses.replace(task, exported=export(task.weights, task.cache, peer.export, tell))
-    return ArmProcess(arm.name, task)
+@dataclass(frozen=True)
+class ArmText:
+    """An arm's text for one clip. `seconds` is its share of the request's wall clock.
+
+    `temperature` is the highest that Whisper's ladder ended at, None if the arm does not report it. `nats` is the sum
+    of the cross-entropy over the `tokens` of the reference. `doubts` are the pipeline's reasons to distrust the text.
+    """
+
+    text: str
+    seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    temperature: float | None = None
+    nats: float | None = None
+    tokens: int | None = None
+    doubts: tuple[str, ...] = ()
 
 
-def _content(card: ModelCard, task: Task) -> str:
-    """A hash of the weights: of Whisper's by value, so that the same ones in another format or folder are the same."""
-    if card.family == "whisper":
-        return checkpoint.content(task.weights)
-    return _digest(json.dumps(variants.weights({"model": task.weights}, task.cache), sort_keys=True))
+class Arm(Protocol):
+    """A loaded system. `weights_mb` is None if it cannot be counted. `problem` is the reason of a failed self-check."""
+
+    weights_mb: float | None
+    problem: str
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[ArmText]:
+        """One result a clip, in order. All clips of a request share one language."""
+        ...
 
 
-@functools.cache
-def _own_code() -> str:
-    """A hash of the code that this app's texts depend on."""
-    files = sorted(_PACKAGE.rglob("*.py"))
-    rooms = [path.relative_to(_PACKAGE).with_suffix("") for path in files]
-    return _digest(
-        *(
-            f"{room} {_checksum(path)}"
-            for room, path in zip(rooms, files, strict=True)
-            if room.parts[0] not in _BESIDE and room.parts[:2] != ("bench", "peers")
-        )
-    )
+class PeerArm:
+    """Base of the peers: decodes each clip as this app does and passes on the samples, one clip after another."""
+
+    weights_mb: float | None = None
+    problem = ""
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[ArmText]:
+        """Like `Arm.transcribe`. Decoding counts as time, as it does for this app."""
+        texts = []
+        for clip in clips:
+            began = time.perf_counter()
+            audio, decode_s = pipeline.read(clip.path, clip.path.name, Limits())
+            text, temperature = self.recognise(np.ascontiguousarray(audio.samples), clip)
+            texts.append(ArmText(text.strip(), time.perf_counter() - began, {"decode": decode_s}, temperature))
+        return texts
+
+    def recognise(self, samples: np.ndarray, clip: Clip) -> tuple[str, float | None]:
+        """Text of float32 `(n,)` at 16 kHz, and the highest temperature of its segments, if known."""
+        raise NotImplementedError
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def chunks_of(samples: np.ndarray, clip: Clip) -> list[np.ndarray]:
+    """The samples of each of the clip's chunks."""
+    spans = clip.chunks or ((0.0, len(samples) / SAMPLE_RATE),)
+    return [samples[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)] for start, end in spans]
 
 
-def _digest(*told: str) -> str:
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+class App:
+    """This app at a precision, through its own pipeline: decoding, VAD, recognition, punctuation.
+
+    `short_windows` as in `Options`.
+    """
+
+    def __init__(self, task: Task, precision: Precision, short_windows: bool = False) -> None:
+        self._short_windows = short_windows
+        self.card: ModelCard = catalog.find(task.model)
+        folders = locate(self.card, task.hub)
+        self.loaded: Loaded = load_from(folders, self.card, precision, task.device, task.threads, task.cache)
+        self.weights_mb: float | None = self.loaded.precision.weight_bytes / 1e6
+        self.problem = self.loaded.check.reason
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[ArmText]:
+        """Runs a single clip like an upload; the chunks of several clips share the engine's batches and workers.
+
+        Stages `asr.encoder` and so on are the seconds of each part of the model, all threads and clips together.
+        """
+        options = self.options(clips)
+        with _Clock(self.loaded.engine.parts) as clock:
+            texts = [self._whole(clips[0], options)] if len(clips) == 1 else self._batch(clips, options)
+        parts = {f"asr.{name}": seconds / len(clips) for name, seconds in clock.seconds.items() if seconds}
+        texts = [dataclasses.replace(text, stages={**text.stages, **parts}) for text in texts]
+        return self.with_loss(clips, texts)
+
+    def options(self, clips: Sequence[Clip]) -> Options:
+        """Options for words as in references, in the clips' common language."""
+        return dataclasses.replace(as_spoken(self.card, clips[0].language), short_windows=self._short_windows)
+
+    def _whole(self, clip: Clip, options: Options) -> ArmText:
+        result = pipeline.transcribe(clip.path, self.loaded, options, Limits())
+        times = result.times
+        return ArmText(
+            result.text, times.work_s, _stages(times), doubts=tuple(doubt.reason for doubt in result.doubts)
+        )  # fmt: skip
+
+    def _batch(self, clips: Sequence[Clip], options: Options) -> list[ArmText]:
+        """Recognises all clips in one call of the pipeline: they lie on one time axis, far apart."""
+        times: list[StageTimes] = []
+        chunks: list[Chunk] = []
+        owner: list[int] = []
+        start_s = 0.0
+        for i, clip in enumerate(clips):
+            audio, decode_s = pipeline.read(clip.path, clip.path.name, Limits())
+            own, vad_s = pipeline.cut(audio, self.loaded)
+            times.append(StageTimes(decode_s=decode_s, vad_s=vad_s))
+            chunks += [dataclasses.replace(chunk, start_s=start_s + chunk.start_s) for chunk in own]
+            owner += [i] * len(own)
+            start_s += audio.seconds + _BETWEEN_S
+        segments: list[list[Segment]] = [[] for _ in clips]
+        doubts: list[list[str]] = [[] for _ in clips]
+        spent = StageTimes()
+        for i, progress in zip(
+            owner, pipeline.recognise(chunks, self.loaded, options, StageTimes()), strict=True
+        ):  # fmt: skip
+            segments[i] += progress.segments
+            doubts[i] += [doubt.reason for doubt in progress.doubts]
+            times[i] = dataclasses.replace(
+                times[i], asr_s=times[i].asr_s + progress.times.asr_s - spent.asr_s,
+                punctuation_s=times[i].punctuation_s + progress.times.punctuation_s - spent.punctuation_s,
+            )  # fmt: skip
+            spent = progress.times
+        return [
+            ArmText(join(s.text for s in own), clock.work_s, _stages(clock), doubts=tuple(reasons))
+            for own, clock, reasons in zip(segments, times, doubts, strict=True)
+        ]
+
+    def with_loss(self, clips: Sequence[Clip], texts: list[ArmText]) -> list[ArmText]:
+        """Adds the loss of each clip's reference, if the family can compute it. Its time is not in `seconds`."""
+        engine = self.loaded.engine
+        asked = [i for i, clip in enumerate(clips) if clip.reference]
+        if not isinstance(engine, ReferenceLoss) or self._short_windows:  # the loss is of windows of 30 s
+            return texts
+        for some in _batches(asked, self.card.chunks_a_batch):
+            losses = engine.reference_loss(
+                [samples_of(clips[i]) for i in some],
+                [clips[i].reference for i in some],
+                [clips[i].language for i in some],
+            )  # fmt: skip
+            for i, (nats, tokens) in zip(some, losses, strict=True):
+                texts[i] = dataclasses.replace(texts[i], nats=nats, tokens=tokens)
+        return texts
+
+
+class EngineAlone(App):
+    """This app's engine on the whole clip, without VAD, cutting or checks: the same samples as a peer."""
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[ArmText]:
+        """Raises RuntimeError for a clip that is longer than the family takes."""
+        options = self.options(clips)
+        texts: list[ArmText] = []
+        torch.set_num_threads(self.loaded.threads)
+        for some in _batches(clips, self.card.chunks_a_batch):
+            began = time.perf_counter()
+            samples = [samples_of(clip) for clip in some]
+            if max(map(len, samples)) > self.card.max_chunk_s * SAMPLE_RATE:
+                raise RuntimeError(f"a clip is longer than the {self.card.max_chunk_s:g} s that the engine takes")
+            results = self.loaded.engine.transcribe(samples, options)
+            pace = (time.perf_counter() - began) / max(1, sum(map(len, samples)))
+            texts += [
+                ArmText(join(s.text for s in segments), pace * len(x), {"asr": pace * len(x)})
+                for segments, x in zip(results, samples, strict=True)
+            ]
+        return texts
+
+
+class _Clock:
+    """Inside its block, counts the seconds spent in each of `parts`, summed over threads."""
+
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        self.seconds = dict.fromkeys(parts, 0.0)
+        self._parts, self._adding, self._began = parts, threading.Lock(), threading.local()
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> _Clock:
+        for name, part in self._parts.items():
+            self._hooks.append(part.register_forward_pre_hook(functools.partial(self._begin, name)))
+            self._hooks.append(part.register_forward_hook(functools.partial(self._end, name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _begin(self, name: str, *_: object) -> None:
+        setattr(self._began, name, time.perf_counter())
+
+    def _end(self, name: str, *_: object) -> None:
+        with self._adding:
+            self.seconds[name] += time.perf_counter() - getattr(self._began, name)
+
+
+def samples_of(clip: Clip) -> np.ndarray:
+    """The clip's samples, float32 `(n,)` at 16 kHz."""
+    audio: Audio = pipeline.read(clip.path, clip.path.name, Limits())[0]
+    return np.ascontiguousarray(audio.samples)
+
+
+def _batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _stages(times: StageTimes) -> dict[str, float]:
+    stages = {"decode": times.decode_s, "vad": times.vad_s, "asr": times.asr_s, "punctuation": times.punctuation_s}
+    return {name: seconds for name, seconds in stages.items() if seconds}
+
+
+FP32_NO_VAD = "fp32-no-vad"
+FP32_SHORT, INT8_SHORT = "fp32-short", "int8-short"
+SHORT_WINDOWS: Mapping[Precision, str] = {Precision.FP32: FP32_SHORT, Precision.INT8: INT8_SHORT}
+APP: Mapping[str, Callable[[Task], Arm]] = {
+    **{p.value: functools.partial(App, precision=p) for p in Precision},
+    FP32_NO_VAD: functools.partial(EngineAlone, precision=Precision.FP32),
+    FP32_SHORT: functools.partial(App, precision=Precision.FP32, short_windows=True),
+    INT8_SHORT: functools.partial(App, precision=Precision.INT8, short_windows=True),
+}

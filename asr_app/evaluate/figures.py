@@ -1,4 +1,4 @@
-"""From texts to figures: error by language and in all, what differs from FP32 with its interval, the reference's loss."""
+"""Figures from texts: error by language and in all, difference from FP32 with its interval, loss of the reference."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asr_app.bench.arms import FP32_NO_VAD
+from asr_app.evaluate.arms import FP32_NO_VAD
 from asr_app.evaluate.run import ArmResult
 from asr_app.precision import Precision
 from asr_app.recordings import Recording
@@ -19,7 +19,7 @@ _OPENAI = "peer:openai-whisper"
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much a rate is above FP32's on the same clips, with its 95 % interval."""
+    """Excess of a rate over FP32's on the same clips, with its 95 % interval."""
 
     delta: float
     low: float
@@ -30,7 +30,7 @@ class Difference:
 class Group:
     """One arm on the clips of one language, or on all. `error` counts; `loss` is in nats a token of the reference.
 
-    The differences are from FP32, on the clips that both have; None for FP32 itself and where there is none.
+    The differences are from FP32, on the clips that both have; None for FP32 itself and without FP32.
     """
 
     clips: int
@@ -43,24 +43,24 @@ class Group:
 
     def as_dict(self) -> dict[str, Any]:
         """For the JSON: rates as shares, not per cent."""
-        found: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "clips": self.clips, "units": self.error.units, "errors": self.error.errors,
             "substitutions": self.error.substitutions, "deletions": self.error.deletions,
             "insertions": self.error.insertions, "error": round(self.error.rate, 5),
             "deletion_rate": round(self.error.deletions / max(1, self.error.units), 5),
         }  # fmt: skip
         if self.difference is not None:
-            found["difference_from_fp32"] = _rounded(self.difference)
+            fields["difference_from_fp32"] = _rounded(self.difference)
         if self.loss is not None:
-            found |= {"loss": round(self.loss, 5), "tokens": self.tokens}
+            fields |= {"loss": round(self.loss, 5), "tokens": self.tokens}
         if self.loss_difference is not None:
-            found["loss_difference_from_fp32"] = _rounded(self.loss_difference)
-        return found
+            fields["loss_difference_from_fp32"] = _rounded(self.loss_difference)
+        return fields
 
 
 @dataclass(frozen=True)
 class ArmFigures:
-    """An arm's figures, by language and under "all", and what it took. `seconds` and `cpu_s` are for all its clips."""
+    """An arm's figures, by language and under "all", and its cost. `seconds` and `cpu_s` are for all its clips."""
 
     result: ArmResult
     groups: Mapping[str, Group]
@@ -77,7 +77,7 @@ class ArmFigures:
         """For the JSON."""
         started = self.result.started
         return {
-            "arm": self.name, "model": self.result.arm.task.model, "problem": self.result.problem,
+            "arm": self.name, "problem": self.result.problem,
             "languages": {language: group.as_dict() for language, group in self.groups.items()},
             "audio_s": round(self.audio_s, 1), "seconds": round(self.seconds, 2), "cpu_s": round(self.cpu_s, 2),
             "doubts": self.doubts, "peak_mb": round(self.result.peak_mb, 1),
@@ -89,8 +89,8 @@ def figures(
     results: Sequence[ArmResult], recordings: Sequence[Recording], seconds: Sequence[float]
 ) -> list[ArmFigures]:
     """Figures of each arm; `seconds` is each recording's length. Differences are from the arm called fp32, if it ran."""
-    counted = [{i: recordings[i].score(heard.text) for i, (heard, _) in r.heard.items()} for r in results]
-    full = next((n for n, r in enumerate(results) if r.arm.name == Precision.FP32.value and r.heard), None)
+    counted = [{i: recordings[i].score(text.text) for i, (text, _) in r.texts.items()} for r in results]
+    full = next((n for n, r in enumerate(results) if r.arm.name == Precision.FP32.value and r.texts), None)
     languages = list(dict.fromkeys(r.language for r in recordings if r.language))
     made = []
     for n, result in enumerate(results):
@@ -100,24 +100,24 @@ def figures(
             if chosen:
                 other = None if full is None or full == n else (results[full], counted[full])
                 groups[language] = _group(result, counted[n], chosen, other)
-        own = [result.heard[i] for i in sorted(result.heard)]
+        own = [result.texts[i] for i in sorted(result.texts)]
         made.append(
             ArmFigures(
-                result, groups, sum(seconds[i] for i in result.heard), sum(heard.seconds for heard, _ in own),
-                sum(cpu for _, cpu in own), sum(len(heard.doubts) for heard, _ in own),
+                result, groups, sum(seconds[i] for i in result.texts), sum(text.seconds for text, _ in own),
+                sum(cpu for _, cpu in own), sum(len(text.doubts) for text, _ in own),
             )
         )  # fmt: skip
     return made
 
 
 def same_texts(results: Sequence[ArmResult], recordings: Sequence[Recording]) -> dict[str, int] | None:
-    """In how many clips FP32 without VAD writes openai-whisper's text, of those where its ladder ended at 0.
+    """Number of clips in which FP32 without VAD writes openai-whisper's text, of those whose ladder ended at 0.
 
-    White space is not compared, and in Chinese the marks are not, which this app sets after decoding. None where one
-    of the two did not run.
+    White space is not compared. In Chinese the marks, which this app sets after decoding, are not compared either. None
+    if one of the two did not run.
     """
     ours, theirs = (
-        next((r.heard for r in results if r.arm.name == name and r.heard), None) for name in (FP32_NO_VAD, _OPENAI)
+        next((r.texts for r in results if r.arm.name == name and r.texts), None) for name in (FP32_NO_VAD, _OPENAI)
     )
     if ours is None or theirs is None:
         return None
@@ -148,10 +148,10 @@ def _group(
         difference = _paired(
             [full[1][i].errors for i in both], [own[i].errors for i in both], [own[i].units for i in both]
         )
-        told = [i for i in both if None not in (result.heard[i][0].nats, full[0].heard[i][0].nats)]
-        if told:
-            before, count = _loss(full[0], told)
-            loss_difference = _paired(before, _loss(result, told)[0], count)
+        both_losses = [i for i in both if None not in (result.texts[i][0].nats, full[0].texts[i][0].nats)]
+        if both_losses:
+            before, count = _loss(full[0], both_losses)
+            loss_difference = _paired(before, _loss(result, both_losses)[0], count)
             fp32_loss = sum(before) / sum(count) if sum(count) else None
     return Group(
         len(clips), _sum([own[i] for i in clips]), difference, sum(nats) / sum(tokens) if sum(tokens) else None,
@@ -160,9 +160,9 @@ def _group(
 
 
 def _loss(result: ArmResult, clips: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Nats and tokens of each clip whose reference's loss is known."""
-    known = [result.heard[i][0] for i in clips if result.heard[i][0].nats is not None]
-    return [float(heard.nats or 0.0) for heard in known], [float(heard.tokens or 0) for heard in known]
+    """Nats and tokens of each clip with a known loss of its reference."""
+    known = [result.texts[i][0] for i in clips if result.texts[i][0].nats is not None]
+    return [float(text.nats or 0.0) for text in known], [float(text.tokens or 0) for text in known]
 
 
 def _paired(before: Sequence[float], after: Sequence[float], units: Sequence[float]) -> Difference | None:

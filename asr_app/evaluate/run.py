@@ -10,21 +10,21 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from asr_app.bench.arms import Clip, Heard
-from asr_app.bench.process import Answer, Started
 from asr_app.datatypes import ModelCard
-from asr_app.evaluate.arms import EvaluationArm
+from asr_app.evaluate.arms import ArmText, Clip
+from asr_app.evaluate.plan import EvaluationArm
+from asr_app.evaluate.process import Answer, Started
 from asr_app.evaluate.store import Store
 from asr_app.recordings import Recording
 from asr_app.scoring import base_language
 
 _REQUEST = 25  # clips: enough for full batches, few enough that an interruption costs little
-# Languages that a model without them is asked for as another one.
+# Languages that are replaced by a near one for a model that does not know them.
 _NEAREST = {"yue": "zh"}
 
 
 class Process(Protocol):
-    """What the loop asks of an arm's process."""
+    """The process of an arm, as the loop uses it."""
 
     def ready(self) -> Started: ...
     def ask(self, clips: Sequence[Clip]) -> Answer: ...
@@ -33,17 +33,20 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class ArmResult:
-    """An arm's results in the order of the recordings; `problem` is why some or all are missing or not to be trusted."""
+    """An arm's results. `texts` has the text and the CPU seconds of each finished recording, by its index.
+
+    `problem` is the reason why some or all are missing or not to be trusted.
+    """
 
     arm: EvaluationArm
-    heard: dict[int, tuple[Heard, float]]
+    texts: dict[int, tuple[ArmText, float]]
     started: Started | None = None
     peak_mb: float = 0.0
     problem: str = ""
 
 
 def clip_of(recording: Recording, card: ModelCard, detect: bool) -> Clip:
-    """The recording as all arms get it; without `detect` in its language, if the model knows that or one near it."""
+    """The clip for all arms. Without `detect` it names the language, if the model knows that or one near it."""
     language = base_language(recording.language)
     language = language if language in card.languages else _NEAREST.get(language, "")
     known = not detect and language in card.languages
@@ -56,13 +59,12 @@ def evaluate(
     digests: Sequence[str],
     home: Path,
     fresh: bool,
-    start: Callable[[EvaluationArm], Process],
     done: Callable[[EvaluationArm, int], None],
 ) -> Iterator[ArmResult]:
-    """Each arm's results, those in the folder `home` taken from there. `done` hears of each arm's finished clips.
+    """Yields each arm's results. Those stored in the folder `home` are reused. `done` is called with finished clips.
 
-    `digests` are the hashes of each clip's samples. `start` raises RuntimeError, as the process does, where the arm
-    fails: then it has what it finished before, and the others go on.
+    `digests` are the hashes of each clip's samples. An arm that fails keeps the clips that it finished before, and the
+    other arms go on.
     """
     names = [_identity(*pair) for pair in zip(clips, digests, strict=True)]
     for arm in arms:
@@ -77,25 +79,25 @@ def evaluate(
         if missing:
             process: Process | None = None
             try:
-                process = start(arm)
+                process = arm.start()
                 store.start(process.ready())
-                # A peer recognises one clip after the other anyway: an interruption then costs one.
+                # A peer recognises one clip after the other anyway, so an interruption then costs only one.
                 for request in _requests(missing, clips, _REQUEST if arm.own else 1):
                     answer = process.ask([clips[i] for i in request])
-                    store.add([names[i] for i in request], answer.heard, answer.cpu_s, answer.rss_mb)
+                    store.add([names[i] for i in request], answer.texts, answer.cpu_s, answer.rss_mb)
                     done(arm, len(request))
             except RuntimeError as error:  # the other arms are still wanted
                 problem = str(error)
             finally:
                 if process is not None:
                     process.end()
-        heard = {i: store[name] for i, name in enumerate(names) if name in store}
+        texts = {i: store[name] for i, name in enumerate(names) if name in store}
         checked = store.started.check if store.started else ""
-        yield ArmResult(arm, heard, store.started, store.peak_mb, problem or checked)
+        yield ArmResult(arm, texts, store.started, store.peak_mb, problem or checked)
 
 
 def _requests(missing: Sequence[int], clips: Sequence[Clip], size: int) -> Iterator[list[int]]:
-    """The clips that are missing, at most `size` at a time, those of a request all in one language."""
+    """The missing clips in requests of at most `size`. All clips of a request have one language."""
     for _, same in groupby(missing, key=lambda i: clips[i].language):
         group = list(same)
         for first in range(0, len(group), size):
@@ -103,5 +105,5 @@ def _requests(missing: Sequence[int], clips: Sequence[Clip], size: int) -> Itera
 
 
 def _identity(clip: Clip, digest: str) -> str:
-    """What a result belongs to: the recording's samples, the language asked for, the reference its loss is of."""
+    """Key of a result: a hash of the recording's samples, the language asked for and the reference for the loss."""
     return hashlib.sha256(json.dumps([digest, clip.language, clip.reference]).encode()).hexdigest()[:32]

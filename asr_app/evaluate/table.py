@@ -13,13 +13,13 @@ _HEAD = (
 )
 
 
-def tables(model: str, found: Sequence[ArmFigures], same: dict[str, int] | None) -> Iterator[str]:
-    """The lines of all tables for one model: a row an arm, then a row a language."""
+def tables(model: str, arms: Sequence[ArmFigures], same: dict[str, int] | None) -> Iterator[str]:
+    """Lines of all tables for one model: a row an arm, then a row a language."""
     yield f"{model}: error in all, and what it took"
     yield _HEAD
-    yield from (_row(arm) for arm in found)
-    languages = list(dict.fromkeys(language for arm in found for language in arm.groups))
-    ran = [arm for arm in found if arm.groups]
+    yield from (_row(arm) for arm in arms)
+    languages = list(dict.fromkeys(language for arm in arms for language in arm.groups))
+    ran = [arm for arm in arms if arm.groups]
     if any(language != ALL for language in languages):
         by_language: Sequence[tuple[str, Callable[[Group], str]]] = (
             ("error, % (CER of zh, yue, ja, th; WER of the others)", lambda g: f"{g.error.rate:.2%}"),

@@ -1,7 +1,7 @@
-"""SenseVoice's CTC scores, which are the largest thing a chunk makes: 33 MB for 20 s, with a vocabulary of 25,055.
+"""SenseVoice's CTC scores, the largest tensor of a chunk: 33 MB for 20 s, with a vocabulary of 25,055.
 
-FunASR asks for them once for the text and once more to time its words, each time as logits and as their logarithmic
-softmax. Here they are made once, a few frames at a time, with no logits beside them.
+FunASR computes them once for the text and once more to time its words, each time as logits and as their logarithmic
+softmax. Here they are computed once, a few frames at a time, without keeping the logits.
 
 Source: https://github.com/modelscope/FunASR (funasr/models/ctc/ctc.py, funasr/models/sense_voice/model.py).
 """
@@ -15,33 +15,34 @@ import numpy as np
 import torch
 from funasr.models.ctc.ctc import CTC
 
-# Whose logits, 1.2 MB, stay in the processor's cache. Of eight or fewer an INT8 head makes 16 bits, for twice the work.
+# The logits of this many frames, 1.2 MB, stay in the processor's cache. An INT8 head multiplies up to eight rows in
+# BF16, for twice the work.
 _FRAMES = 12
-_made = threading.local()  # `last`: of which tensor scores were made last in this thread, and the scores
+_cache = threading.local()  # `last`: the tensor of this thread's last scores, and the scores
 
 
 class Scores(CTC):
-    """The library's CTC with the same scores. Several threads may ask it at once."""
+    """The library's CTC with the same scores. Several threads may call it at once."""
 
     def log_softmax(self, hs_pad: torch.Tensor) -> torch.Tensor:
-        """`(b, t, d)` -> `(b, t, vocabulary)`; while they are held, the ones that were made of the same tensor."""
-        heard, scores = getattr(_made, "last", (_gone, _gone))
-        if heard() is hs_pad and (found := scores()) is not None:
-            return found
-        found = _room(hs_pad, *hs_pad.shape[:2], self.ctc_lo.out_features)
+        """`(b, t, d)` -> `(b, t, vocabulary)`. Scores of the same tensor are reused while they are alive."""
+        last_input, last_scores = getattr(_cache, "last", (_gone, _gone))
+        if last_input() is hs_pad and (scores := last_scores()) is not None:
+            return scores
+        scores = _uninitialised(hs_pad, *hs_pad.shape[:2], self.ctc_lo.out_features)
         step = _FRAMES if hs_pad.device.type == "cpu" else hs_pad.shape[1]
         for start in range(0, hs_pad.shape[1], step):
             some = slice(start, start + step)
-            torch.log_softmax(self.ctc_lo(hs_pad[:, some]), 2, out=found[:, some])
-        _made.last = weakref.ref(hs_pad), weakref.ref(found)
-        return found
+            torch.log_softmax(self.ctc_lo(hs_pad[:, some]), 2, out=scores[:, some])
+        _cache.last = weakref.ref(hs_pad), weakref.ref(scores)
+        return scores
 
 
-def _room(like: torch.Tensor, *shape: int) -> torch.Tensor:
-    """An uninitialised tensor, of `like`'s device and kind.
+def _uninitialised(like: torch.Tensor, *shape: int) -> torch.Tensor:
+    """An uninitialised tensor with the device and dtype of `like`.
 
-    In the processor's memory it is numpy's, which asks the system for pages of 2 MB. Of the 4 KB of torch's, each is
-    cleared when first written to, which takes as long as the softmax.
+    On a CPU numpy allocates it, in pages of 2 MB. torch would use pages of 4 KB. The system clears each page at its
+    first write, which takes as long as the softmax with small pages.
     """
     if like.device.type == "cpu" and like.dtype == torch.float32:
         return torch.from_numpy(np.empty(shape, np.float32))
@@ -49,4 +50,4 @@ def _room(like: torch.Tensor, *shape: int) -> torch.Tensor:
 
 
 def _gone() -> None:
-    """A reference to nothing."""
+    """Stands for a weak reference to nothing."""

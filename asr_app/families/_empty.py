@@ -1,4 +1,4 @@
-"""Modules without weights: on the meta device, for a cached variant to fill."""
+"""Makes modules without weights: on the meta device, for a cached variant to fill."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _FILLS = {
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out what would fill a weight, and computes tables where they can be: for the meta device torch has these
-    in Python only, and imports 150 MB of its compiler for them."""
+    """Skips functions that fill weights, and computes tables on the CPU. On the meta device torch implements both in
+    Python only, and imports 150 MB of its compiler for them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")

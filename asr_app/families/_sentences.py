@@ -1,4 +1,4 @@
-"""From the punctuated text of one chunk to its sentences, for families whose models write punctuation themselves."""
+"""Splits the punctuated text of one chunk into sentences, for families whose models write punctuation themselves."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 
 from asr_app.datatypes import Segment, Word
 
-# After a Mandarin full stop at once, unless another or a closing quotation mark follows, as in 什么？！; after a Latin
-# one only before a space, so that 3.5 and example.com stay whole.
+# A sentence ends at a Mandarin full stop, unless another or a closing quotation mark follows, as in 什么？！. It ends at a
+# Latin one only before a space, so that 3.5 and example.com stay whole.
 _SENTENCE_END = re.compile(r"""(?<=[。？！])\s*(?=[^\s。？！”’」』）》"'])|(?<=[.?!])\s+(?=\S)""")
 
 
 def sentences(text: str, words: Sequence[Word], start_s: float, end_s: float) -> list[Segment]:
-    """The sentences of `text` in [start_s, end_s], each with those of `words` that it holds.
+    """Sentences of `text` in [start_s, end_s], each with its share of `words`.
 
-    Number formatting may have rewritten some words: those go with the word before them. Without words, times are taken
-    as proportional to letters.
+    Number formatting may have rewritten some words: those go with the previous word. Without words, times are
+    proportional to the number of letters.
     """
     pieces = [piece for piece in _SENTENCE_END.split(text.strip()) if piece]
     if not pieces:
@@ -30,19 +30,19 @@ def sentences(text: str, words: Sequence[Word], start_s: float, end_s: float) ->
         edges = [start_s, *(start_s + ends / ends[-1] * (end_s - start_s)).tolist()]
         return [Segment(a, b, piece) for piece, (a, b) in zip(pieces, itertools.pairwise(edges), strict=True)]
     held: list[list[Word]] = [[] for _ in pieces]
-    for word, piece in zip(words, _places(pieces, words), strict=True):
+    for word, piece in zip(words, _piece_indices(pieces, words), strict=True):
         held[piece].append(word)
-    found: list[Segment] = []
+    segments: list[Segment] = []
     for text_of, own in zip(pieces, held, strict=True):
-        before = found[-1].end_s if found else start_s
-        found.append(
+        before = segments[-1].end_s if segments else start_s
+        segments.append(
             Segment(own[0].start_s if own else before, own[-1].end_s if own else before, text_of, tuple(own))
         )  # fmt: skip
-    return found
+    return segments
 
 
 def rising(timed: Iterable[tuple[float, float, str]], seconds: float) -> tuple[Word, ...]:
-    """Words of (start in s, end in s, text), their times made to rise and to stay inside a chunk of so many seconds."""
+    """Words of (start in s, end in s, text). Times are clipped to rise and to stay inside a chunk of `seconds`."""
     words: list[Word] = []
     for start, end, text in timed:
         start_s = min(max(start, words[-1].end_s if words else 0.0), seconds)
@@ -50,22 +50,22 @@ def rising(timed: Iterable[tuple[float, float, str]], seconds: float) -> tuple[W
     return tuple(words)
 
 
-def _places(pieces: Sequence[str], words: Sequence[Word]) -> list[int]:
-    """For each word the index of the piece that holds it, never falling."""
+def _piece_indices(pieces: Sequence[str], words: Sequence[Word]) -> list[int]:
+    """Index of each word's piece, never falling."""
     written = [(letter, i) for i, piece in enumerate(pieces) for letter in _letters(piece)]
     spoken = [(letter, i) for i, word in enumerate(words) for letter in _letters(word.text)]
-    found: list[int | None] = [None] * len(words)
+    matched: list[int | None] = [None] * len(words)
     matcher = difflib.SequenceMatcher(None, [a for a, _ in written], [b for b, _ in spoken], autojunk=False)
     for match in matcher.get_matching_blocks():
         for step in range(match.size):
             word = spoken[match.b + step][1]
-            if found[word] is None:
-                found[word] = written[match.a + step][1]
-    places, last = [], 0
-    for place in found:
-        last = max(last, place or 0)
-        places.append(last)
-    return places
+            if matched[word] is None:
+                matched[word] = written[match.a + step][1]
+    indices, last = [], 0
+    for index in matched:
+        last = max(last, index or 0)
+        indices.append(last)
+    return indices
 
 
 def _letters(text: str) -> str:

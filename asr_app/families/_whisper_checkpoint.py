@@ -1,4 +1,4 @@
-"""What every form of Whisper's weights on a disk comes down to, and how a file that is none of them is refused."""
+"""The common form of Whisper's weights, whatever the file format, and the errors for other files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from asr_app.errors import UserError
 
 Tensors = Iterator[tuple[str, torch.Tensor]]
-# Only for these it is known which language a token stands for: English-only, 99 languages, 100 (large-v3 on).
+# Vocabularies with known language tokens: English-only, 99 languages, 100 (large-v3 on).
 _VOCABULARIES = (51864, 51865, 51866)
 _WINDOW = 1500  # positions of an encoder's 30 s
 _MOST, _MOST_LAYERS = 1_000_000, 256
@@ -22,7 +22,7 @@ _MOST, _MOST_LAYERS = 1_000_000, 256
 
 @dataclass(frozen=True)
 class Dimensions:
-    """openai-whisper's `ModelDimensions`, which importing takes a second."""
+    """Same as openai-whisper's `ModelDimensions`, whose import takes a second."""
 
     n_mels: int
     n_audio_ctx: int
@@ -36,7 +36,7 @@ class Dimensions:
     n_text_layer: int
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what no Whisper has, before a module of that size is made."""
+        """Raises ValueError for dimensions that no Whisper has, before a module of that size is made."""
         for name, value in asdict(self).items():
             if not isinstance(value, int) or not 0 < value <= (_MOST_LAYERS if name.endswith("layer") else _MOST):
                 raise ValueError(f"{name} is {value!r}")
@@ -46,10 +46,10 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model's files: dimensions are known, weights not read yet.
+    """A model's files, with dimensions read and weights not read yet.
 
-    `tensors` gives each weight by openai-whisper's key, in the file's own dtype. `heads` are the (layer, head) pairs
-    whose attention times words; None where nobody published them.
+    `tensors` yields each weight by openai-whisper's key, in the file's own dtype. `heads` are the (layer, head) pairs
+    whose attention times words; None if they are not published.
     """
 
     files: tuple[Path, ...]
@@ -63,7 +63,7 @@ class Checkpoint:
 
 
 def damaged(name: str) -> UserError:
-    """The error for a file that is none of the forms, or half of one."""
+    """The error for a file in none of the formats, or an incomplete one."""
     return UserError(
         f"{name} is damaged or no Whisper checkpoint. Download it again, or choose another one.",
         f"{name} 已损坏或不是 Whisper 检查点。请重新下载或选择其他模型。",
@@ -94,20 +94,20 @@ def quantised(name: str, kind: str) -> UserError:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object in a JSON file; empty where there is none, or it cannot be read."""
+    """The object in a JSON file; empty if there is none, or it cannot be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def head_pairs(found: object, dims: Dimensions) -> tuple[tuple[int, int], ...] | None:
-    """(layer, head) pairs from JSON; None where it has none that fit."""
-    if not isinstance(found, list) or not found:
+def head_pairs(content: object, dims: Dimensions) -> tuple[tuple[int, int], ...] | None:
+    """(layer, head) pairs from JSON; None if they are missing or do not fit."""
+    if not isinstance(content, list) or not content:
         return None
     pairs = []
-    for pair in found:
+    for pair in content:
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(n, int) for n in pair)):
             return None
         if not (0 <= pair[0] < dims.n_text_layer and 0 <= pair[1] < dims.n_text_head):
@@ -117,12 +117,12 @@ def head_pairs(found: object, dims: Dimensions) -> tuple[tuple[int, int], ...] |
 
 
 def load_pickle(file: Path, device: str) -> Any:
-    # What is no zip file is of before torch 1.6, and cannot be mapped.
+    # A checkpoint that is no zip file was written before torch 1.6 and cannot be mapped.
     return torch.load(file, map_location=device, weights_only=True, mmap=zipfile.is_zipfile(file) and device == "cpu")
 
 
 def require_whispers(name: str, dims: Dimensions) -> None:
-    """Raises UserError for a vocabulary or a window that openai-whisper would take for another one."""
+    """Raises UserError for a vocabulary or a window that openai-whisper would misinterpret."""
     if dims.n_audio_ctx != _WINDOW:
         raise refused(name, f"it hears {dims.n_audio_ctx} positions; Whisper's hear {_WINDOW}",
                        f"其窗口为 {dims.n_audio_ctx} 个位置；Whisper 为 {_WINDOW}")  # fmt: skip

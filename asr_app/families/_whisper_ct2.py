@@ -35,7 +35,7 @@ _TYPES = {0: torch.float32, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: to
 
 @dataclass(frozen=True)
 class _Variable:
-    """One entry of `model.bin`: where its data lies."""
+    """One entry of `model.bin`: shape, dtype and offset of its data."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -49,15 +49,15 @@ class _Reader:
         self.data, self.at = data, 0
 
     def number(self, kind: str) -> int:
-        (found,) = struct.unpack_from("<" + kind, self.data, self.at)
+        (value,) = struct.unpack_from("<" + kind, self.data, self.at)
         self.at += struct.calcsize("<" + kind)
-        return int(found)
+        return int(value)
 
     def text(self) -> str:
         length = self.number("H")
-        found = self.data[self.at : self.at + length]
+        content = self.data[self.at : self.at + length]
         self.at += length
-        return found.rstrip(b"\0").decode("utf-8")
+        return content.rstrip(b"\0").decode("utf-8")
 
     def variable(self) -> _Variable:
         shape = tuple(self.number("I") for _ in range(self.number("B")))
@@ -70,12 +70,12 @@ class _Reader:
 
 def _mapped(file: Path) -> mmap.mmap:
     with file.open("rb") as opened:
-        # Copy on write, so that torch takes it for its own; nothing is written.
+        # Copy on write, since torch needs a writable buffer; nothing is written.
         return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether `model.bin` begins as CTranslate2's do: its version, then the name of a specification."""
+    """Whether `model.bin` begins with CTranslate2's header: a version, then the name of a specification."""
     try:
         with (folder / "model.bin").open("rb") as file:
             return bool(re.fullmatch(rb"\w+Spec\0", file.read(64)[6:].split(b"\0")[0] + b"\0"))
@@ -84,7 +84,7 @@ def is_folder(folder: Path) -> bool:
 
 
 def open_folder(folder: Path) -> Checkpoint:
-    """Raises UserError where the folder is damaged, of another architecture, or quantised."""
+    """The checkpoint in `folder`. Raises UserError if it is damaged, of another architecture, or quantised."""
     file = folder / "model.bin"
     data = _mapped(file)
     reader = _Reader(data)
@@ -95,35 +95,35 @@ def open_folder(folder: Path) -> Checkpoint:
         if version != 6:
             raise refused(folder.name, f"model.bin has version {version}; version 6 is needed",
                            f"model.bin 版本为 {version}，需要版本 6")  # fmt: skip
-        found = {reader.text(): reader.variable() for _ in range(reader.number("I"))}
+        variables = {reader.text(): reader.variable() for _ in range(reader.number("I"))}
     except (struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
         raise damaged(f"{folder.name}/model.bin") from error
-    for variable in found.values():
+    for variable in variables.values():
         if variable.shape and not variable.dtype.is_floating_point:
             raise quantised(folder.name, str(variable.dtype).removeprefix("torch."))
-    dims = _dims(folder, found, data)
+    dims = _dims(folder, variables, data)
     heads = head_pairs(read_json(folder / "config.json").get("alignment_heads"), dims)
-    return Checkpoint((file,), dims, heads, lambda: _tensors(found, data, dims))
+    return Checkpoint((file,), dims, heads, lambda: _tensors(variables, data, dims))
 
 
-def _dims(folder: Path, found: Mapping[str, _Variable], data: mmap.mmap) -> Dimensions:
+def _dims(folder: Path, variables: Mapping[str, _Variable], data: mmap.mmap) -> Dimensions:
     def layers(side: str) -> int:
-        return len({m[1] for key in found if (m := re.match(rf"{side}/layer_(\d+)/", key))})
+        return len({m[1] for key in variables if (m := re.match(rf"{side}/layer_(\d+)/", key))})
 
     def heads(side: str, state: int) -> int:
-        scalar = found.get(f"{side}/num_heads")
+        scalar = variables.get(f"{side}/num_heads")
         return state // 64 if scalar is None else int(_tensor(scalar, data))
 
     try:
-        vocabulary, state = found["decoder/embeddings/weight"].shape
+        vocabulary, state = variables["decoder/embeddings/weight"].shape
         dims = Dimensions(
-            n_mels=found["encoder/conv1/weight"].shape[1],
-            n_audio_ctx=found["encoder/position_encodings/encodings"].shape[0],
-            n_audio_state=found["encoder/conv1/weight"].shape[0],
+            n_mels=variables["encoder/conv1/weight"].shape[1],
+            n_audio_ctx=variables["encoder/position_encodings/encodings"].shape[0],
+            n_audio_state=variables["encoder/conv1/weight"].shape[0],
             n_audio_head=heads("encoder", state),
             n_audio_layer=layers("encoder"),
             n_vocab=vocabulary,
-            n_text_ctx=found["decoder/position_encodings/encodings"].shape[0],
+            n_text_ctx=variables["decoder/position_encodings/encodings"].shape[0],
             n_text_state=state,
             n_text_head=heads("decoder", state),
             n_text_layer=layers("decoder"),
@@ -140,11 +140,11 @@ def _tensor(variable: _Variable, data: mmap.mmap) -> torch.Tensor:
     return torch.frombuffer(data, dtype=variable.dtype, count=count, offset=variable.offset).reshape(variable.shape)
 
 
-def _tensors(found: Mapping[str, _Variable], data: mmap.mmap, dims: Dimensions) -> Tensors:
-    """openai-whisper's keys and tensors. A projection of several is stacked: queries, keys, values."""
+def _tensors(variables: Mapping[str, _Variable], data: mmap.mmap, dims: Dimensions) -> Tensors:
+    """Yields openai-whisper's keys and tensors. CTranslate2 stacks the projections of queries, keys and values."""
 
     def get(name: str) -> torch.Tensor:
-        return _tensor(found[name], data)
+        return _tensor(variables[name], data)
 
     def plain(to: str, name: str, kinds: tuple[str, str] = ("weight", "bias")) -> Tensors:
         for kind, own in zip(("weight", "bias"), kinds, strict=True):
@@ -157,7 +157,7 @@ def _tensors(found: Mapping[str, _Variable], data: mmap.mmap, dims: Dimensions) 
         weight, bias = (get(f"{name}/{kind}").chunk(len(projections)) for kind in ("weight", "bias"))
         for projection, w, b in zip(projections, weight, bias, strict=True):
             yield f"{to}.{projection}.weight", w
-            # Whisper's keys have no bias; a bias of all keys would not change the attention either.
+            # Whisper's keys have no bias: the same bias on all keys would not change the attention.
             if projection != "key":
                 yield f"{to}.{projection}.bias", b
 

@@ -1,124 +1,42 @@
-"""Whisper's encoder for windows of any length, and its decoder, token by token, with cached keys and values.
+"""Decodes Whisper's windows: greedily, or by samples at several temperatures at once. Loops are stopped.
 
-openai-whisper's own `DecodingTask` decides which tokens may follow and what a row's text is. Its `Inference` is replaced
-by one that keeps keys and values in place, drops rows that have ended, and multiplies with a vocabulary table of any
-precision.
+openai-whisper's own `DecodingTask` filters the tokens and makes the texts. Its `Inference` is replaced by `Steps`.
 
-Source: https://github.com/openai/whisper (whisper/decoding.py, whisper/model.py).
+Source: https://github.com/openai/whisper (whisper/decoding.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from whisper.decoding import (
     ApplyTimestampRules,
     DecodingOptions,
     DecodingResult,
     DecodingTask,
     GreedyDecoder,
-    Inference,
     LogitFilter,
 )
-from whisper.model import AudioEncoder, TextDecoder
 from whisper.utils import compression_ratio
 
-from asr_app.precision.captured import Captured
-from asr_app.precision.linears import QuantizedModule, cpu_multiplies
-from asr_app.precision.tables import Int8Rows
+from asr_app.families._whisper_modules import CrossKV, Steps
 
-_BLOCK = 64  # tokens by which the room for keys and values grows
-CrossKV = tuple[torch.Tensor, torch.Tensor]  # a layer's cross-attention keys and values, `(b, heads, t, d)` each
-# As whisper.transcribe: text that compresses better is a loop, text less likely than this is decoded again.
+# Same as whisper.transcribe: text that compresses better is a loop, less likely text is decoded again.
 _MOST_COMPRESSION, _LEAST_LOGPROB, _NO_SPEECH = 2.4, -1.0, 0.6
-# A loop: the same text tokens at least so often, and so many in all. "country" said fourteen times is 28 tokens.
+# A loop repeats the same text tokens at least 6 times, 40 tokens in all. "country" said fourteen times is 28 tokens.
 _LOOP_REPEATS, _LOOP_TOKENS, _LOOP_PERIOD = 6, 40, 24
-_LOOP_EVERY = 8  # steps between two looks for one
-
-
-class Encoder(AudioEncoder):
-    """The library's encoder for windows of any even number of frames, not only of 3000."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features `(b, frames / 2, d)` of spectrograms `(b, mels, frames)`."""
-        x = nn.functional.gelu(self.conv1(x))
-        x = nn.functional.gelu(self.conv2(x)).permute(0, 2, 1)
-        x = x + self.positional_embedding[: x.shape[1]]
-        for block in self.blocks:
-            x = block(x)
-        y: torch.Tensor = self.ln_post(x)
-        return y
-
-
-_REPEATED = 2  # numbers of rows whose step stays captured: a batch's, and one. A row of large-v3 takes 0.6 GB
-
-
-class Decoder(TextDecoder):
-    """The library's decoder, only that its table may be one of fewer bits.
-
-    `repeated` are its captured steps, by the number of rows.
-    """
-
-    repeated: dict[int, _Repeated]
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        xa: torch.Tensor,
-        kept: Sequence[KVCache] | None = None,
-        offset: int = 0,
-        repeated: _Repeated | None = None,
-    ) -> torch.Tensor:
-        """Logits `(b, n, vocabulary)` of tokens `(b, n)` heard in `xa` `(b, t, d)`.
-
-        With what its layers `kept`, or as what is `repeated`, the tokens are those from `offset` on.
-        """
-        if repeated is not None:
-            return repeated.step(x, offset)
-        y = self.token_embedding(x) + self.positional_embedding[offset : offset + x.shape[-1]]
-        for i, block in enumerate(self.blocks):
-            y = block(y, xa, mask=self.mask) if kept is None else _step(block, kept[i], y, offset)
-        return self._head(y)
-
-    def step(
-        self, x: torch.Tensor, position: torch.Tensor, room: torch.Tensor, layers: Sequence[KVCache]
-    ) -> torch.Tensor:
-        """Logits `(b, 1, vocabulary)` of tokens `(b, 1)` at `position` `(1,)`, in shapes that do not change.
-
-        Keys and values of what was said lie in `room` `(n,)` places of each layer's, 0 to n - 1.
-        """
-        y = self.token_embedding(x) + self.positional_embedding[position]
-        seen = (room <= position)[None]
-        for block, layer in zip(self.blocks, layers, strict=True):
-            y = _attend(block, layer, y, position, seen)
-        return self._head(y)
-
-    def _head(self, y: torch.Tensor) -> torch.Tensor:
-        table: nn.Module = self.token_embedding
-        y = self.ln(y)
-        return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
-
-    def cross_attention_weights(self, x: torch.Tensor, heard: Sequence[CrossKV]) -> Iterator[torch.Tensor]:
-        """Yields each layer's cross-attention scores for tokens `x` `(1, n)`: `(1, heads, n, t)`, before the softmax."""
-        y = self.token_embedding(x) + self.positional_embedding[: x.shape[-1]]
-        for block, (keys, values) in zip(self.blocks, heard, strict=True):
-            y = y + block.attn(block.attn_ln(y), mask=self.mask)[0]
-            weights = _weights(_ask_heard(block, y), keys)
-            yield weights.float()
-            y = y + block.cross_attn.out(_joined(_weighed(weights, values)))
-            y = y + block.mlp(block.mlp_ln(y))
+_LOOP_EVERY = 8  # steps between two checks for a loop
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The decoding of a window. `cross_kv` are each layer's cross-attention keys and values of it, batch 1.
+    """The decoding of a window. `cross_kv` are its cross-attention keys and values of each layer, batch 1.
 
-    `looped` is whether it was stopped in a loop; `ended` whether its end is the model's own.
+    `looped` is True if it was stopped in a loop, `ended` if the model wrote the end itself.
     """
 
     result: DecodingResult
@@ -128,24 +46,24 @@ class Decoded:
 
     @property
     def is_silence(self) -> bool:
-        """The model itself thinks it unlikely to be speech."""
+        """Whether the model considers the window unlikely to be speech."""
         return self.result.no_speech_prob > _NO_SPEECH and self.result.avg_logprob <= _LEAST_LOGPROB
 
     @property
     def needs_fallback(self) -> bool:
-        """Whether a higher temperature is to be tried."""
+        """Whether to retry at a higher temperature."""
         repetitive = self.looped or self.result.compression_ratio > _MOST_COMPRESSION
         return (repetitive or self.result.avg_logprob < _LEAST_LOGPROB) and not self.is_silence
 
     @property
     def is_final(self) -> bool:
-        """Whether a sample needs no other one. Only the likeliest words tell of silence: what is drawn at a higher
-        temperature may be unlikely by itself."""
+        """Whether to accept a sample. Only the likeliest words indicate silence: those drawn at a higher temperature
+        may be unlikely by chance."""
         return self.ended and not self.needs_fallback and not (self.is_silence and self.result.temperature > 0)
 
     @property
     def is_plausible(self) -> bool:
-        """Whether the text may be shown: repetition only where the model ended it, as with words said many times."""
+        """Whether the text may be shown. Repetition is plausible if the model ended it, as people repeat words."""
         return self.result.compression_ratio <= _MOST_COMPRESSION or (self.ended and not self.looped)
 
 
@@ -154,7 +72,7 @@ def decode(
 ) -> list[Decoded]:
     """Greedy decoding of windows, given the encoder's `features` `(b, t, d)`.
 
-    If `options` name no language, each window's is detected, among `languages` or among all without any.
+    Without a language in `options`, each window's is detected, among `languages` if given, else among all.
     """
     task = _Task(model, options, languages)
     results = task.run(features)
@@ -167,29 +85,29 @@ def decode(
 def decode_samples(
     model: Any, features: torch.Tensor, options: DecodingOptions, temperatures: Sequence[float]
 ) -> Decoded | None:
-    """Samples of one window, given its `features` `(1, t, d)`, one at each of the rising `temperatures`, in one batch.
+    """Samples one window, given its `features` `(1, t, d)`, at each of the rising `temperatures`, in one batch.
 
-    The one at the lowest temperature that needs no higher one; else the likeliest that ended by itself, None where none
-    did. The library tries one temperature after the other, and keeps the last.
+    Returns the first acceptable sample; else the likeliest one that the model ended; else None. The library tries one
+    temperature after the other, and keeps the last.
     """
     task = _Samples(model, options, temperatures)
     task.run(features)
-    found = [
+    samples = [
         Decoded(task.result(row), task.inference.cross_kv(0), row in task.looped, task.is_ended(row))
         for row in range(len(temperatures))
     ]
-    if good := next((d for d in found if d.is_final), None):
+    if good := next((d for d in samples if d.is_final), None):
         return good
-    return max((d for d in found if d.ended), key=lambda d: d.result.avg_logprob, default=None)
+    return max((d for d in samples if d.ended), key=lambda d: d.result.avg_logprob, default=None)
 
 
 class _Task(DecodingTask):
-    """The library's task on features that are encoded already, with another inference, which stops loops."""
+    """The library's task on encoded features. It uses `Steps` and stops loops."""
 
     def __init__(self, model: Any, options: DecodingOptions, languages: Sequence[str] = ()) -> None:
         super().__init__(model, options)
         self._languages = languages
-        self.inference = steps_on(model.device)(model.decoder, self.sample_begin, self.tokenizer.eot)
+        self.inference = Steps(model.decoder, self.sample_begin, self.tokenizer.eot)
         self.decoder = _Greedy(0.0, self.tokenizer.eot)
         filters: list[LogitFilter] = self.logit_filters  # type: ignore[has-type]
         self.logit_filters = [
@@ -203,7 +121,7 @@ class _Task(DecodingTask):
         self._no_speech: list[float] = []
 
     def is_ended(self, row: int) -> bool:
-        """Whether the model wrote the row's end itself, before the limit and outside of a loop."""
+        """Whether the model wrote the end of the row itself, before the limit and outside of a loop."""
         return row not in self.looped and bool((self._tokens[row, self.sample_begin :] == self.tokenizer.eot).any())
 
     def _get_audio_features(self, mel: torch.Tensor) -> torch.Tensor:
@@ -212,7 +130,8 @@ class _Task(DecodingTask):
     def _main_loop(
         self, audio_features: torch.Tensor, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
-        """Overrides the library's: `tokens` `(b, n)` with the new ones, their sum of log probabilities, that of no speech."""
+        """Overrides the library's. Returns `tokens` `(b, n)` with the new ones, their sums of log probabilities, and
+        the probabilities of no speech."""
         self._sum_logprobs = sum_logprobs = torch.zeros(len(tokens), device=audio_features.device)
         self._no_speech = [math.nan] * len(tokens)
         try:
@@ -236,14 +155,14 @@ class _Task(DecodingTask):
         return tokens, sum_logprobs, self._no_speech
 
     def _stop_loops(self, tokens: torch.Tensor) -> None:
-        """Ends the rows of `tokens` `(b, n)` that have begun to loop."""
+        """Ends the rows of `tokens` `(b, n)` that loop."""
         for row, written in enumerate(tokens[:, self.sample_begin :].tolist()):
             if written[-1] != self.tokenizer.eot and loops(written, self.tokenizer.timestamp_begin):
                 self.looped.add(row)
                 tokens[row, -1] = self.tokenizer.eot
 
     def _detect_language(self, audio_features: torch.Tensor, tokens: torch.Tensor) -> tuple[list[str], None]:
-        """Overrides the library's: the language is detected from the cross-attention keys and values that decoding uses."""
+        """Overrides the library's, to use the same cross-attention keys and values as decoding."""
         if self.options.language is not None:
             return [self.options.language] * len(tokens), None
         codes = list(self._languages or self.tokenizer.all_language_codes)
@@ -256,7 +175,7 @@ class _Task(DecodingTask):
 
 
 class _Samples(_Task):
-    """Rows that are samples of one window, at one temperature each."""
+    """A task whose rows are samples of one window, each at its own temperature."""
 
     def __init__(self, model: Any, options: DecodingOptions, temperatures: Sequence[float]) -> None:
         super().__init__(model, options)
@@ -269,7 +188,7 @@ class _Samples(_Task):
         return mel
 
     def _stop_loops(self, tokens: torch.Tensor) -> None:
-        """Ends the samples at higher temperatures, too, once one below them has ended and needs none."""
+        """Also ends the samples at higher temperatures once one below them is accepted."""
         super()._stop_loops(tokens)
         self._tokens = tokens
         for row in range(len(tokens)):
@@ -280,7 +199,7 @@ class _Samples(_Task):
                 return
 
     def result(self, row: int) -> DecodingResult:
-        """The sample of a row, as the library's result."""
+        """The row's sample as the library's result."""
         end = self.tokenizer.eot
         written: list[int] = self._tokens[row, self.sample_begin :].tolist()
         tokens = written[: written.index(end)] if end in written else written
@@ -293,7 +212,7 @@ class _Samples(_Task):
 
 
 def loops(tokens: Sequence[int], timestamp_begin: int) -> bool:
-    """Whether the text among `tokens` ends in a stretch that repeats: `_LOOP_REPEATS` times, `_LOOP_TOKENS` in all."""
+    """Whether the text tokens end in a repetition: `_LOOP_REPEATS` times or more, `_LOOP_TOKENS` or more in all."""
     text = [token for token in tokens if token < timestamp_begin]
     for period in range(1, _LOOP_PERIOD + 1):
         needed = max(_LOOP_TOKENS, _LOOP_REPEATS * period)
@@ -304,10 +223,10 @@ def loops(tokens: Sequence[int], timestamp_begin: int) -> bool:
 
 
 class _TimestampRules(ApplyTimestampRules):
-    """The library's rules; whether a timestamp is due is told from the logits, without a softmax of all of them."""
+    """The library's rules. Whether a timestamp is due follows from the logits, without a softmax of all of them."""
 
     def apply(self, logits: torch.Tensor, tokens: torch.Tensor) -> None:
-        """Masks `logits` `(b, vocabulary)` in place, given what was written so far, `tokens` `(b, n)`."""
+        """Masks `logits` `(b, vocabulary)` in place, given the `tokens` `(b, n)` so far."""
         begin, end = self.tokenizer.timestamp_begin, self.tokenizer.eot
         logits[:, self.tokenizer.no_timestamps] = -math.inf
         first = tokens.shape[1] == self.sample_begin
@@ -319,7 +238,7 @@ class _TimestampRules(ApplyTimestampRules):
             elif last_is_time:
                 logits[row, :end] = -math.inf
             if times := [token for token in written if token >= begin]:
-                # They rise, and a segment is not empty.
+                # Timestamps rise, and a segment is not empty.
                 lowest = times[-1] if last_is_time and not one_before_is_time else times[-1] + 1
                 logits[row, begin:lowest] = -math.inf
         if first:
@@ -352,9 +271,9 @@ class _Greedy(GreedyDecoder):
 
 
 class _Drawn(_Greedy):
-    """Samples, each row at its own temperature, with numbers of its own that are the same each time.
+    """Samples each row at its own temperature, with a random generator of fixed seed.
 
-    So a recording gets the same words again, and a precision those of another wherever their probabilities are alike.
+    So a recording gets the same words again, and two precisions get the same words where their probabilities agree.
     """
 
     def __init__(self, temperatures: Sequence[float], end: int, device: torch.device) -> None:
@@ -366,231 +285,8 @@ class _Drawn(_Greedy):
         self, tokens: torch.Tensor, logits: torch.Tensor, sum_logprobs: torch.Tensor
     ) -> tuple[torch.Tensor, bool]:
         """Overrides `_Greedy.update`. A temperature of 0 takes the likeliest token."""
-        # The Gumbel trick: as torch.multinomial, which on a GPU ends the process over a number that is not finite.
+        # The Gumbel trick. torch.multinomial would end the process on a GPU if a number is not finite.
         noise = torch.empty_like(logits).exponential_(generator=self._numbers).log_().neg_()
         return self._added(
             tokens, logits, sum_logprobs, (logits + self._temperatures * noise).argmax(-1, keepdim=True)
         )  # fmt: skip
-
-
-@dataclass
-class KVCache:
-    """One layer's keys and values, `(b, heads, n, d)` each.
-
-    `heard` are those of the cross-attention, row by row or of all rows at once; `keys` and `values` those of the tokens
-    so far. Several samples of one window share one row of `heard`.
-    """
-
-    heard: list[CrossKV]
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    def grow(self) -> None:
-        self.keys, self.values = (
-            torch.cat([t, t.new_empty(*t.shape[:2], _BLOCK, t.shape[3])], 2) for t in (self.keys, self.values)
-        )
-
-    def select(self, rows: torch.Tensor) -> None:
-        self.keys, self.values = self.keys[rows], self.values[rows]
-        if len(self.heard) > 1:
-            self.heard = [self.heard[row] for row in rows.tolist()]
-
-
-class Steps(Inference):
-    """Logits of the next token for the rows of a batch. A call with no more than `initial` tokens begins anew."""
-
-    def __init__(self, decoder: Decoder, initial: int, end: int) -> None:
-        self._decoder, self._initial, self._end = decoder, initial, end
-        self._layers: list[KVCache] = []
-        self._cross: list[list[CrossKV]] = []  # of each layer, of all rows
-        self._rows = torch.empty(0, dtype=torch.long)  # that are still kept
-
-    def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
-        """`(b, n, vocabulary)` for the first tokens, then `(b, 1, vocabulary)` for the last one.
-
-        A row that has ended gets zeros: what follows its end is not asked for.
-        """
-        offset = 0
-        if not self._layers:
-            self._begin(audio_features, 1)  # what is between stays in the cache, and rows that end need no copying
-        if tokens.shape[-1] <= self._initial:
-            self._rows = torch.arange(len(tokens), device=tokens.device)
-        else:
-            offset = tokens.shape[-1] - 1
-            going = tokens[self._rows, -1] != self._end
-            if not bool(going.all()):
-                for layer in self._layers:
-                    layer.select(going.nonzero()[:, 0])
-                self._rows = self._rows[going]
-        found = self._decoder(tokens[self._rows, offset:], audio_features, self._layers, offset)
-        if len(self._rows) == len(tokens):
-            return found
-        every = found.new_zeros(len(tokens), *found.shape[1:])
-        every[self._rows] = found
-        return every
-
-    def cross_kv(self, row: int) -> list[CrossKV]:
-        """Each layer's cross-attention keys and values of that row, also after the end."""
-        at, within = divmod(row, len(self._cross[0][0][0]))
-        return [tuple(t[within : within + 1] for t in pieces[at]) for pieces in self._cross]  # type: ignore[misc]
-
-    def _begin(self, audio_features: torch.Tensor, rows: int) -> None:
-        """Begins anew with what was heard, so many rows at a time."""
-        self._cross = [_cross_kv(block.cross_attn, audio_features, rows) for block in self._decoder.blocks]
-        nothing = audio_features.new_empty(0)
-        self._layers = [KVCache(pieces, nothing, nothing) for pieces in self._cross]
-
-    def rearrange_kv_cache(self, source_indices: list[int]) -> None:
-        """For beams, which are not used here."""
-        raise NotImplementedError
-
-    def cleanup_caching(self) -> None:
-        self._layers = []
-
-
-class RepeatedSteps(Steps):
-    """The same on a GPU: every row goes on to the end, and what is kept stays where it is, so that a step can be
-    captured once and repeated."""
-
-    _repeated: _Repeated | None = None
-
-    def logits(self, tokens: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
-        """Overrides `Steps.logits`; the logits of a step are overwritten by the next."""
-        if not self._layers:
-            self._begin(audio_features, len(audio_features))
-        rows, length = tokens.shape
-        if length <= self._initial:
-            self._repeated = None
-            return self._decoder(tokens, audio_features, self._layers, 0)
-        if self._repeated is None:
-            known = self._decoder.repeated
-            if rows not in known:
-                if len(known) == _REPEATED:
-                    del known[next(iter(known))]
-                known[rows] = _Repeated(self._decoder, self._layers, rows)
-            self._repeated = known[rows]
-            self._repeated.begin(self._layers)
-        # Through the module, where a watch on its numbers sees each step.
-        return self._decoder(tokens[:, -1:], audio_features, offset=length - 1, repeated=self._repeated)
-
-
-class _Repeated:
-    """The step of a decoder for so many rows, with the places where its layers keep what they do."""
-
-    def __init__(self, decoder: Decoder, like: Sequence[KVCache], rows: int) -> None:
-        self._decoder, places = decoder, len(decoder.positional_embedding)
-        self._layers = [
-            KVCache(
-                [tuple(t.new_zeros(rows, *t.shape[1:]) for t in kept.heard[0])],  # type: ignore[list-item]
-                *(t.new_zeros(rows, t.shape[1], places, t.shape[3]) for t in (kept.keys, kept.values)),
-            )
-            for kept in like
-        ]
-        self._room = torch.arange(places, device=decoder.positional_embedding.device)
-        self._captured: Captured | None = None
-
-    def begin(self, layers: Sequence[KVCache]) -> None:
-        """Takes what was heard, and what was said to begin with."""
-        for place, kept in zip(self._layers, layers, strict=True):
-            for room, heard in zip(place.heard[0], kept.heard[0], strict=True):
-                room.copy_(heard)
-            for room, begun in ((place.keys, kept.keys), (place.values, kept.values)):
-                room[:, :, : begun.shape[2]] = begun
-                room[:, :, begun.shape[2] :] = 0  # not finite, what another window left would show through the mask
-
-    def step(self, tokens: torch.Tensor, offset: int) -> torch.Tensor:
-        """Logits `(b, 1, vocabulary)` of what follows `tokens` `(b, 1)`, which stand at `offset`."""
-        given = tokens, self._room[offset : offset + 1]
-        if self._captured is None:
-            self._captured = Captured(lambda x, at: self._decoder.step(x, at, self._room, self._layers), *given)
-        return self._captured(*given)
-
-
-def steps_on(device: torch.device) -> type[Steps]:
-    """The class that decodes on `device`."""
-    return RepeatedSteps if device.type == "cuda" else Steps
-
-
-def _cross_kv(attention: Any, features: torch.Tensor, rows: int) -> list[CrossKV]:
-    """The keys and values of a layer's `attention` for what was heard `(b, t, d)`, so many rows at a time."""
-    parts = attention.key, attention.value
-    dtype = _kept_in(parts, features)
-
-    def made(part: nn.Module, some: torch.Tensor) -> torch.Tensor:
-        y = _by_head(part(some), attention.n_head)
-        return torch.empty_like(y, dtype=dtype, memory_format=torch.contiguous_format).copy_(y)
-
-    return [(made(parts[0], some), made(parts[1], some)) for some in features.split(rows)]
-
-
-def _attend(block: Any, layer: KVCache, x: torch.Tensor, position: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """One token, what its layer keeps being written and read at a `position` that is a tensor."""
-    q, k, v = _asked(block, x)
-    layer.keys.index_copy_(2, position, k)
-    layer.values.index_copy_(2, position, v)
-    y = nn.functional.scaled_dot_product_attention(q, layer.keys, layer.values, attn_mask=seen)
-    return _rest(block, layer, x + block.attn.out(_joined(y)))
-
-
-def _step(block: Any, layer: KVCache, x: torch.Tensor, offset: int) -> torch.Tensor:
-    attend = nn.functional.scaled_dot_product_attention
-    length = offset + x.shape[1]
-    q, k, v = _asked(block, x)
-    if offset == 0:
-        layer.keys, layer.values = k, v
-    while layer.keys.shape[2] < length:
-        layer.grow()
-    layer.keys[:, :, offset:length], layer.values[:, :, offset:length] = k, v
-    y = attend(q, layer.keys[:, :, :length], layer.values[:, :, :length], is_causal=x.shape[1] > 1)
-    return _rest(block, layer, x + block.attn.out(_joined(y)))
-
-
-def _asked(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
-    """Query, key and value of each head for what the block is given."""
-    own, y = block.attn, block.attn_ln(x)
-    return [_by_head(part(y), own.n_head) for part in (own.query, own.key, own.value)]
-
-
-def _rest(block: Any, layer: KVCache, x: torch.Tensor) -> torch.Tensor:
-    """The block after its self-attention: cross-attention and MLP."""
-    q = _ask_heard(block, x)
-    # One query a row: there the two products are faster one by one than in the kernel for many.
-    asked = q.split(1) if len(layer.heard) > 1 else [q]
-    found = [_weighed(_weights(some, keys), values) for some, (keys, values) in zip(asked, layer.heard, strict=True)]
-    x = x + block.cross_attn.out(_joined(torch.cat(found)))
-    return x + block.mlp(block.mlp_ln(x))
-
-
-def _ask_heard(block: Any, x: torch.Tensor) -> torch.Tensor:
-    """The query of each head to what was heard."""
-    return _by_head(block.cross_attn.query(block.cross_attn_ln(x)), block.cross_attn.n_head)
-
-
-def _weights(q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """Attention scores of queries `(b, heads, n, d)` and `keys` `(b, heads, t, d)`: `(b, heads, n, t)`, before the softmax."""
-    return (q * q.shape[-1] ** -0.5).to(keys.dtype) @ keys.transpose(2, 3)
-
-
-def _weighed(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """`values` `(b, heads, t, d)` weighted by the softmax of the scores `weights`: `(b, heads, n, d)`, in FP32."""
-    return (weights.softmax(-1) @ values).float()
-
-
-def _kept_in(parts: Sequence[nn.Module], heard: torch.Tensor) -> torch.dtype:
-    """The dtype for what `parts` give, to be read again for every token: no finer than what it was made with."""
-    coarse = all(
-        isinstance(part, QuantizedModule) and part.storage in (torch.int8, torch.float8_e4m3fn, torch.bfloat16)
-        for part in parts
-    )
-    here = heard.is_cuda or cpu_multiplies(torch.bfloat16)
-    return torch.bfloat16 if coarse and here else torch.float32
-
-
-def _by_head(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """`(b, n, d)` -> `(b, heads, n, d / heads)`."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def _joined(x: torch.Tensor) -> torch.Tensor:
-    """`(b, heads, n, d)` -> `(b, n, heads * d)`."""
-    return x.transpose(1, 2).flatten(2)

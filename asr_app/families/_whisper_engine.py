@@ -1,10 +1,10 @@
-"""Transcribes chunks with Whisper: windows are encoded together, decoded, decoded again where that failed, and timed.
+"""Transcribes chunks with Whisper: encodes windows together, decodes them, retries failures, and times words.
 
 Source: https://github.com/openai/whisper (whisper/transcribe.py). The text of a window is equal to the library's if its
 ladder of temperatures ends at 0. Differences, each of which bounds the time that a window may take:
 
 - Three temperatures above 0 are tried in one batch, one sample each, instead of five one after the other.
-- A loop ends when it is noticed, not when 224 tokens are written.
+- A loop ends when it is detected, not after 224 tokens.
 - With `Options.short_windows` a window is as long as its speech needs, not 30 s.
 """
 
@@ -25,17 +25,18 @@ from whisper.tokenizer import Tokenizer, get_tokenizer
 
 from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.families._sentences import rising
-from asr_app.families._whisper_decoder import Decoded, Decoder, Encoder, decode, decode_samples
+from asr_app.families._whisper_decoder import Decoded, decode, decode_samples
+from asr_app.families._whisper_modules import Decoder, Encoder
 from asr_app.families._whisper_text import with_marks
 from asr_app.families._whisper_times import add_word_times
 from asr_app.families.base import require
 
 FRAME_S = HOP_LENGTH / SAMPLE_RATE  # of the spectrogram, 10 ms; a position of the encoder and a timestamp are two
 _STRIDE = 2
-# A short window: the speech and this much silence behind it. With less the decoder, trained on 30 s, begins to loop.
+# A short window is the speech and this much silence after it. With less the decoder, trained on 30 s, begins to loop.
 _MARGIN_S, _SHORTEST_S = 5.0, 10.0
-# Windows of one chunk, since what a window left unfinished is decoded from where it stopped; fewer where the model had
-# to try again, as with speech of no language that it knows.
+# Limit of windows of one chunk, since each one starts where the previous text stopped. It is lower if the model had to
+# retry, as with speech in an unknown language.
 _MOST_WINDOWS, _MOST_WITH_RETRIES = 8, 2
 _TEMPERATURES = (0.2, 0.5, 1.0)  # three rows of a batch keep the worst window below four times one of speech
 # No language takes more tokens for a second of speech; only loops do.
@@ -45,7 +46,7 @@ _MARKS = " \t\"'“”¿([{-.。,，!！?？:：;；)]}、…"
 
 @dataclass
 class _Chunk:
-    """A chunk while it is decoded: `mel` `(mels, frames)`, decoded up to the frame `seek`."""
+    """State of a chunk: its spectrogram `mel` `(mels, frames)`, decoded up to the frame `seek`."""
 
     mel: torch.Tensor
     language: str | None
@@ -61,17 +62,16 @@ class _Chunk:
 
 
 class WhisperEngine:
-    """Whisper behind the app's seam: arrays in, its own segments with words and language out."""
+    """Engine over openai-whisper's module: arrays in, Whisper's segments with words and language out."""
 
     def __init__(self, card: ModelCard, model: Any, workers: int) -> None:
         model.encoder.__class__, model.decoder.__class__ = Encoder, Decoder
-        model.decoder.repeated = {}
         self._card, self._model, self.workers = card, model, workers
         self.parts: dict[str, nn.Module] = {"encoder": model.encoder, "decoder": model.decoder}
 
     @torch.no_grad()
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
-        """The segments of each chunk; none for silence. Raises UserError for an option that the model lacks."""
+        """Segments of each chunk; none for silence. Raises UserError for an option that the model lacks."""
         require(self._card, options)
         language = options.language if self._model.is_multilingual else "en"
         chunks = [_Chunk(self._spectrogram(samples), language) for samples in batch]
@@ -96,22 +96,22 @@ class WhisperEngine:
         return mel[:, : len(samples) // HOP_LENGTH]
 
     def _decoded(self, chunks: Sequence[_Chunk], options: Options) -> list[tuple[torch.Tensor, Decoded]]:
-        """The next window `(mels, frames)` of each chunk, and what it was decoded to."""
+        """The next window `(mels, frames)` of each chunk, and its decoding."""
         windows = [chunk.mel[:, chunk.seek : chunk.seek + N_FRAMES] for chunk in chunks]
         frames = self._window_frames(windows, options)
         languages = {chunk.language for chunk in chunks}
-        if len(languages) > 1:  # found in their first windows
+        if len(languages) > 1:  # detected in their first windows
             return [pair for chunk in chunks for pair in self._decoded([chunk], options)]
         asked = self._asked(languages.pop(), options, windows)
-        found = decode(self._model, self._encoded(windows, frames), asked, options.languages)
+        results = decode(self._model, self._encoded(windows, frames), asked, options.languages)
         for i, window in enumerate(windows):
-            if found[i].needs_fallback and options.retries:
+            if results[i].needs_fallback and options.retries:
                 chunks[i].most_windows = _MOST_WITH_RETRIES
-                found[i] = self._decoded_again(window, found[i], asked, is_short=frames < N_FRAMES)
-        return list(zip(windows, found, strict=True))
+                results[i] = self._decoded_again(window, results[i], asked, is_short=frames < N_FRAMES)
+        return list(zip(windows, results, strict=True))
 
     def _decoded_again(self, window: torch.Tensor, first: Decoded, asked: DecodingOptions, is_short: bool) -> Decoded:
-        """The window `(mels, frames)` at all temperatures at once; at 0 too where the first try had a short window."""
+        """Decodes the window `(mels, frames)` at all temperatures at once, at 0 too if the first try was short."""
         features = first.result.audio_features[None]
         temperatures: Sequence[float] = _TEMPERATURES
         if is_short:
@@ -120,7 +120,7 @@ class WhisperEngine:
         return decode_samples(self._model, features, asked, temperatures) or first
 
     def _window_frames(self, windows: Sequence[torch.Tensor], options: Options) -> int:
-        """The number of frames that the encoder gets of each of `windows`."""
+        """Number of frames to encode for each of `windows`."""
         if not options.short_windows:
             return N_FRAMES
         longest_s = max(window.shape[-1] for window in windows) * FRAME_S
@@ -141,11 +141,10 @@ class WhisperEngine:
         return DecodingOptions(task=_task(options), language=language, prompt=prompt, fp16=False, sample_len=most)
 
     def _take(self, chunk: _Chunk, mel: torch.Tensor, decoded: Decoded, options: Options) -> None:
-        """Adds the window's segments to the chunk, and moves it to where its next window begins."""
+        """Adds the window's segments to the chunk, and moves `seek` to the start of the next window."""
         chunk.language, chunk.windows = decoded.result.language, chunk.windows + 1
-        if (
-            decoded.is_silence or not decoded.is_plausible
-        ):  # where a loop broke off says nothing of where speech goes on
+        if decoded.is_silence or not decoded.is_plausible:
+            # The end of a loop does not show where speech goes on, so the whole window is skipped.
             chunk.seek += mel.shape[-1]
             return
         tokenizer = get_tokenizer(
@@ -173,11 +172,11 @@ def _task(options: Options) -> str:
 def _segments_in(
     decoded: Decoded, tokenizer: Tokenizer, seek: int, frames: int
 ) -> tuple[list[dict[str, Any]], int, bool]:
-    """The window's segments as the library's dictionaries, the frame where the next window begins, and whether the
-    text ended within this one.
+    """The window's segments as the library's dictionaries, the first frame of the next window, and whether the text
+    ended within this one.
 
-    `seek` and `frames` are where the window begins in the chunk and how long it is. The rule is that of
-    `whisper.transcribe`: two timestamps in a row end a segment; one alone at the end says that nothing is spoken after it.
+    `seek` and `frames` are the window's start in the chunk and its length. The rule is that of `whisper.transcribe`:
+    two timestamps in a row end a segment; one alone at the end means that nothing is spoken after it.
     """
     begin, tokens = tokenizer.timestamp_begin, decoded.result.tokens
     is_time = [token >= begin for token in tokens]
@@ -204,13 +203,13 @@ def _segments_in(
     return [segment(0.0, end_s, tokens)], seek + frames, ended
 
 
-def _segment(found: Mapping[str, Any], seconds: float, language: str) -> Segment | None:
-    """A segment of the chunk, which has so many seconds; None where it has no word."""
-    text = found["text"].strip()
+def _segment(made: Mapping[str, Any], seconds: float, language: str) -> Segment | None:
+    """The library's dictionary as a segment of a chunk of `seconds`; None without words."""
+    text = made["text"].strip()
     if not any(c.isalnum() for c in text):
         return None
-    timed = ((float(w["start"]), float(w["end"]), w["word"].strip(_MARKS)) for w in found.get("words", ()))
+    timed = ((float(w["start"]), float(w["end"]), w["word"].strip(_MARKS)) for w in made.get("words", ()))
     words = rising((word for word in timed if word[2]), seconds)
-    start_s = words[0].start_s if words else min(float(found["start"]), seconds)
-    end_s = words[-1].end_s if words else min(max(float(found["end"]), start_s), seconds)
+    start_s = words[0].start_s if words else min(float(made["start"]), seconds)
+    end_s = words[-1].end_s if words else min(max(float(made["end"]), start_s), seconds)
     return Segment(start_s, end_s, text, words, None, language)

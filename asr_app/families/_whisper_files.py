@@ -1,4 +1,4 @@
-"""Whisper's weights in the forms that people have them, read as data into openai-whisper's module.
+"""Reads Whisper's weights in their usual formats, as data, into openai-whisper's module.
 
 OpenAI's `.pt` (a pickle, read with `weights_only=True`), a Hugging Face folder, and a CTranslate2 folder. No key of a
 file names a class or code. Weights are mapped, not read twice, and become FP32 one after the other.
@@ -32,18 +32,18 @@ from asr_app.families._whisper_checkpoint import (
 
 
 def recognises(path: Path) -> bool:
-    """Whether `path` is one of the three forms, be it one that is refused."""
+    """Whether `path` has one of the three formats, even if it is refused later."""
     if _whisper_ct2.is_folder(path) or _whisper_hf.is_folder(path):
-        return not (path / "config.yaml").exists()  # which is FunASR's
+        return not (path / "config.yaml").exists()  # a FunASR folder has one
     file = _single_pt(path)
     return file is not None and _openai_dims(file) is not None
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Raises UserError where the file or folder is damaged, of another architecture, or quantised."""
+    """The checkpoint at `path`. Raises UserError if it is damaged, of another architecture, or quantised."""
     if path.is_dir() and _whisper_ct2.is_folder(path):
         return _whisper_ct2.open_folder(path)
-    if path.is_dir() and _whisper_hf.is_folder(path):  # beside which an optimizer.pt may lie
+    if path.is_dir() and _whisper_hf.is_folder(path):  # checked first, since it may hold an optimizer.pt
         return _whisper_hf.open_folder(path)
     file = _single_pt(path)
     if file is None:
@@ -85,7 +85,7 @@ def weights(checkpoint: Checkpoint, expected: Mapping[str, torch.Size], device: 
 
 
 def _read(name: str, tensors: Callable[[], Tensors]) -> Tensors:
-    """The tensors; what a damaged file makes its reader raise becomes a UserError."""
+    """Yields the tensors. Errors of the reader on a damaged file become UserErrors."""
     from safetensors import SafetensorError
 
     try:
@@ -107,11 +107,11 @@ def _single_pt(path: Path) -> Path | None:
 
 
 def _openai_dims(file: Path) -> tuple[Dimensions, object] | None:
-    """The checkpoint's dimensions and heads; None where it is no checkpoint of Whisper's. Reads no weight."""
+    """The checkpoint's dimensions and heads; None if it is no Whisper checkpoint. Reads no weight."""
     try:
-        found = load_pickle(file, "meta")
-        if isinstance(found, dict) and "model_state_dict" in found:
-            return Dimensions(**found["dims"]), found.get("alignment_heads")
+        checkpoint = load_pickle(file, "meta")
+        if isinstance(checkpoint, dict) and "model_state_dict" in checkpoint:
+            return Dimensions(**checkpoint["dims"]), checkpoint.get("alignment_heads")
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
         return None
     return None
@@ -130,7 +130,7 @@ def _openai(file: Path) -> Checkpoint:
 
 
 def _published_heads(size: str, dims: Dimensions) -> tuple[tuple[int, int], ...] | None:
-    """openai-whisper knows the heads by the name of a published model, not by its file."""
+    """The heads of a published model, which openai-whisper lists by its name; None for another name."""
     import whisper
 
     dump = whisper._ALIGNMENT_HEADS.get(size)

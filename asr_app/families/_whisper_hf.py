@@ -44,12 +44,12 @@ _HEAD, _TABLE = "proj_out.weight", "decoder.token_embedding.weight"
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether config.json says which architecture the folder holds, be it another one."""
+    """Whether config.json names an architecture, Whisper or another one."""
     return "model_type" in read_json(folder / "config.json")
 
 
 def open_folder(folder: Path) -> Checkpoint:
-    """Raises UserError for another architecture, and for what config.json says that is not Whisper's."""
+    """The checkpoint in `folder`. Raises UserError for another architecture or other settings than Whisper's."""
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind != "whisper":
@@ -90,7 +90,7 @@ def open_folder(folder: Path) -> Checkpoint:
 
 
 def _files(folder: Path) -> tuple[Path, ...]:
-    """The files of weights, safetensors before pickles. Raises UserError where there are none, or a shard is missing."""
+    """The files of weights, safetensors before pickles. Raises UserError if there are none, or a shard is missing."""
     for single, index in (
         ("model.safetensors", "model.safetensors.index.json"),
         ("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -101,7 +101,7 @@ def _files(folder: Path) -> tuple[Path, ...]:
             shards = read_json(folder / index).get("weight_map")
             names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
             for name in names:
-                # The index of a stranger names no file outside its folder.
+                # The index is not trusted: it must not name files outside its folder.
                 if Path(name).name != name or not (folder / name).is_file():
                     raise refused(folder.name, f"its shard {name} is missing", f"缺少分片 {name}")
             if names:
@@ -114,10 +114,10 @@ def _tensors(files: tuple[Path, ...]) -> Tensors:
 
     for file in files:
         if file.suffix == ".bin":
-            found = load_pickle(file, "cpu")
-            if not isinstance(found, dict):
+            weights = load_pickle(file, "cpu")
+            if not isinstance(weights, dict):
                 raise ValueError("no table of weights")
-            yield from found.items()
+            yield from weights.items()
             continue
         with safe_open(file, "pt") as opened:
             for key in opened.keys():  # noqa: SIM118

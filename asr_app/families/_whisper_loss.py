@@ -12,28 +12,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from asr_app.families._whisper_decoder import Steps, steps_on
+from asr_app.families._whisper_modules import Steps
 
-_IGNORED = -100  # a target that counts nothing
+_IGNORED = -100  # a target that is not counted
 _SPACELESS = ("zh", "yue", "ja", "th", "lo", "km", "my")
 
 
 def reference_loss(
     model: Any, samples: Sequence[np.ndarray], texts: Sequence[str], languages: Sequence[str | None]
 ) -> list[tuple[float, int]]:
-    """(nats, tokens) of each text given its chunk: the sum over its tokens and the end, and how many these are.
+    """(nats, tokens) of each text given its chunk: the sum over its tokens and the end, and their number.
 
     `model` is the library's `Whisper`, `samples` float32 `(n,)` at 16 kHz of 30 s at most. The decoder is fed
-    `[sot, language, transcribe, notimestamps]`, then the text's tokens one by one, as decoding feeds it: a quantised
-    layer multiplies one token in another arithmetic than many. A language of None is the one that the model detects;
-    for a model of English alone it is left out. Texts are cut to the decoder's context.
+    `[sot, language, transcribe, notimestamps]`, then the text's tokens one by one as in decoding, since a quantised
+    layer multiplies one token in another arithmetic than many. With a language of None the model detects it. An
+    English-only model gets no language. Texts are cut to the decoder's context.
     """
     import whisper
 
     size, device = model.dims.n_mels, model.device
     mel = torch.stack(
         [
-            # As whisper.transcribe cuts its first window; the padding is there because it takes its maximum over it.
+            # Same as the first window of whisper.transcribe, whose maximum is taken over the padding too.
             whisper.pad_or_trim(
                 whisper.log_mel_spectrogram(x, size, padding=whisper.audio.N_SAMPLES)[
                     :, : len(x) // whisper.audio.HOP_LENGTH
@@ -47,7 +47,7 @@ def reference_loss(
         features = model.encoder(mel)
         spoken = _languages(model, features, languages)
         prompts, targets = zip(*(_tokens(model, *pair) for pair in zip(texts, spoken, strict=True)), strict=True)
-        steps = steps_on(device)(model.decoder, len(prompts[0]), model.dims.n_vocab)  # no token ends a row
+        steps = Steps(model.decoder, len(prompts[0]), model.dims.n_vocab)  # no token ends a row
         losses = _losses(steps, features, torch.tensor(prompts, device=device), _padded(targets, device))
     return [(float(nats), len(target)) for nats, target in zip(losses, targets, strict=True)]
 
@@ -59,7 +59,7 @@ def _padded(targets: Sequence[Sequence[int]], device: torch.device) -> torch.Ten
 
 
 def _losses(steps: Steps, features: torch.Tensor, given: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Nats of each row of `targets` `(b, n)` after the tokens `given` `(b, k)`: `(b,)`."""
+    """Nats of each row of `targets` `(b, n)` after the tokens `given` `(b, k)`, shape `(b,)`."""
     losses = torch.zeros(len(targets), dtype=torch.float64, device=targets.device)
     for wanted in targets.unbind(1):
         logits = steps.logits(given, features)[:, -1].float()
@@ -92,6 +92,6 @@ def _tokens(model: Any, text: str, language: str | None) -> tuple[list[int], lis
     )  # fmt: skip
     prompt = list(tokenizer.sot_sequence_including_notimestamps)
     room = model.dims.n_text_ctx - len(prompt)
-    # A text begins with a space, as words do; where a script has none, that costs a third of the loss of short texts.
+    # A text begins with a space, like a word. In scripts without spaces it would be a third of the loss of short texts.
     text = text.strip() if language in _SPACELESS else " " + text.strip()
     return prompt, [*tokenizer.encode(text), tokenizer.eot][:room]

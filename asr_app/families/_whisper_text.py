@@ -17,11 +17,11 @@ _QUESTION = re.compile(r"([吗嗎呢咩]|怎[么麼]样?樣?|为什么|為什麼
 
 
 def with_marks(segments: Sequence[Segment]) -> list[Segment]:
-    """The segments of one chunk, in order, each Chinese one with a mark at its end.
+    """Adds a mark to the end of each Chinese segment without one. `segments` are those of one chunk, in order.
 
     Whisper ends nine of ten Mandarin sentences without a mark. A prompt with marks changes that, and the words as well
-    (docs/punctuation.md). So marks are set after decoding: where a segment ends without one, a question mark after a
-    question's last particle, a comma where the next segment follows within `_PAUSE_S`, a full stop elsewhere.
+    (docs/punctuation.md). So marks are set after decoding: a question mark after a question's last particle, a comma if
+    the next segment follows within `_PAUSE_S`, else a full stop.
     """
     return [_marked(segment, after) for segment, after in itertools.zip_longest(segments, segments[1:])]
 

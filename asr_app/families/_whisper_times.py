@@ -1,8 +1,8 @@
-"""Times of words, from how the decoder's cross-attention moves over a window as it writes them.
+"""Times of words, by the movement of the decoder's cross-attention over a window.
 
 Source: https://github.com/openai/whisper (whisper/timing.py). The times are those of the library. Its `find_alignment`
-is replaced by one that reads the cross-attention of a window that is encoded already, computes no logits, and takes
-medians without sorting: a quarter of the library's time.
+is replaced by one that uses the cross-attention of the encoded window, computes no logits, and takes medians without
+sorting. It needs a quarter of the library's time.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from whisper.audio import TOKENS_PER_SECOND
 from whisper.timing import WordTiming
 from whisper.tokenizer import Tokenizer
 
-from asr_app.families._whisper_decoder import CrossKV
+from asr_app.families._whisper_modules import CrossKV
 
-_SPECIAL_TOKENS = 1  # behind the text: the end
-# A network that leaves the fourth of seven numbers in its place (Devillard, "Fast median search", 1998).
+_SPECIAL_TOKENS = 1  # after the text: the end token
+# A sorting network that puts the median of seven numbers in the middle (Devillard, "Fast median search", 1998).
 _COMPARED = (
     (0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6), (2, 3), (3, 6), (4, 5), (1, 4), (1, 3), (3, 4),
 )  # fmt: skip
@@ -46,9 +46,9 @@ def add_word_times(
     frames: int,
     last_speech_s: float,
 ) -> None:
-    """Gives a window's `segments`, the library's dictionaries, their `words`, and start and end of those.
+    """Adds `words` to a window's `segments`, the library's dictionaries, and sets start and end by them.
 
-    `frames` is the window's length without what it was padded with; `last_speech_s` is where the text before it ended.
+    `frames` is the window's length without padding. `last_speech_s` is the end of the previous text.
     """
     _add_word_timestamps(
         segments=segments, model=_Window(model, cross_kv), tokenizer=tokenizer, mel=None, num_frames=frames,
@@ -59,7 +59,7 @@ def add_word_times(
 def _alignment(
     window: _Window, tokenizer: Tokenizer, text_tokens: Sequence[int], _mel: None, frames: int
 ) -> list[WordTiming]:
-    """Takes the place of the library's `find_alignment`, without the words' probabilities."""
+    """Replaces the library's `find_alignment`, without the words' probabilities."""
     words, word_tokens = tokenizer.split_to_word_tokens([*text_tokens, tokenizer.eot])
     if len(word_tokens) <= _SPECIAL_TOKENS:
         return []
@@ -76,11 +76,11 @@ def _alignment(
     jump_times = time_indices[jumps] / TOKENS_PER_SECOND
     bounds = np.pad(np.cumsum([len(t) for t in word_tokens[:-1]]), (1, 0))
     starts, ends = jump_times[bounds[:-1]], jump_times[bounds[1:]]
-    return [WordTiming(*found, 0.0) for found in zip(words, word_tokens, starts, ends, strict=False)]
+    return [WordTiming(*timed, 0.0) for timed in zip(words, word_tokens, starts, ends, strict=False)]
 
 
 def _medians(x: torch.Tensor) -> torch.Tensor:
-    """`x` `(..., t)`, each number replaced by the median of the seven around it; mirrored at the ends."""
+    """Running median of seven over `x` `(..., t)`, mirrored at the ends."""
     if x.shape[-1] <= _MIDDLE:
         return x
     padded = nn.functional.pad(x, (_MIDDLE, _MIDDLE, 0, 0), mode="reflect")
@@ -90,6 +90,6 @@ def _medians(x: torch.Tensor) -> torch.Tensor:
     return near[_MIDDLE]
 
 
-# The library's function looks its alignment up among the names of its module; this copy has the one of this module.
+# The library's function looks up `find_alignment` in its module's globals. This copy gets the function of this module.
 _add_word_timestamps = FunctionType(timing.add_word_timestamps.__code__, {**vars(timing), "find_alignment": _alignment})
 _add_word_timestamps.__kwdefaults__ = timing.add_word_timestamps.__kwdefaults__

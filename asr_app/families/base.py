@@ -1,25 +1,37 @@
-"""What every family gives the rest of the app."""
+"""Interface between the families and the rest of the app."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from torch import nn
 
 from asr_app.chinese import LANGUAGES as CHINESE
 from asr_app.chinese import SCRIPTS
 from asr_app.datatypes import ModelCard, Options, Segment, Word
 from asr_app.errors import UserError
+from asr_app.memory import Needs
 from asr_app.precision.recipes import Recipes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# On 20 s of speech, SeACo-Paraformer takes 0.1 s more for 1,000 hotwords, and considers 50 of them. Fun-ASR-Nano reads
+# them all again for each chunk: its time for a chunk doubles with 100 and is four times as long with 200.
+MAX_HOTWORDS = 200
+MAX_HOTWORD_CHARACTERS = 50  # of one
+MAX_HOTWORDS_CHARACTERS = 2000  # of all
+# Whisper reads the last 223 tokens of a prompt. 1,000 characters of English are 187 tokens, 190 of Mandarin some 225.
+# With them Whisper base takes 0.3 s more for a window of 30 s, and its words stay the same.
+MAX_PROMPT_CHARACTERS = 1000
 
 
 class Engine(Protocol):
-    """A loaded model. Whoever uses it holds its lock, and may ask for up to `workers` batches at once.
+    """A loaded model. Its user holds its lock, and may run up to `workers` batches at once.
 
-    `parts` are its submodules by role, together all of its weights: what precision swaps layers in and counts.
+    `parts` are its submodules by role and hold all of its weights. precision/ swaps and counts the layers in them.
     """
 
     @property
@@ -35,21 +47,21 @@ class Engine(Protocol):
 
 @runtime_checkable
 class PunctuatingEngine(Engine, Protocol):
-    """An engine with a model beside it that sets the marks, over the ends of chunks."""
+    """An engine with a separate punctuation model, which works across the ends of chunks."""
 
     def punctuate(self, words: Sequence[Word]) -> list[Segment]:
-        """Sentences of `words`, with their marks. Only asked where `parts` has "punctuation"."""
+        """Sentences of `words`, with their marks. Only called if `parts` has "punctuation"."""
         ...
 
 
 @runtime_checkable
 class ReferenceLoss(Protocol):
-    """An engine that can say how likely it finds a text, whatever it would have written itself."""
+    """An engine that can compute the loss of a given text."""
 
     def reference_loss(
         self, batch: Sequence[np.ndarray], texts: Sequence[str], languages: Sequence[str | None]
     ) -> list[tuple[float, int]]:
-        """Cross-entropy of each text given its chunk, summed, in nats; and the number of tokens it was summed over."""
+        """Summed cross-entropy of each text given its chunk, in nats, and the number of its tokens."""
         ...
 
 
@@ -67,11 +79,18 @@ class Family(Protocol):
         """The engine; with `empty` its `parts` are on the meta device, for a cached variant to fill."""
         ...
 
+    def needs(self, folders: Mapping[str, Path]) -> Needs:
+        """Memory of the model at FP32 on a CPU, by the shapes that its files declare. Reads no data.
+
+        Raises UserError if a file is damaged.
+        """
+        ...
+
     def recognises(self, folder: Path) -> bool: ...
 
 
 def as_spoken(card: ModelCard, language: str | None = None) -> Options:
-    """Options that ask for words as references have them, as they are spoken, in `language` if the card takes one."""
+    """Options for words as spoken, as references have them, in `language` if the card takes one."""
     return Options(
         language=language if "language" in card.capabilities else None,
         itn=False if "itn" in card.capabilities else None,
@@ -79,7 +98,7 @@ def as_spoken(card: ModelCard, language: str | None = None) -> Options:
 
 
 def require(card: ModelCard, options: Options) -> None:
-    """Raises UserError for an option that the card's capabilities lack, an unknown language or an unknown script."""
+    """Raises UserError for an option that the card lacks, an unknown language or script, too many hotwords, or a too long prompt."""
     asked = {
         "language": options.language is not None,
         "languages": bool(options.languages),
@@ -110,6 +129,26 @@ def require(card: ModelCard, options: Options) -> None:
         )
     if options.script is not None:
         _require_script(card, options.script)
+    _require_few(options.hotwords)
+    if len(options.prompt) > MAX_PROMPT_CHARACTERS:
+        raise UserError(
+            f"The prompt has {len(options.prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are taken. Shorten it: "
+            "a sentence in the style you want is enough.",
+            f"提示文本有 {len(options.prompt):,} 个字符，最多 {MAX_PROMPT_CHARACTERS:,} 个。请缩短：一句符合所需风格的话即可。",
+        )
+
+
+def _require_few(hotwords: tuple[str, ...]) -> None:
+    longest = max(map(len, hotwords), default=0)
+    characters = sum(map(len, hotwords))
+    if len(hotwords) > MAX_HOTWORDS or longest > MAX_HOTWORD_CHARACTERS or characters > MAX_HOTWORDS_CHARACTERS:
+        raise UserError(
+            f"Too many or too long hotwords: {len(hotwords):,} with {characters:,} characters, the longest of "
+            f"{longest:,}. At most {MAX_HOTWORDS} of up to {MAX_HOTWORD_CHARACTERS} characters are taken, in all "
+            f"{MAX_HOTWORDS_CHARACTERS:,} characters. Keep those that matter for this recording.",
+            f"热词过多或过长：共 {len(hotwords):,} 个、{characters:,} 个字符，最长 {longest:,} 个字符。最多 {MAX_HOTWORDS} 个，"
+            f"每个不超过 {MAX_HOTWORD_CHARACTERS} 个字符，合计不超过 {MAX_HOTWORDS_CHARACTERS:,} 个字符。请只保留与本录音有关的热词。",
+        )
 
 
 def _require_script(card: ModelCard, script: str) -> None:

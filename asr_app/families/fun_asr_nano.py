@@ -8,33 +8,37 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_ENCODER,
     SANM_SECOND,
-    load_auto_model,
     local_card,
     long_enough,
-    model_class,
     repositories,
     weighted_parts,
 )
+from asr_app.families._funasr import needs as needs
+from asr_app.families._funasr_config import model_class, read_config
 from asr_app.families._sentences import has_words, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
+from asr_app.sources import Bundled
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from asr_app.families._funasr_model import FunAsrModel
 
 NAME = "fun-asr-nano"
 ROLES = ("model", "vad")
-# Decoding reads every weight of the language model for every token, so there bits pay, and the head, which is the table
-# of tokens, is a quarter of them. The encoder runs once a chunk: in halves it stays FP32, as its makers run it.
+# Decoding reads every weight of the language model for every token, so fewer bits pay there. The head, which is also
+# the token embedding, is a quarter of them. The encoder runs once a chunk. At BF16 it stays FP32, as its makers run it.
 RECIPES = rows(
     ("llm",),
     tables=("lm_head", "model.embed_tokens"),
@@ -46,7 +50,7 @@ _CLASSES = ("FunASRNano",)
 _PRECISIONS = (Precision.FP32, Precision.BF16, Precision.INT8)
 _CAPABILITIES = frozenset({"language", "itn", "hotwords", "punctuation"})
 
-# The names its training used for the languages, by code.
+# Names of the languages in its training, by code.
 LANGUAGE_NAMES = {
     "zh": "中文", "en": "英文", "yue": "粤语", "ja": "日文", "ko": "韩文", "vi": "越南语", "id": "印尼语", "th": "泰语",
     "ms": "马来语", "fil": "菲律宾语", "ar": "阿拉伯语", "hi": "印地语", "bg": "保加利亚语", "hr": "克罗地亚语",
@@ -98,7 +102,7 @@ CARDS = (
 )
 
 _MARKUP = re.compile("[<|>]")
-_TOKENS_A_SECOND = 12  # far more than anybody says: where a loop must end
+_TOKENS_A_SECOND = 12  # far more than in any speech: the limit that ends a loop
 
 
 def recognises(folder: Path) -> bool:
@@ -107,33 +111,36 @@ def recognises(folder: Path) -> bool:
 
 
 def card_of(folder: Path) -> ModelCard:
-    """The card of a local folder: what its files say, with the family's defaults for the rest."""
+    """The card of a local folder, with the family's defaults where its files say nothing."""
     return local_card(folder, NAME, tuple(LANGUAGE_NAMES), _PRECISIONS, _CAPABILITIES)
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads encoder, adaptor and language model. Raises UserError if the folder does not fit."""
-    return FunAsrNanoEngine(card, load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty))
+    from asr_app.families._funasr_model import load_model
+
+    model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
+    dialogue = (read_config(folders["model"]) or {}).get("dataset_conf") or {}
+    thinks = not isinstance(dialogue, dict) or dialogue.get("do_think", True) is not False
+    return FunAsrNanoEngine(card, model, thinks)
 
 
 class FunAsrNanoEngine:
-    """AutoModel behind the app's seam: arrays in, sentences out, with times that come from the chunk's length.
+    """Engine over FunASR's module: arrays in, sentences out, with times interpolated over the chunk's length.
 
-    No words are timed: not every copy of the weights has a head for it. Nothing is carried from chunk to chunk: this
-    model's code in FunASR takes a `cache` and reads nothing from it, and its `prev_text` is the beginning of the same
-    chunk's text, not of the one before.
+    Words have no times, since not every copy of the weights has a head for it. Chunks are independent: the model's code
+    in FunASR takes a `cache` and reads nothing from it, and its `prev_text` is the beginning of the same chunk's text,
+    not of the previous one.
     """
 
-    def __init__(self, card: ModelCard, auto: Any) -> None:
-        self._card, self._auto = card, auto
-        # ModelScope's copy of Fun-ASR-Nano has a CTC head, Hugging Face's has none: without it both are one model, and
-        # none needs torchaudio to align.
-        auto.model.ctc_decoder = auto.model.ctc = None
+    def __init__(self, card: ModelCard, model: FunAsrModel, thinks: bool) -> None:
+        """`thinks`: the prompt leaves room for reasoning before the answer, as in the model's training."""
+        self._card, self._model, self._thinks = card, model, thinks
         self.workers = 1
-        self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
-        # The published config.yaml stores it in BF16 (`llm_dtype`), while FunASR computes in FP32 unless told otherwise.
+        self.parts: dict[str, nn.Module] = weighted_parts(model.module)
+        # The published config.yaml stores it in BF16 (`llm_dtype`), while FunASR computes in FP32 by default.
         language_model = self.parts["llm"].float()
-        # FunASR casts it anew at every request, which would undo what precision has stored.
+        # FunASR casts it at every request, which would undo the chosen precision.
         language_model.to = lambda *_, **__: language_model  # type: ignore[method-assign]
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
@@ -146,12 +153,12 @@ class FunAsrNanoEngine:
             return []
         seconds = len(samples) / SAMPLE_RATE
         asked: dict[str, Any] = {"language": LANGUAGE_NAMES[options.language]} if options.language else {}
-        results = self._auto.generate(
-            input=[torch.from_numpy(np.array(long_enough(samples)))], cache={}, batch_size=1,
-            # What the prompt marks with <| |> must not come from a user.
+        results = self._model.infer(
+            np.array(long_enough(samples)),
+            # The prompt's markup <| |> must not come from a user.
             hotwords=[_MARKUP.sub("", w) for w in options.hotwords],
             itn=options.itn is not False, max_length=32 + int(_TOKENS_A_SECOND * seconds),
-            llm_kwargs={"do_sample": False}, **asked,
+            llm_kwargs={"do_sample": False}, dataset_conf={"do_think": self._thinks}, **asked,
         )  # fmt: skip
         text = results[0]["text"].strip() if results else ""
         return sentences(text, (), 0.0, seconds) if has_words(text) else []

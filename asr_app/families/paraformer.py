@@ -11,29 +11,35 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment, Word
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_DECODER,
     SANM_ENCODER,
-    Copies,
-    load_auto_model,
     local_card,
     long_enough,
-    model_class,
     repositories,
     weighted_parts,
+    workers,
 )
+from asr_app.families._funasr import needs as needs
+from asr_app.families._funasr_config import model_class
 from asr_app.families._sentences import rising
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
+from asr_app.sources import Bundled
 from asr_app.text import is_spaceless, join
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from asr_app.families._funasr_model import FunAsrModel
+    from asr_app.families._funasr_punctuation import Punctuation
 
 NAME = "paraformer"
 ROLES = ("model", "punctuation", "vad")
@@ -116,7 +122,7 @@ def recognises(folder: Path) -> bool:
 
 
 def card_of(folder: Path) -> ModelCard:
-    """The card of a local folder: what its files say, with the family's defaults for the rest."""
+    """The card of a local folder, with the family's defaults where its files say nothing."""
     capabilities = set(_BASE)
     if not (folder / "punctuation").is_dir():
         capabilities.discard("punctuation_model")
@@ -126,39 +132,45 @@ def card_of(folder: Path) -> ModelCard:
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
-    """Loads the recogniser and, where its folder is there, the punctuation. Raises UserError if either does not fit."""
-    auto = load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty)
+    """Loads the recogniser and, if its folder exists, the punctuation. Raises UserError if either does not fit."""
+    from asr_app.families._funasr_model import load_model
+
+    model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
     punctuation = None
     if "punctuation" in folders:
-        punctuation = load_auto_model(folders["punctuation"], ("CTTransformer",), device, threads, empty=empty)
+        from asr_app.families._funasr_punctuation import load as load_punctuation
+
+        punctuation = load_punctuation(folders["punctuation"], device, threads, empty=empty)
     plain = model_class(folders["model"]) == "Paraformer"
-    return ParaformerEngine(card, Copies(auto, device, threads), punctuation, plain)
+    return ParaformerEngine(card, model, punctuation, plain, workers(device, threads))
 
 
 class ParaformerEngine:
-    """AutoModel behind the app's seam: arrays in, words with times out."""
+    """Engine over FunASR's module: arrays in, words with times out."""
 
-    def __init__(self, card: ModelCard, auto: Copies, punctuation: Any, plain: bool) -> None:
-        self._card, self._auto, self._punctuation, self.workers = card, auto, punctuation, auto.workers
-        # Plain Paraformer gives times only when asked, from its one predictor; the others always do.
+    def __init__(
+        self, card: ModelCard, model: FunAsrModel, punctuation: Punctuation | None, plain: bool, workers: int
+    ) -> None:
+        self._card, self._model, self._punctuation, self.workers = card, model, punctuation, workers
+        # Plain Paraformer outputs times, by its one predictor, only on request; the others always do.
         self._fixed = {"pred_timestamp": True} if plain else {}
-        self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
+        self.parts: dict[str, nn.Module] = weighted_parts(model.module)
         if punctuation is not None:
-            self.parts["punctuation"] = punctuation.model
+            self.parts["punctuation"] = punctuation.module
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
-        """One unpunctuated segment a chunk, with its words; none where nothing was heard."""
+        """One unpunctuated segment a chunk, with its words; none without words."""
         require(self._card, options)
         asked: dict[str, Any] = dict(self._fixed)
         if options.hotwords:
-            asked["hotword"] = " ".join(options.hotwords)
+            asked["hotword"] = " ".join(options.hotwords).split()
         return [self._chunk(samples, asked) for samples in batch]
 
     def _chunk(self, samples: np.ndarray, asked: dict[str, Any]) -> list[Segment]:
         seconds = len(samples) / SAMPLE_RATE
         if not samples.any():
             return []
-        results = self._auto.generate(input=long_enough(samples), cache={}, **asked)
+        results = self._model.infer(long_enough(samples), **asked)
         if not results or not results[0]["text"]:
             return []
         tokens = split_tokens(results[0]["text"])
@@ -166,26 +178,15 @@ class ParaformerEngine:
         return [Segment(words[0].start_s, words[-1].end_s, join(tokens), words)] if words else []
 
     def punctuate(self, words: Sequence[Word]) -> list[Segment]:
-        """CT-Transformer over the words: sentences end at 。？！, marks take the shape of the script before them."""
-        if not words:
+        """Sentences of the words, by CT-Transformer. They end at 。？！. Marks match the script before them."""
+        if not words or self._punctuation is None:
             return []
-        result = self._punctuation.generate(input=" ".join(w.text for w in words), cache={})[0]
-        names = self._punctuation.model.punc_list
-        marks = [names[int(i)] for i in result["punc_array"]]
-        last = list(itertools.accumulate(_punctuated_pieces(w.text) for w in words))
-        if last[-1] != len(marks):
-            raise RuntimeError(f"{len(marks)} marks for {last[-1]} pieces of text")
-        return sentences(words, [marks[i - 1] for i in last])
+        return sentences(words, self._punctuation.marks([w.text for w in words]))
 
 
 def split_tokens(text: str) -> list[str]:
-    """Mandarin by character, everything else by run of letters: `打开 the light` -> 打, 开, the, light."""
+    """Splits Mandarin by character, everything else by run of letters: `打开 the light` -> 打, 开, the, light."""
     return re.findall(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\s\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+", text)
-
-
-def _punctuated_pieces(word: str) -> int:
-    """How many marks FunASR gives a word: one a run of ASCII and one a character of anything else (`café`: two)."""
-    return len(re.findall(r"[\x00-\x7f]+|[^\x00-\x7f]", word))
 
 
 def _timed(tokens: list[str], timestamps: list[list[int]], seconds: float) -> tuple[Word, ...]:
@@ -202,7 +203,7 @@ def _timed(tokens: list[str], timestamps: list[list[int]], seconds: float) -> tu
 
 
 def sentences(words: Sequence[Word], marks: Sequence[str]) -> list[Segment]:
-    """Cuts `words` into segments after each sentence mark; `_` and `<unk>` are no mark."""
+    """Cuts `words` into segments after each sentence mark. `_` and `<unk>` are no marks."""
     segments: list[Segment] = []
     pieces: list[str] = []
     first = 0

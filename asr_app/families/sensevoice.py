@@ -1,4 +1,4 @@
-"""SenseVoice: one pass of an encoder with CTC, that tells language, emotion and sound events too, through FunASR.
+"""SenseVoice: one pass of an encoder with CTC, which also outputs language, emotion and sound events. Uses FunASR.
 
 Source: https://github.com/FunAudioLLM/SenseVoice; An et al., "FunAudioLLM", 2024 (arXiv 2407.04051).
 """
@@ -9,33 +9,39 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
-from asr_app.datatypes import SAMPLE_RATE, Bundled, ModelCard, Options, Segment, Word
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Word
 from asr_app.families._funasr import (
     FSMN_VAD,
     SANM_ENCODER,
     SANM_SECOND,
-    Copies,
-    load_auto_model,
     local_card,
     long_enough,
-    model_class,
     repositories,
     weighted_parts,
+    workers,
 )
+from asr_app.families._funasr import needs as needs
+from asr_app.families._funasr_config import model_class
 from asr_app.families._sentences import has_words, rising, sentences
 from asr_app.families.base import Engine, require
 from asr_app.precision.enum import Precision
 from asr_app.precision.recipes import rows
+from asr_app.sources import Bundled
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from asr_app.families._funasr_model import FunAsrModel
 
 log = logging.getLogger(__name__)
 NAME = "sensevoice"
 ROLES = ("model", "vad")
 # The embedding of the four query tokens is too small to list. The CTC head is multiplied with every frame, which for
-# 25,055 pieces is a sixth of the work; in halves it would save nothing, and stays high.
+# 25,055 pieces is a sixth of the work. In half precision it would save nothing, so it stays FP32 there.
 RECIPES = rows(("encoder",), stacks={"encoder": (SANM_ENCODER, SANM_SECOND)}, int8_parts=("ctc",))
 _CLASSES = ("SenseVoiceSmall",)
 _ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
@@ -77,7 +83,7 @@ CARDS = (
 )
 
 _TAG = re.compile(r"<\|([^|]*)\|>")
-_UNTOLD = {"EMO_UNKNOWN", "Event_UNK", "Speech", "withitn", "woitn", "nospeech"}  # tags that tell a reader nothing
+_HIDDEN = {"EMO_UNKNOWN", "Event_UNK", "Speech", "withitn", "woitn", "nospeech"}  # tags of no use to a reader
 
 
 def recognises(folder: Path) -> bool:
@@ -86,28 +92,29 @@ def recognises(folder: Path) -> bool:
 
 
 def card_of(folder: Path) -> ModelCard:
-    """The card of a local folder: what its files say, with the family's defaults for the rest."""
+    """The card of a local folder, with the family's defaults where its files say nothing."""
     return local_card(folder, NAME, _LANGUAGES, _ALL, _CAPABILITIES)
 
 
 def load(card: ModelCard, folders: Mapping[str, Path], device: str, threads: int, *, empty: bool = False) -> Engine:
     """Loads the recogniser. Raises UserError if the folder does not fit."""
-    auto = load_auto_model(folders["model"], _CLASSES, device, threads, empty=empty)
     from asr_app.families._ctc_scores import Scores
+    from asr_app.families._funasr_model import load_model
 
-    auto.model.ctc.__class__ = Scores
-    return SenseVoiceEngine(card, Copies(auto, device, threads))
+    model = load_model(folders["model"], _CLASSES, device, threads, empty=empty)
+    model.module.ctc.__class__ = Scores
+    return SenseVoiceEngine(card, model, workers(device, threads))
 
 
 class SenseVoiceEngine:
-    """AutoModel behind the app's seam: arrays in, sentences with words, language and tags out."""
+    """Engine over FunASR's module: arrays in, sentences with words, language and tags out."""
 
-    def __init__(self, card: ModelCard, auto: Copies) -> None:
-        self._card, self._auto, self.workers = card, auto, auto.workers
-        self.parts: dict[str, nn.Module] = weighted_parts(auto.model)
+    def __init__(self, card: ModelCard, model: FunAsrModel, workers: int) -> None:
+        self._card, self._model, self.workers = card, model, workers
+        self.parts: dict[str, nn.Module] = weighted_parts(model.module)
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
-        """Sentences of each chunk, tagged alike: the model hears one language, emotion and event a chunk."""
+        """Sentences of each chunk. All of a chunk have the same language, emotion and event."""
         require(self._card, options)
         return [self._chunk(samples, options) for samples in batch]
 
@@ -115,32 +122,32 @@ class SenseVoiceEngine:
         seconds = len(samples) / SAMPLE_RATE
         if not samples.any():
             return []
-        asked = dict(language=options.language or "auto", use_itn=options.itn is not False)
+        asked: dict[str, Any] = dict(language=options.language or "auto", use_itn=options.itn is not False)
         try:
-            results = self._auto.generate(input=long_enough(samples), cache={}, output_timestamp=True, **asked)
+            results = self._model.infer(long_enough(samples), output_timestamp=True, **asked)
         except IndexError:
-            # FunASR times words by the pieces of the text it wrote, and loses count where one does not encode to itself.
+            # FunASR times words by the pieces of its text, and fails if a piece does not encode to itself.
             log.warning("%s: FunASR could not time the words of a chunk; its text is kept without", self._card.id)
-            results = self._auto.generate(input=long_enough(samples), cache={}, **asked)
+            results = self._model.infer(long_enough(samples), **asked)
         if not results:
             return []
         language, tags, text = split_tags(results[0]["text"])
         if not has_words(text):
             return []
         words = _timed(results[0].get("words") or [], results[0].get("timestamp") or [], seconds)
-        found = sentences(text, words, 0.0, seconds)
-        return [Segment(s.start_s, s.end_s, s.text, s.words, None, language, tags) for s in found]
+        segments = sentences(text, words, 0.0, seconds)
+        return [Segment(s.start_s, s.end_s, s.text, s.words, None, language, tags) for s in segments]
 
 
 def split_tags(text: str) -> tuple[str | None, tuple[str, ...], str]:
-    """`<|en|><|HAPPY|><|BGM|><|withitn|>Hello.` -> en, (happy, bgm), `Hello.`; no tag stays in the text."""
+    """Language, tags and text: `<|en|><|HAPPY|><|BGM|><|withitn|>Hello.` -> en, (happy, bgm), `Hello.`."""
     named = _TAG.findall(text)
     language = next((name for name in named if name in _LANGUAGES), None)
-    tags = dict.fromkeys(name.lower() for name in named if name not in _UNTOLD and name not in _LANGUAGES)
+    tags = dict.fromkeys(name.lower() for name in named if name not in _HIDDEN and name not in _LANGUAGES)
     return language, tuple(tags), " ".join(_TAG.sub(" ", text).split())
 
 
 def _timed(words: Sequence[str], timestamps: Sequence[Sequence[int]], seconds: float) -> tuple[Word, ...]:
-    """Words with their times (ms in, seconds out), without the marks that stand among them."""
+    """Words with their times (ms in, seconds out), without the marks among them."""
     timed = zip(words, timestamps, strict=False)
     return rising(((start / 1000, end / 1000, word) for word, (start, end) in timed if has_words(word)), seconds)

@@ -1,4 +1,4 @@
-"""Turns a loaded model into its variant in place, so that only the arithmetic changes and the comparison is fair."""
+"""Turns a loaded model into its variant in place. Only the arithmetic changes, so the comparison is fair."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_app.precision import graph
+from asr_app.precision import graph, graph_export
+from asr_app.precision.layers import replacement
 from asr_app.precision.recipes import Recipe
 from asr_app.precision.smoothing import smooth
+from asr_app.precision.stack import Stack
 from asr_app.precision.tables import Int8Rows
 
 # Called with steps so far and steps in all; may raise to stop.
@@ -29,12 +31,12 @@ def apply(
     on_step: OnStep | None = None,
     session: Callable[[Path], Any] = graph.session,
 ) -> int:
-    """Swaps the layers the recipe names and returns how many.
+    """Swaps the layers that the recipe names and returns their number.
 
-    `graphs` is the folder in which the graphs of the recipe's stacks lie or are to be written; without it they stay
-    layers of torch. In the folder `full` their FP32 graphs are kept, for another recipe of the same parts. `session`
-    makes a graph ready. Raises OSError where a graph cannot be written, and RuntimeError if the recipe replaced nothing:
-    an INT8 that is really FP32 is the one thing this app must never show.
+    The graphs of the recipe's stacks are read from the folder `graphs`, or written to it; without it the stacks stay
+    torch layers. The folder `full` keeps their FP32 graphs, for another recipe of the same parts. `session` opens a
+    graph. Raises OSError if a graph cannot be written. Raises RuntimeError if the recipe replaced nothing: this app
+    must never show an INT8 that is really FP32.
     """
     stacks = [
         (part, stack)
@@ -55,7 +57,7 @@ def apply(
             if on_step:
                 on_step(2 * i, steps)
             if not high.exists():
-                graph.export(parts[part], stack, high)
+                graph_export.export(parts[part], stack, high)
             if on_step:
                 on_step(2 * i + 1, steps)
             _quantise(part, parts[part], stack, recipe, high, path)
@@ -72,7 +74,7 @@ def apply(
             continue
         for name, module in list(parts[part].named_modules()):
             for child_name, child in list(module.named_children()):
-                swap = recipe.replacement(part, f"{name}.{child_name}" if name else child_name, child)
+                swap = replacement(recipe, part, f"{name}.{child_name}" if name else child_name, child)
                 if swap is not None:
                     if isinstance(swap, Int8Rows):  # a table that is the head too is one tensor, and stays one
                         _, first = tables.setdefault(id(child.weight), (child, swap))
@@ -84,11 +86,11 @@ def apply(
     return replaced
 
 
-def _quantise(name: str, part: nn.Module, stack: graph.Stack, recipe: Recipe, full: Path, path: Path) -> None:
+def _quantise(name: str, part: nn.Module, stack: Stack, recipe: Recipe, full: Path, path: Path) -> None:
     names = list(graph.layers(part, stack))
 
     def stays_high(layer: str) -> bool:
         number, _, rest = layer.partition(".")
         return number.isdigit() and recipe.stays_high(name, f"{names[int(number)]}.{rest}")
 
-    graph.quantise(full, path, stays_high, recipe.ranges.get(f"{name}.{stack.name}"))
+    graph_export.quantise(full, path, stays_high, recipe.ranges.get(f"{name}.{stack.name}"))

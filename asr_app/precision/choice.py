@@ -1,34 +1,22 @@
-"""From the lite switch and the picked precision to the one precision a job runs at."""
+"""Choice of the precision a job runs at, by the lite switch and the precision that the user picked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-import torch
-
 from asr_app.errors import UserError
 from asr_app.precision.enum import Precision
 from asr_app.precision.evidence import Evidence
 from asr_app.precision.recipes import Recipes
 
-# What lite mode means where the user picked nothing, best first; the first one the model and device allow is taken.
+# Precisions for lite mode, best first, if the user picked none. The first that the model and the device allow is used.
 _LITE = {"cpu": (Precision.INT8, Precision.BF16), "cuda": (Precision.BF16, Precision.FP16, Precision.INT8)}
 
 
-# What a chunk is done again at when a lower precision failed on it, nearest first.
-_HIGHER = {
-    Precision.INT8: (Precision.BF16, Precision.FP32),
-    Precision.BF16: (Precision.FP32,),
-    Precision.FP16: (Precision.FP32,),
-    Precision.FP8: (Precision.BF16, Precision.FP32),
-    Precision.FP32: (),
-}
-
-
 def refusal(precision: Precision, recipes: Recipes, allowed: Sequence[Precision], device: str) -> UserError | None:
-    """Why `precision` cannot be used for this model on this device; None when it can."""
-    kind = torch.device(device).type
+    """Reason why this model cannot use `precision` on this device; None if it can."""
+    kind = device.partition(":")[0]
     choices = ", ".join(p.value for p in allowed)
     if precision not in allowed:
         return UserError(
@@ -43,12 +31,6 @@ def refusal(precision: Precision, recipes: Recipes, allowed: Sequence[Precision]
     return None
 
 
-def one_up(precision: Precision, recipes: Recipes, allowed: Sequence[Precision], device: str) -> Precision | None:
-    """The next precision above that the model and the device have; None above FP32."""
-    usable = (p for p in _HIGHER[precision] if refusal(p, recipes, allowed, device) is None)
-    return next(usable, None)
-
-
 def choose(
     lite: bool,
     picked: Precision | None,
@@ -57,17 +39,17 @@ def choose(
     device: str,
     measured: Mapping[Precision, Evidence] = MappingProxyType({}),
 ) -> Precision:
-    """The precision to run at: what was picked, else the lite or the full one.
+    """Precision to run at: the picked one, else the lite or the full one.
 
-    Lite is the first in the device's order that has not failed its self-check. Raises UserError if there is none, or
-    what was picked is not allowed.
+    Lite is the first precision in the device's order that has not failed its self-check. Raises UserError if there is
+    none, or if the picked precision is not allowed.
     """
     if picked is None:
         picked = Precision.FP32 if Precision.FP32 in allowed else allowed[0]
         if lite:
             usable = [
                 p
-                for p in _LITE[torch.device(device).type]
+                for p in _LITE[device.partition(":")[0]]
                 if refusal(p, recipes, allowed, device) is None and not (p in measured and measured[p].reason)
             ]
             if not usable:

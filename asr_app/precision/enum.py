@@ -8,12 +8,11 @@ from asr_app.errors import UserError
 
 
 class Precision(enum.Enum):
-    """What is asked for. What was really done, tensor by tensor, is a PrecisionReport."""
+    """A requested precision. The effective one, tensor by tensor, is in PrecisionReport."""
 
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
-    FP8 = "fp8"
     INT8 = "int8"
 
     @property

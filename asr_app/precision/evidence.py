@@ -1,7 +1,7 @@
-"""What each precision of a model was measured to be on this machine: kept from start to start, shown beside the switch.
+"""Measurements of each precision of a model on this machine. They outlast a restart and are shown beside the switch.
 
-An entry holds for one processor, number of threads, version of the libraries and set of weights, and is measured anew
-where any of them changes.
+An entry holds for one processor, number of threads, version of the libraries and set of weights. It is measured anew
+when any of them changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LIBRARIES = ("torch", "onnxruntime", "funasr", "openai-whisper")
 
 @dataclass(frozen=True)
 class Speed:
-    """How many times as fast as FP32, measured in alternation: the median and the spread around it."""
+    """Speed-up over FP32, measured in alternation: the median and the spread around it."""
 
     low: float
     median: float
@@ -35,24 +35,24 @@ class Speed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The bytes of the weights, why the self-check failed (empty where it passed), and the speed beside FP32."""
+    """Bytes of the weights, reason of a failed self-check (empty if it passed), and speed-up over FP32."""
 
     weight_bytes: int
     reason: str = ""
     speed: Speed | None = None
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Evidence:
-        """From what `dataclasses.asdict` made. Raises TypeError or ValueError where it is something else."""
-        speed = told.pop("speed", None)
-        return cls(**told, speed=Speed(**speed) if speed else None)
+    def from_dict(cls, fields: dict[str, Any]) -> Evidence:
+        """Inverse of `dataclasses.asdict`. Raises TypeError or ValueError for anything else."""
+        speed = fields.pop("speed", None)
+        return cls(**fields, speed=Speed(**speed) if speed else None)
 
 
 class Table:
-    """The evidence of a device and its threads, in the folder `home` (None: only for as long as the process lives).
+    """Evidence for one device and number of threads, in the folder `home` (None: in memory only).
 
-    What failed its self-check is not kept: the next start looks again. `busy` is whether the last try to measure did not
-    count, since other programs were busy.
+    A failed self-check is not stored, so the next start repeats it. `busy` is True if the last measurement was
+    discarded because other programs were busy.
     """
 
     busy = False
@@ -63,24 +63,24 @@ class Table:
         self._known: dict[str, dict[Precision, tuple[str, Evidence]]] = {}
 
     def of(self, model: str) -> Mapping[Precision, Evidence]:
-        """What is known of `model`, by precision."""
+        """Evidence of `model` by precision."""
         with self._lock:
             return {precision: evidence for precision, (_, evidence) in self._read(model).items()}
 
     def known(self, model: str, precision: Precision, weights: str) -> bool:
         """Whether the precision was measured on weights whose fingerprint is `weights`."""
         with self._lock:
-            found = self._read(model).get(precision)
-            return found is not None and found[0] == weights
+            entry = self._read(model).get(precision)
+            return entry is not None and entry[0] == weights
 
     def note(self, model: str, precision: Precision, weights: str, evidence: Evidence) -> None:
-        """Keeps what was measured."""
+        """Stores a measurement."""
         with self._lock:
-            found = self._read(model)
-            # Of other weights than these nothing is known any more.
-            for other in [p for p, (of, _) in found.items() if of != weights]:
-                del found[other]
-            found[precision] = weights, evidence
+            entries = self._read(model)
+            # Entries of other weights no longer hold.
+            for other in [p for p, (of, _) in entries.items() if of != weights]:
+                del entries[other]
+            entries[precision] = weights, evidence
             self._write(model)
 
     def _note(self, model: str) -> Note:
@@ -90,27 +90,29 @@ class Table:
         if model not in self._known:
             self._known[model] = {}
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                told = self._note(model).read() or {}
-                self._known[model] = {Precision(p): (e.pop("weights"), Evidence.from_dict(e)) for p, e in told.items()}
+                stored = self._note(model).read() or {}
+                self._known[model] = {
+                    Precision(p): (e.pop("weights"), Evidence.from_dict(e)) for p, e in stored.items()
+                }
         return self._known[model]
 
     def _write(self, model: str) -> None:
-        told = {
+        stored = {
             precision.value: {"weights": weights, **dataclasses.asdict(evidence)}
             for precision, (weights, evidence) in self._known[model].items()
             if not evidence.reason
         }
-        self._note(model).write(told)
+        self._note(model).write(stored)
 
 
 def here() -> list[str]:
-    """What a measurement holds for: the processor, and the versions of the libraries."""
+    """Key of a measurement: the processor, and the versions of the libraries."""
     return [processor(), *versions()]
 
 
 @functools.cache
 def versions() -> tuple[str, ...]:
-    """Those of the libraries that a result depends on."""
+    """Versions of the libraries that a result depends on."""
     return tuple(map(importlib.metadata.version, _LIBRARIES))
 
 

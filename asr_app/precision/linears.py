@@ -1,4 +1,4 @@
-"""Layers that store a weight in fewer bits, and multiply it as the device does best. They know no model.
+"""Layers that store a weight in fewer bits and multiply it as suits the device. They know no model.
 
 Activations stay FP32 between layers: each layer narrows its own input and widens its own output, so norms, softmax,
 residual sums and the integrate-and-fire see what they see at FP32.
@@ -23,15 +23,10 @@ def cpu_has_vnni() -> bool:
 
 def cpu_multiplies(dtype: torch.dtype) -> bool:
     """Whether this CPU has instructions for matrices of `dtype`, so that narrowing the activations pays."""
-    found = torch.cpu.get_capabilities()
+    capabilities = torch.cpu.get_capabilities()
     if dtype is torch.bfloat16:
-        return bool(found.get("avx512_bf16", False) or found.get("amx_bf16", False))
-    return bool(found.get("amx_fp16", False)) if dtype is torch.float16 else dtype is torch.float32
-
-
-def gpu_multiplies_fp8(device: str) -> bool:
-    """Whether `device` is a GPU that multiplies numbers of 8 bits with a point: Ada, Hopper and later."""
-    return torch.device(device).type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+        return bool(capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False))
+    return bool(capabilities.get("amx_fp16", False)) if dtype is torch.float16 else dtype is torch.float32
 
 
 def own_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -40,7 +35,7 @@ def own_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def give(module: nn.Module, stored: Mapping[str, nn.Parameter]) -> None:
-    """Puts `stored` in the place of the module's own tensors, which are on the meta device."""
+    """Replaces the module's own tensors, which are on the meta device, by `stored`."""
     for name, tensor in stored.items():
         if name in module._buffers:
             module._buffers[name] = tensor.data
@@ -56,9 +51,9 @@ def int8_rows(weight: torch.Tensor, largest: int = 127) -> tuple[torch.Tensor, t
 
 
 def split_16bit(rows: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`rows` `(n, d)` as a sum of two: the coarse ones, then the fine ones `(2n, d)`, whole numbers up to `steps`.
+    """Splits `rows` `(n, d)` into a coarse and a fine part: `(2n, d)`, coarse rows first, whole numbers up to `steps`.
 
-    A fine number is worth `0.5 / steps` of a coarse one; with it comes what a coarse one is worth, `(n, 1)`.
+    Also returns the value of a coarse step, `(n, 1)`. A fine step is worth `0.5 / steps` of it.
     """
     step = rows.abs().amax(-1, keepdim=True).clamp_(min=1e-12).div_(steps)
     exact = rows / step
@@ -73,8 +68,8 @@ def wide_bias(linear: nn.Linear) -> nn.Parameter | None:
 
 
 class QuantizedModule(nn.Module):
-    """A layer in the place of one with FP32 weights. `storage` is the dtype its weight is kept in, `arithmetic` the one
-    its products are made in, `weight_count` the number of weights that are multiplied."""
+    """A replacement for a layer with FP32 weights. `storage` is the dtype of its weight, `arithmetic` the dtype of its
+    products, `weight_count` the number of weights that are multiplied."""
 
     storage: torch.dtype
     arithmetic: torch.dtype
@@ -82,7 +77,7 @@ class QuantizedModule(nn.Module):
 
 
 class HalfLinear(QuantizedModule):
-    """Weight `(out, in)` in FP16 or BF16; products in it where the device can, else the weight is widened each call."""
+    """Weight `(out, in)` in FP16 or BF16. Products are in that dtype if the device can, else the weight is widened."""
 
     def __init__(self, linear: nn.Linear, storage: torch.dtype) -> None:
         super().__init__()
@@ -93,7 +88,7 @@ class HalfLinear(QuantizedModule):
 
     @property
     def arithmetic(self) -> torch.dtype:  # type: ignore[override]
-        """Asked of the weight where it is: it may have been made before it had a place."""
+        """Depends on the device of the weight, which may have been moved since the layer was made."""
         native = self.weight.device.type == "cuda" or cpu_multiplies(self.storage)
         return self.storage if native else torch.float32
 
@@ -103,7 +98,7 @@ class HalfLinear(QuantizedModule):
 
 
 class HalfEmbedding(QuantizedModule):
-    """A table `(rows, dim)` in FP16 or BF16 whose rows come out in FP32: a look-up loses only the rounding."""
+    """A table `(rows, dim)` in FP16 or BF16 that returns FP32 rows. A look-up loses only the rounding."""
 
     arithmetic = torch.float32
 
@@ -122,12 +117,12 @@ class Int8Linear(QuantizedModule):
     """Weight `(out, in)` in INT8 by output channel. CPU only.
 
     Up to `_FEW` tokens, a decoder's step, are multiplied in BF16 by torch's weight-only kernel, which takes as long as
-    reading the weight does. More tokens are narrowed to 8 bits each and multiplied in integers; where the CPU has no
-    VNNI the weight is widened to FP32 for them, since sums of two products would overflow 16 bits.
+    reading the weight does. More tokens are narrowed to 8 bits each and multiplied in integers. On a CPU without VNNI
+    the weight is widened to FP32 for them, since sums of two products would overflow 16 bits.
     """
 
     storage = torch.int8
-    arithmetic = torch.bfloat16  # of a step; what it decodes from is multiplied in INT8
+    arithmetic = torch.bfloat16  # of a decoder step; longer inputs are multiplied in INT8
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -167,19 +162,24 @@ class Int8Linear(QuantizedModule):
         return torch._int_mm(narrow, self.get_buffer("weight").t()).float().mul_(step).mul_(self.get_buffer("scale"))
 
 
-class CudaLinear(QuantizedModule):
-    """What the layers for CUDA's kernels share: weight `(out, in)` and activations narrowed row by row.
+class Int8CudaLinear(QuantizedModule):
+    """INT8 by `torch._int_mm`, which multiplies 8-bit matrices directly: weight `(out, in)`, activations by row.
 
-    Raises ValueError where a side of the weight is no multiple of `multiple`, which the kernel needs.
+    The arithmetic is that of torchao's `int8_dynamic_activation_int8_weight` (https://github.com/pytorch/ao). Its
+    tensor class is not used, since neither its storage nor its products could be counted here. Raises ValueError if a
+    side of the weight is no multiple of 8, which the kernel needs.
     """
 
-    multiple: int
+    storage = torch.int8
+    arithmetic = torch.int8
+    _multiple = 8
+    _fewest = 17  # rows that the kernel takes; fewer are filled up
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         if not self.takes(linear):
-            raise ValueError(f"sides must be multiples of {self.multiple}: {tuple(linear.weight.shape)}")
-        weight, scale = self.narrow(linear.weight.detach().float())
+            raise ValueError(f"sides must be multiples of {self._multiple}: {tuple(linear.weight.shape)}")
+        weight, scale = int8_rows(linear.weight)
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
         self.bias = wide_bias(linear)
@@ -188,62 +188,11 @@ class CudaLinear(QuantizedModule):
     @classmethod
     def takes(cls, linear: nn.Linear) -> bool:
         """Whether the kernel can multiply with the weight of `linear`."""
-        return linear.in_features % cls.multiple == 0 and linear.out_features % cls.multiple == 0
-
-    @staticmethod
-    def narrow(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`rows` `(n, d)` as they are stored, and what to multiply each with to have it back, `(n,)`."""
-        raise NotImplementedError
-
-    def products(self, narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """What `narrow` gave of the activations, with the weight: `(n, out)`."""
-        raise NotImplementedError
+        return linear.in_features % cls._multiple == 0 and linear.out_features % cls._multiple == 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.products(*self.narrow(x.reshape(-1, x.shape[-1]).float())).to(x.dtype).reshape(*x.shape[:-1], -1)
-        return y if self.bias is None else y + self.bias
-
-
-class Int8CudaLinear(CudaLinear):
-    """INT8 by `torch._int_mm`, which multiplies 8-bit matrices as they lie.
-
-    As torchao's `int8_dynamic_activation_int8_weight` does it (https://github.com/pytorch/ao), without its tensor class,
-    of which neither what is stored nor what is multiplied could be counted here.
-    """
-
-    storage = torch.int8
-    arithmetic = torch.int8
-    multiple = 8
-    _fewest = 17  # rows that the kernel takes; fewer are filled up
-
-    @staticmethod
-    def narrow(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return int8_rows(rows)
-
-    def products(self, narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        narrow, scale = int8_rows(x.reshape(-1, x.shape[-1]))
         filled = nn.functional.pad(narrow, (0, 0, 0, max(0, self._fewest - len(narrow))))
         summed = torch._int_mm(filled, self.get_buffer("weight").t())[: len(narrow)]
-        return summed * scale[:, None] * self.get_buffer("scale")
-
-
-class Fp8Linear(CudaLinear):
-    """FP8 (e4m3) by `torch._scaled_mm`, which sums in FP32.
-
-    torchao's `float8_dynamic_activation_float8_weight` calls it too (https://github.com/pytorch/ao); Micikevicius et
-    al., "FP8 Formats for Deep Learning", 2022.
-    """
-
-    storage = torch.float8_e4m3fn
-    arithmetic = torch.float8_e4m3fn
-    multiple = 16
-
-    @staticmethod
-    def narrow(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scale = (rows.abs().amax(1) / torch.finfo(torch.float8_e4m3fn).max).clamp(min=1e-12)
-        return (rows / scale[:, None]).to(torch.float8_e4m3fn), scale
-
-    def products(self, narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        return torch._scaled_mm(
-            narrow, self.get_buffer("weight").t(), scale_a=scale[:, None], scale_b=self.get_buffer("scale")[None],
-            out_dtype=torch.bfloat16,  # the only one that the kernel has for scales of rows
-        )  # fmt: skip
+        y = (summed * scale[:, None] * self.get_buffer("scale")).to(x.dtype).reshape(*x.shape[:-1], -1)
+        return y if self.bias is None else y + self.bias

@@ -2,52 +2,41 @@
 
 A family names the parts that are re-stored and the layers that stay high. This module holds what is common to all.
 
-Published INT8 results lose about 0.02 points of error; what keeps them there is what stays high: norms and biases
-(never touched: only Linear and Embedding are swapped), FSMN memories and the CIF predictor (convolutions and a part
-that is never listed), what most vocabulary heads are multiplied with (16 bits), and layers too small to matter.
+Published INT8 results lose about 0.02 points of error, because some things stay in high precision: norms and biases
+(only Linear and Embedding are swapped), FSMN memories and the CIF predictor (convolutions and a part that is never
+listed), the activations of most vocabulary heads (16 bits), and layers too small to matter.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from asr_app.precision.enum import Precision
-from asr_app.precision.graph import Stack
-from asr_app.precision.linears import (
-    CudaLinear,
-    Fp8Linear,
-    HalfEmbedding,
-    HalfLinear,
-    Int8CudaLinear,
-    Int8Linear,
-    QuantizedModule,
-)
-from asr_app.precision.smoothing import Smoothing
-from asr_app.precision.tables import Int8Embedding, Int8Head
+from asr_app.precision.stack import Stack
+
+# By `PART.CHILD`, a list of blocks: pairs of a layer of each block, and the linear layers that take its output. Nothing
+# else may take it.
+Smoothing = Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """`parts` are names in an engine's `parts`; `keep_high` are patterns of module names inside them.
 
-    A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of vocabulary heads, and of the table of
-    tokens where that is the head too: their rows go to 8 bits, what they are multiplied with to 16. `stacks`, by part,
-    are layers that ONNX Runtime computes as one graph instead, where there is a folder for graphs. Their
-    activations are scaled anew at each call or, with `ranges`, by calibration: a file for each stack. `smoothing` has the
-    layers whose channels are evened out first.
+    A pattern may begin with the part: `encoder.*.w_1`. `tables` are patterns of vocabulary heads, and of the token
+    embedding if that is the head too: their rows go to 8 bits, their activations to 16. `stacks`, by part, are layers
+    that ONNX Runtime computes as one graph instead, if there is a folder for graphs. Their activations are scaled anew
+    at each call or, with `ranges`, by calibration: one file a stack. `smoothing` lists the layers whose channels are
+    evened out first.
     """
 
     parts: tuple[str, ...]
-    linear: Callable[[nn.Linear], QuantizedModule]
-    embedding: Callable[[nn.Embedding], QuantizedModule] | None = None
+    layers: str
     keep_high: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     smallest: int = 4096  # elements; smaller weights save nothing
@@ -56,8 +45,8 @@ class Recipe:
     smoothing: Smoothing = field(default_factory=dict)
 
     def about(self) -> list[Any]:
-        """The values that tell it from another recipe of its precision and device."""
-        stacks = [[part, [[s.children, s.by_token] for s in found]] for part, found in sorted(self.stacks.items())]
+        """Values that identify the recipe among those of its precision and device."""
+        stacks = [[part, [[s.children, s.by_token] for s in listed]] for part, listed in sorted(self.stacks.items())]
         ranges = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(self.ranges.items())}
         smoothing = sorted(self.smoothing.items())
         return [self.parts, self.keep_high, self.tables, self.smallest, stacks, ranges, smoothing]
@@ -66,35 +55,13 @@ class Recipe:
         """Whether the layer `name` of `part` keeps its FP32."""
         return _matches(part, name, self.keep_high)
 
-    def replacement(self, part: str, name: str, module: nn.Module) -> QuantizedModule | None:
-        """The replacement of `module`, called `name` in `part`; None leaves it as it is."""
-        if not self.replaces(part, name, module):
-            return None
-        if _matches(part, name, self.tables):
-            return Int8Head(module) if isinstance(module, nn.Linear) else Int8Embedding(module)  # type: ignore[arg-type]
-        return self.linear(module) if isinstance(module, nn.Linear) else self.embedding(module)  # type: ignore[misc, arg-type]
-
-    def replaces(self, part: str, name: str, module: nn.Module) -> bool:
-        """Whether something takes the place of `module`."""
-        tables = self.embedding is not None or _matches(part, name, self.tables)
-        return (
-            isinstance(module, nn.Linear | nn.Embedding if tables else nn.Linear)
-            and module.weight.numel() >= self.smallest
-            and not self.stays_high(part, name)
-        )
+    def is_table(self, part: str, name: str) -> bool:
+        """Whether the layer `name` of `part` is a vocabulary table."""
+        return _matches(part, name, self.tables)
 
 
 def _matches(part: str, name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatch(n, pattern) for pattern in patterns for n in (name, f"{part}.{name}"))
-
-
-def _half(parts: tuple[str, ...], storage: torch.dtype, keep_high: tuple[str, ...]) -> Recipe:
-    return Recipe(parts, lambda m: HalfLinear(m, storage), lambda m: HalfEmbedding(m, storage), keep_high)
-
-
-def _on_cuda(layer: type[CudaLinear]) -> Callable[[nn.Linear], QuantizedModule]:
-    """Weights that the layer's kernel cannot multiply with go to BF16."""
-    return lambda linear: layer(linear) if layer.takes(linear) else HalfLinear(linear, torch.bfloat16)
 
 
 Recipes = Mapping[tuple[Precision, str], Recipe]  # by precision and kind of device
@@ -108,20 +75,19 @@ def rows(
     int8_parts: tuple[str, ...] = (),
     smoothing: Smoothing | None = None,
 ) -> Recipes:
-    """The usual recipes: what `keep_high` matches stays FP32 in every one of them, and so do parts not in `parts`.
+    """The usual recipes. Layers that `keep_high` matches, and parts not in `parts`, stay FP32 in all of them.
 
     `stacks`, `tables`, `smoothing` and `int8_parts`, beside `parts`, are for INT8 on CPU; elsewhere the tables stay FP32
     too.
     """
     high = (*keep_high, *tables)
-    found: dict[tuple[Precision, str], Recipe] = {}
+    recipes: dict[tuple[Precision, str], Recipe] = {}
     for device in ("cpu", "cuda"):
-        found[Precision.BF16, device] = _half(parts, torch.bfloat16, high)
-        found[Precision.FP16, device] = _half(parts, torch.float16, high)
-    found[Precision.INT8, "cpu"] = Recipe(
-        (*parts, *int8_parts), Int8Linear, keep_high=keep_high, tables=tables, stacks=stacks or {},
+        recipes[Precision.BF16, device] = Recipe(parts, "bf16", high)
+        recipes[Precision.FP16, device] = Recipe(parts, "fp16", high)
+    recipes[Precision.INT8, "cpu"] = Recipe(
+        (*parts, *int8_parts), "int8", keep_high=keep_high, tables=tables, stacks=stacks or {},
         smoothing=smoothing or {},
     )  # fmt: skip
-    found[Precision.INT8, "cuda"] = Recipe(parts, _on_cuda(Int8CudaLinear), keep_high=high)
-    found[Precision.FP8, "cuda"] = Recipe(parts, _on_cuda(Fp8Linear), keep_high=high)
-    return found
+    recipes[Precision.INT8, "cuda"] = Recipe(parts, "int8-cuda", high)
+    return recipes

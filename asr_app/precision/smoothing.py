@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-# By `PART.CHILD`, a list of blocks: pairs of a layer of each block, and the linear layers that take its output. Nothing
-# else may take it.
-Smoothing = Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]
+from asr_app.precision.recipes import Smoothing
+
 _DEVIATIONS = 3.0  # of a channel of a norm's output, around its bias: nearly all of it
 _LEAST = 1e-5
 
@@ -46,7 +45,7 @@ def _smooth(before: Any, after: Sequence[Any]) -> None:
 
 
 def _sizes(layer: Any) -> torch.Tensor:
-    """The estimated size of each channel of the layer's output, `(d,)`."""
+    """Estimated magnitude of each channel of the layer's output, `(d,)`."""
     spread = _DEVIATIONS * layer.weight.abs() if isinstance(layer, nn.LayerNorm) else layer.weight.norm(dim=1)
     sizes: torch.Tensor = spread + layer.bias.abs()
     return sizes

@@ -1,8 +1,9 @@
-"""A vocabulary head in 8 bits, which may be the table of tokens as well: looked up by rows, multiplied as it lies.
+"""A vocabulary head in 8 bits, which may be the token embedding as well: looked up by rows, multiplied as stored.
 
-A decoder reads all of its head for every token, so there bits pay most; and what comes out of it is compared, so there
-they cost most. The weights are scaled row by row, and what they are multiplied with is kept as a sum of two 8-bit
-numbers, a coarse and a fine one: sixteen bits, for a second row in a product whose time goes into reading the table.
+A decoder reads its whole head for every token, so fewer bits save most time there. Its logits are compared with each
+other, so errors cost most there too. The weights have one scale a row. The activations are a sum of two 8-bit numbers,
+a coarse and a fine one. That makes 16 bits, at the price of a second row in a product whose time goes into reading the
+table.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Int8Rows(QuantizedModule):
         self.register_buffer("scale", scale)
 
     def tie(self, other: Int8Rows) -> None:
-        """Takes the tensors of `other`, made of the same table, in the place of its own."""
+        """Replaces its own tensors by those of `other`, which was made of the same table."""
         self.weight, self.scale = other.weight, other.scale
 
     def rows(self, ids: torch.Tensor) -> torch.Tensor:
@@ -53,7 +54,7 @@ class Int8Rows(QuantizedModule):
 
 
 class Int8Embedding(Int8Rows):
-    """Takes the place of an embedding; `products` are for a decoder that multiplies with its table."""
+    """Replaces an embedding. A decoder whose head is the same table calls `products`."""
 
     arithmetic = torch.float32
 
@@ -67,7 +68,7 @@ class Int8Embedding(Int8Rows):
 
 
 class Int8Head(Int8Rows):
-    """Takes the place of a vocabulary head. CPU only."""
+    """Replaces a vocabulary head. CPU only."""
 
     arithmetic = torch.int8
 

@@ -1,7 +1,7 @@
-"""Recipes that a search found for certain weights, kept as JSON with their evidence; loading takes them from here.
+"""Recipes that a search tuned for certain weights, stored as JSON with their evidence. Loading reads them from here.
 
-A recipe is a folder: `recipe.json` says which layers stay high beside those of the family and what was measured, and
-`ranges.PART.STACK.json` are what calibration found, in ONNX Runtime's own format.
+A recipe is a folder. `recipe.json` lists the layers kept in high precision beside those of the family, and the
+measurements. `ranges.PART.STACK.json` are the calibrated ranges, in ONNX Runtime's own format.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _RECIPE = "recipe.json"
 
 
 def place(home: Path, family: str, weights: Mapping[str, str], precision: Precision, device: str) -> Path:
-    """Where in the cache `home` the recipe for these weights lies, or would lie; `device` is a kind of device."""
+    """Folder in the cache `home` for the recipe of these weights. It need not exist. `device` is a kind of device."""
     about = json.dumps([family, dict(sorted(weights.items())), precision.value, device])
     return home / "recipes" / hashlib.sha256(about.encode()).hexdigest()[:32]
 
 
 def ranges_file(folder: Path, stack: str) -> Path:
-    """Where in a recipe's folder the ranges of `stack` lie: `encoder.encoders`."""
+    """File in a recipe's folder for the ranges of `stack`, e.g. `encoder.encoders`."""
     return folder / f"ranges.{stack}.json"
 
 
 def found(folder: Path, recipe: Recipe) -> Recipe:
-    """`recipe` as the search changed it; as it is where `folder` has no recipe, or a damaged one."""
+    """`recipe` with the changes stored in `folder`; unchanged if `folder` has no recipe or a damaged one."""
     try:
-        told = json.loads((folder / _RECIPE).read_text(encoding="utf-8"))
-        keep_high = (*recipe.keep_high, *map(str, told["keep_high"]))
-        ranges = {stack: ranges_file(folder, stack) for stack in told["ranges"]}
+        stored = json.loads((folder / _RECIPE).read_text(encoding="utf-8"))
+        keep_high = (*recipe.keep_high, *map(str, stored["keep_high"]))
+        ranges = {stack: ranges_file(folder, stack) for stack in stored["ranges"]}
     except FileNotFoundError:
         return recipe
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -50,11 +50,11 @@ def found(folder: Path, recipe: Recipe) -> Recipe:
 
 
 def store(folder: Path, keep_high: tuple[str, ...], ranges: Mapping[str, Path], evidence: Mapping[str, Any]) -> Path:
-    """Writes a recipe to `folder`: the layers that stay high beside the family's, ranges by stack; returns its file."""
+    """Writes a recipe to `folder`: layers kept high beside the family's, and ranges by stack. Returns its file."""
     folder.mkdir(parents=True, exist_ok=True)
     for stack, path in ranges.items():
         ranges_file(folder, stack).write_bytes(path.read_bytes())
-    told = {"keep_high": list(keep_high), "ranges": sorted(ranges), "evidence": evidence}
+    stored = {"keep_high": list(keep_high), "ranges": sorted(ranges), "evidence": evidence}
     part = folder / f"{_RECIPE}.part"
-    part.write_text(json.dumps(told, ensure_ascii=False, indent=2), encoding="utf-8")
+    part.write_text(json.dumps(stored, ensure_ascii=False, indent=2), encoding="utf-8")
     return part.replace(folder / _RECIPE)

@@ -1,4 +1,4 @@
-"""Real speech from a folder, cut as the app cuts it, and what it is a sample of: scripts and noise."""
+"""Real speech from a folder, cut into chunks as in the app, and its statistics: scripts and noise."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from asr_app.errors import UserError
 from asr_app.recordings import references
 
 _NO_SOUND = {".txt", ".tsv", ".csv", ".json", ".md"}
-_QUIET_S = 0.3  # less than this outside of speech tells nothing of the noise
+_QUIET_S = 0.3  # less than this outside of speech is too short to measure the noise
 _CLEAN_DB, _NOISY_DB = 20.0, 10.0
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording's chunks of speech; `texts` are what may be written for it, none where that is not known.
+    """A recording's chunks of speech. `texts` are its acceptable references, empty if unknown.
 
-    `snr_db` is by how much speech is louder than what is around it; None where there is nothing around it.
+    `snr_db` is the level of speech above that of the rest; None if there is no rest.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Recording:
 
 
 def read(folder: Path, card: ModelCard) -> list[Recording]:
-    """The recordings of `folder` in which somebody speaks, with references where there are (as `verify` takes them).
+    """The recordings of `folder` that contain speech, with their references if any (in the layouts of `verify`).
 
-    Raises UserError where it is no folder, a recording cannot be read, or nobody speaks in any of them.
+    Raises UserError if it is no folder, a recording cannot be read, or no recording contains speech.
     """
     if not folder.is_dir():
         raise UserError(
@@ -51,10 +51,10 @@ def read(folder: Path, card: ModelCard) -> list[Recording]:
             f"{folder.name} 不是目录。请提供一个包含语音录音的目录。",
         )
     try:
-        clips = [(found.path, found.texts) for found in references(folder)]
+        clips = [(reference.path, reference.texts) for reference in references(folder)]
     except UserError:  # none has a reference
         clips = [(path, ()) for path in sorted(folder.iterdir()) if path.is_file() and path.suffix not in _NO_SOUND]
-    found = []
+    recordings = []
     for path, texts in clips:
         try:
             audio = audio_module.decode(path, name=path.name, limits=Limits())
@@ -62,14 +62,14 @@ def read(folder: Path, card: ModelCard) -> list[Recording]:
             raise UserError(f"{path.name}: {error.en}", f"{path.name}：{error.zh}") from error
         chunks = vad.pack(audio, vad.speech_spans(audio), card.max_chunk_s, card.max_gap_s)
         if chunks:
-            found.append(Recording(path.name, tuple(chunks), texts, _snr_db(audio, chunks)))
-    if not found:
+            recordings.append(Recording(path.name, tuple(chunks), texts, _snr_db(audio, chunks)))
+    if not recordings:
         raise UserError(
             f"{folder.name}: there is no speech in it. Give recordings of people speaking, in the languages and the "
             "noise that the model is to work in.",
             f"{folder.name}：其中没有语音。请提供与实际使用的语言和噪声环境一致的语音录音。",
         )
-    return found
+    return recordings
 
 
 def _snr_db(audio: Audio, chunks: Sequence[Chunk]) -> float | None:
@@ -85,9 +85,9 @@ def _snr_db(audio: Audio, chunks: Sequence[Chunk]) -> float | None:
 
 
 def balance(recordings: Sequence[Recording], texts: Iterable[str]) -> dict[str, Any]:
-    """What the speech is a sample of; `texts` are what was said in each recording.
+    """Statistics of the speech: shares of letters by script, and of recordings by signal-to-noise ratio.
 
-    Shares of letters by script, and of recordings by how far the speech stands out of the noise.
+    `texts` are the words of each recording.
     """
     scripts: Counter[str] = Counter()
     for text in texts:

@@ -1,4 +1,4 @@
-"""A model's folder with a variant in the place of its weights, to carry to another machine."""
+"""A model's folder with a variant instead of its weights, for another machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WEIGHTS = "*.pt"
 
 
 def refuse_used(target: Path) -> None:
-    """Raises UserError unless `target` is an empty folder, or none yet."""
+    """Raises UserError unless `target` is an empty folder or does not exist."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(
             f"{target.name} is there already. Give --output a folder that is not, or is empty.",
@@ -23,11 +23,11 @@ def refuse_used(target: Path) -> None:
 
 
 def write(family: str, folders: Mapping[str, Path], variant: Path, precision: Precision, target: Path) -> None:
-    """Writes to `target` all of `folders` but what the variant has the weights of, and the variant.
+    """Writes to `target` the variant, and all of `folders` but the weights that the variant replaces.
 
-    A family may have a form of its own for a model without weights.
+    A family may have its own form of a model without weights (`write_stub`).
 
-    It is a local folder as `--model` takes them. Raises OSError where it cannot be written.
+    The result is a local folder for `--model`. Raises OSError if it cannot be written.
     """
     held, write_stub = variants.parts(variant), getattr(catalog.FAMILIES[family], "write_stub", None)
     for role, source in folders.items():
@@ -38,9 +38,9 @@ def write(family: str, folders: Mapping[str, Path], variant: Path, precision: Pr
             continue
         root, files = (source.parent, [source]) if source.is_file() else (source, sorted(source.rglob("*")))
         for path in files:
-            place = folder / path.relative_to(root)
+            copy = folder / path.relative_to(root)
             if path.is_dir():
-                place.mkdir(exist_ok=True)
+                copy.mkdir(exist_ok=True)
             elif not (path.parent == root and path.match(_WEIGHTS) and (role == "model" or role in held)):
-                shutil.copyfile(path, place)
+                shutil.copyfile(path, copy)
     shutil.copytree(variant, target / precision.value)

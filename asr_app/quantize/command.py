@@ -1,4 +1,4 @@
-"""`python -m asr_app quantize`: a variant made ahead of time, from the family's recipe or from one that is searched for."""
+"""`python -m asr_app quantize`: makes a variant ahead of time, by the family's recipe or by one from a search."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from asr_app.loading import load_from, locate, variant_of
 from asr_app.precision import Precision, refusal, tuned, variants
 from asr_app.precision.evidence import processor
 from asr_app.quantize import calibration, carry
-from asr_app.quantize.search import Found, Trial, search
+from asr_app.quantize.search import SearchResult, Trial, search
 from asr_app.quantize.trials import Trials
 
-_DEVICE = "cpu"  # what is searched for is what the CPU multiplies in; on CUDA it is weights alone that are stored
+_DEVICE = "cpu"  # the search compares arithmetics of the CPU; a variant for CUDA only stores weights
 _HEAD = f"{'arithmetic':<12} {'layers high':>11} {'loss':>9} {'RTF':>8} {'weights':>10}"
 
 
-def quantize(found: argparse.Namespace, language: str, downloading: OnProgress) -> int:
-    """Runs the command; 2 where no recipe is within the criterion. Raises UserError for what cannot be done."""
-    card, precision = catalog.find(found.model), Precision.parse(found.precision)
+def quantize(args: argparse.Namespace, language: str, downloading: OnProgress) -> int:
+    """Runs the command. Returns 2 if no recipe is within the criterion. Raises UserError for wrong arguments."""
+    card, precision = catalog.find(args.model), Precision.parse(args.precision)
     problem = refusal(precision, catalog.recipes(card), card.precisions, _DEVICE)
     if problem is not None or precision is Precision.FP32:
         raise problem or UserError(
             "FP32 is the model as it is; there is nothing to make. Choose bf16, fp16 or int8.",
             "FP32 即原始模型，无需制作。请选择 bf16、fp16 或 int8。",
         )
-    if found.output:
-        carry.refuse_used(found.output)
-    recordings = calibration.read(found.calibration, card) if found.calibration else []
-    folders, cache = locate(card, found.hub, downloading), config.cache()
-    threads = config.number("--threads", found.threads) if found.threads else usable_cores()
+    if args.output:
+        carry.refuse_used(args.output)
+    recordings = calibration.read(args.calibration, card) if args.calibration else []
+    folders, cache = locate(card, args.hub, downloading), config.cache()
+    threads = config.threads(args) or usable_cores()
     reason = None
     if recordings:
-        reason = _tune(card, folders, precision, threads, recordings, found.max_loss, cache)
+        reason = _tune(card, folders, precision, threads, recordings, args.max_loss, cache)
     with _bar() as bar:
         loaded = load_from(
             folders, card, precision, _DEVICE, threads, cache, lambda done, total: _show(bar, "making", done, total)
@@ -53,10 +53,10 @@ def quantize(found: argparse.Namespace, language: str, downloading: OnProgress) 
     if not loaded.check.passed:
         print(f"self-check failed: {loaded.check.reason}")
         return 1
-    if found.output:
-        place, _ = variant_of(folders, card, precision, _DEVICE, cache)
-        carry.write(card.family, folders, place, precision, found.output)
-        print(f"to carry: {found.output} (use it with --model)")
+    if args.output:
+        variant, _ = variant_of(folders, card, precision, _DEVICE, cache)
+        carry.write(card.family, folders, variant, precision, args.output)
+        print(f"to carry: {args.output} (use it with --model)")
     if reason is not None:
         print(f"error: {reason.text(language)}", file=sys.stderr)
         return 2
@@ -67,7 +67,7 @@ def _tune(
     card: ModelCard, folders: dict[str, Path], precision: Precision, threads: int,
     recordings: list[calibration.Recording], max_loss: float, cache: Path,
 ) -> UserError | None:  # fmt: skip
-    """Searches, stores the best recipe with its evidence, and says why it is not within the criterion if it is not."""
+    """Searches and stores the best recipe with its evidence. Returns the reason if it misses the criterion."""
     weights = variants.weights(folders, cache)
     recipe = catalog.recipes(card)[precision, _DEVICE]
     with tempfile.TemporaryDirectory(prefix="asr-quantize-") as work, _bar() as bar:
@@ -78,7 +78,7 @@ def _tune(
         spoken = [r.texts[0] if r.texts else text for r, text in zip(recordings, trials.texts, strict=True)]
         sample = calibration.balance(recordings, spoken)
         bar.clear()
-        print(_told(sample))
+        print(_describe(sample))
         against = "errors against references" if trials.with_references else "disagreement with FP32"
         print(f"loss: {against}; criterion: at most {max_loss:.3%}\n{_HEAD}")
         print(f"{'FP32':<12} {'all':>11} {'':>9} {trials.rtf:>8.4f} {trials.weights_mb:>7.1f} MB", flush=True)
@@ -96,8 +96,8 @@ def _tune(
             "fp32": {"rtf": trials.rtf, "weights_mb": trials.weights_mb}, **_machine(threads), **_evidence(result),
         }  # fmt: skip
         chosen = trials.recipe(result.best.candidate)
-        place = tuned.place(cache, card.family, weights, precision, _DEVICE)
-        stored = tuned.store(place, result.best.candidate.high, chosen.ranges, evidence)
+        folder = tuned.place(cache, card.family, weights, precision, _DEVICE)
+        stored = tuned.store(folder, result.best.candidate.high, chosen.ranges, evidence)
     print(f"best: {_line(result.best)}\nrecipe and evidence: {stored}")
     if not result.reason:
         return None
@@ -114,7 +114,7 @@ def _line(trial: Trial) -> str:
     )
 
 
-def _told(sample: dict[str, Any]) -> str:
+def _describe(sample: dict[str, Any]) -> str:
     shares = {k: ", ".join(f"{name} {share:.0%}" for name, share in sample[k].items()) for k in ("scripts", "noise")}
     return (
         f"calibration: {sample['recordings']} recordings, {sample['speech_s']:.0f} s of speech; letters: "
@@ -122,15 +122,15 @@ def _told(sample: dict[str, Any]) -> str:
     )
 
 
-def _evidence(result: Found) -> dict[str, Any]:
-    def told(trial: Trial) -> dict[str, Any]:
+def _evidence(result: SearchResult) -> dict[str, Any]:
+    def fields(trial: Trial) -> dict[str, Any]:
         candidate = trial.candidate
         return {
             "arithmetic": candidate.arithmetic, "high": list(candidate.high), "loss": trial.loss, "rtf": trial.rtf,
             "weights_mb": trial.weights_mb,
         }  # fmt: skip
 
-    return {"trials": [told(t) for t in result.trials], "best": told(result.best)}
+    return {"trials": [fields(t) for t in result.trials], "best": fields(result.best)}
 
 
 def _machine(threads: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What to try next until the loss is within the criterion. Knows no model: what is tried is measured elsewhere.
+"""Search over candidates until the loss is within the criterion. Knows no model: candidates are measured elsewhere.
 
 The order is that of Neural Compressor's accuracy-driven tuning (https://github.com/intel/neural-compressor): the
 cheapest arithmetics first, then the most sensitive layers back to high precision, fewest first.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Candidate:
-    """An arithmetic ("static" is that with calibrated ranges), and the layers that stay high in it."""
+    """An arithmetic ("static" has calibrated ranges), and the layers that stay in high precision."""
 
     arithmetic: str
     high: tuple[str, ...] = ()
@@ -20,7 +20,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a candidate came to: `loss` against FP32 as a share of units (0.0002 is 0.02 points), RTF and size."""
+    """Result of a candidate: `loss` against FP32 as a share of units (0.0002 is 0.02 points), RTF and size."""
 
     candidate: Candidate
     loss: float
@@ -29,8 +29,8 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
-    """All that was tried, in order, the best of it, and why it does not meet the criterion (empty where it does)."""
+class SearchResult:
+    """All trials in order, the best one, and the reason why it misses the criterion (empty if it meets it)."""
 
     trials: tuple[Trial, ...]
     best: Trial
@@ -39,15 +39,15 @@ class Found:
 
 def search(
     measure: Callable[[Candidate], Trial], arithmetics: Sequence[str], ranking: Sequence[str], max_loss: float
-) -> Found:
-    """The fastest arithmetic within `max_loss` or, where none is, the one that lost least with the fewest layers high.
+) -> SearchResult:
+    """Finds the fastest arithmetic within `max_loss`, else the one of least loss with the fewest layers high.
 
-    `ranking` are the layers, the most sensitive first. At most half of them go back: beyond that it is hardly the lower
-    precision any more.
+    `ranking` are the layers, the most sensitive first. At most half of them go back to high precision: beyond that it
+    is hardly the lower precision any more.
     """
     trials = [measure(Candidate(arithmetic)) for arithmetic in arithmetics]
     if within := [t for t in trials if t.loss <= max_loss]:
-        return Found(tuple(trials), min(within, key=lambda t: t.rtf))
+        return SearchResult(tuple(trials), min(within, key=lambda t: t.rtf))
     arithmetic = min(trials, key=lambda t: t.loss).candidate.arithmetic
 
     def with_high(count: int) -> Trial:
@@ -70,7 +70,7 @@ def search(
             if most
             else f"the loss is above {max_loss:.3%}, and there are too few layers to keep any high"
         )
-        return Found(tuple(trials), best, reason)
+        return SearchResult(tuple(trials), best, reason)
     while len(enough.candidate.high) - too_few > 1:
         middle = (len(enough.candidate.high) + too_few) // 2
         trial = with_high(middle)
@@ -78,4 +78,4 @@ def search(
             enough = trial
         else:
             too_few = middle
-    return Found(tuple(trials), enough)
+    return SearchResult(tuple(trials), enough)

@@ -1,4 +1,4 @@
-"""Tries candidates on a model: makes each in memory, recognises the calibration speech, and counts what it lost."""
+"""Measures candidates on a model: makes each in memory, recognises the calibration speech, and counts its loss."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ from asr_app.datatypes import Chunk, ModelCard, StageTimes
 from asr_app.families.base import Engine, as_spoken
 from asr_app.loading import Loaded
 from asr_app.memory import give_back_memory
-from asr_app.precision import Precision, Recipe, apply, graph, report, tuned
+from asr_app.precision import Precision, Recipe, graph, graph_export, tuned
+from asr_app.precision.apply import apply
+from asr_app.precision.counting import report
+from asr_app.precision.layers import replaces
 from asr_app.precision.smoothing import smooth
+from asr_app.precision.stack import Stack
 from asr_app.quantize.calibration import Recording
 from asr_app.quantize.search import Candidate, Trial
 from asr_app.recordings import nearest
@@ -28,15 +32,15 @@ from asr_app.scoring import score
 _RANKED_ON, _CALIBRATED_ON = 4, 64  # chunks: to see which layers suffer, and for ranges
 _TOO_MANY = 1e-12
 
-# What is done, how far it is and of how much.
+# Called with the step's name, its progress and its total.
 Tell = Callable[[str, int, int], None]
 
 
 class Trials:
-    """A model and speech to try candidates of `recipe` on; graphs and ranges that they share lie in the folder `work`.
+    """A model and speech to try candidates of `recipe` on. The folder `work` holds the graphs and ranges they share.
 
-    At first the model is heard at FP32: `texts` are what it said of each recording, `rtf` how fast, and `ranking` names
-    the layers that the recipe replaces, those first whose products suffer most from 8 bits.
+    The model first runs at FP32: `texts` are its texts of each recording, `rtf` its speed, and `ranking` names the
+    layers that the recipe replaces, those with the largest error in 8 bits first.
     """
 
     def __init__(
@@ -48,14 +52,14 @@ class Trials:
             precision, recipe, recordings, work, tell
         )  # fmt: skip
         engine = self._fresh()
-        smooth(engine.parts, recipe.smoothing)  # which changes no text, but what the layers suffer
+        smooth(engine.parts, recipe.smoothing)  # changes no text, but the layers' error in 8 bits
         chunks = [chunk for recording in recordings for chunk in recording.chunks]
-        with _sensitivities(engine, recipe) as suffered:
+        with _sensitivities(engine, recipe) as errors:
             for chunk in _spread(chunks, _RANKED_ON):
                 engine.transcribe([chunk.samples], as_spoken(card))
-        self.ranking = sorted(suffered, key=lambda name: -suffered[name])
+        self.ranking = sorted(errors, key=lambda name: -errors[name])
         self.ranges = self._calibrated(engine, _spread(chunks, _CALIBRATED_ON)) if recipe.stacks else {}
-        self.texts, self.rtf, self.weights_mb = self._heard(engine, "FP32")
+        self.texts, self.rtf, self.weights_mb = self._recognised(engine, "FP32")
         self.with_references = all(r.texts for r in recordings)
 
     @property
@@ -63,14 +67,14 @@ class Trials:
         return ["dynamic", "static"] if self.ranges else [self._precision.value]
 
     def recipe(self, candidate: Candidate) -> Recipe:
-        """The recipe that `candidate` stands for."""
+        """The recipe of `candidate`."""
         return dataclasses.replace(
             self._recipe, keep_high=(*self._recipe.keep_high, *candidate.high),
             ranges=self.ranges if candidate.arithmetic == "static" else {},
         )  # fmt: skip
 
     def measure(self, candidate: Candidate) -> Trial:
-        """Makes the candidate and counts its loss: in errors where there are references, else in disagreement."""
+        """Makes the candidate and counts its loss: errors against references if there are any, else against FP32."""
         name = f"{candidate.arithmetic}, {len(candidate.high)} layers high"
         engine = self._fresh()
         graphs = self._work / "candidate"
@@ -80,7 +84,7 @@ class Trials:
                 engine.parts, self.recipe(candidate), "cpu", graphs, self._work,
                 lambda done, total: self._tell(name, done, total),
             )  # fmt: skip
-            texts, rtf, weights_mb = self._heard(engine, name)
+            texts, rtf, weights_mb = self._recognised(engine, name)
         finally:
             shutil.rmtree(graphs)
         del engine
@@ -91,7 +95,7 @@ class Trials:
         engine: Engine = catalog.FAMILIES[self._card.family].load(self._card, self._folders, "cpu", self._threads)
         return engine
 
-    def _heard(self, engine: Engine, name: str) -> tuple[list[str], float, float]:
+    def _recognised(self, engine: Engine, name: str) -> tuple[list[str], float, float]:
         """The text of each recording, the RTF of recognition, and the weights' MB."""
         counted = report(engine.parts, self._precision)
         loaded = Loaded(self._card, engine, counted, "cpu", 0.0, 0.0, Check(""), self._threads)
@@ -114,7 +118,7 @@ class Trials:
         return rates[1] - rates[0]
 
     def _calibrated(self, engine: Engine, chunks: Sequence[Chunk]) -> dict[str, Path]:
-        """The file of ranges of each of the recipe's stacks, found from what reaches it of `chunks`."""
+        """Calibrates the recipe's stacks on `chunks`. Returns the file of ranges of each."""
         ranges: dict[str, Path] = {}
         for part, stacks in self._recipe.stacks.items():
             for stack in stacks:
@@ -123,12 +127,12 @@ class Trials:
                 name = f"{part}.{stack.name}"
                 full, ranges[name] = self._work / f"{name}.full", tuned.ranges_file(self._work, name)
                 self._tell(f"calibrating {name}", 0, 1)
-                graph.export(engine.parts[part], stack, full)
-                graph.calibrate(full, ranges[name], self._reaching(engine, part, stack, chunks))
+                graph_export.export(engine.parts[part], stack, full)
+                graph_export.calibrate(full, ranges[name], self._reaching(engine, part, stack, chunks))
         return ranges
 
     def _reaching(
-        self, engine: Engine, part: str, stack: graph.Stack, chunks: Sequence[Chunk]
+        self, engine: Engine, part: str, stack: Stack, chunks: Sequence[Chunk]
     ) -> Iterator[dict[str, np.ndarray]]:
         """The inputs of the stack's first layer for each of `chunks`, by the names of its sequences."""
         first = next(iter(graph.layers(engine.parts[part], stack).values()))
@@ -151,24 +155,24 @@ def _spread(chunks: Sequence[Chunk], count: int) -> list[Chunk]:
 
 @contextlib.contextmanager
 def _sensitivities(engine: Engine, recipe: Recipe) -> Iterator[dict[str, float]]:
-    """Inside the block, gathers for each layer the recipe replaces how large the error of its product in 8 bits is,
-    as a share of the product's energy: weights by output channel, what they are multiplied with by row."""
+    """Inside the block, measures the error in 8 bits of each layer that the recipe replaces, as a share of the energy
+    of its output. Weights are scaled by output channel, activations by row."""
     error: dict[str, float] = {}
     energy: dict[str, float] = {}
-    suffered: dict[str, float] = {}
+    relative: dict[str, float] = {}
     hooks = []
 
     def look(name: str, linear: nn.Linear, x: torch.Tensor, y: torch.Tensor) -> None:
         lost = nn.functional.linear(_rounded(x), _rounded(linear.weight), linear.bias) - y
         error[name] = error.get(name, 0.0) + float(lost.square().sum())
         energy[name] = energy.get(name, 0.0) + float(y.square().sum())
-        suffered[name] = error[name] / max(energy[name], _TOO_MANY)
+        relative[name] = error[name] / max(energy[name], _TOO_MANY)
 
     for part in recipe.parts:
         modules = engine.parts[part].named_modules() if part in engine.parts else ()
         for name, module in modules:
-            # Of the layers only: a table that is looked up is not multiplied.
-            if isinstance(module, nn.Linear) and recipe.replaces(part, name, module):
+            # Only layers count: a table that is looked up is not multiplied.
+            if isinstance(module, nn.Linear) and replaces(recipe, part, name, module):
                 hooks.append(
                     module.register_forward_hook(
                         lambda module, given, out, name=f"{part}.{name}": look(name, module, given[0], out)
@@ -176,7 +180,7 @@ def _sensitivities(engine: Engine, recipe: Recipe) -> Iterator[dict[str, float]]
                 )
     try:
         with torch.no_grad():
-            yield suffered
+            yield relative
     finally:
         for hook in hooks:
             hook.remove()

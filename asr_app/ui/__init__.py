@@ -1,1 +1,1 @@
-"""The page. It submits and observes jobs; no model code, and nothing here outlives a reload but a job's id."""
+"""The page. It submits and observes jobs. No model code; nothing here outlives a reload but ids of jobs and choices."""

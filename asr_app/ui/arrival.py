@@ -119,5 +119,5 @@ def failed(failure: Failure | None, language: str) -> str:
 
 
 def notice(card: ModelCard, language: str) -> str:
-    """What a demo model is, while one is chosen."""
+    """Explanation of demo models, while one is chosen."""
     return f'<div class="notice">{t("demo", language)}</div>' if card.note == "demo" else ""

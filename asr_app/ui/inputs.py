@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 from babel import Locale
 
-from asr_app import catalog
+from asr_app import clients
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
@@ -21,7 +21,7 @@ from asr_app.examples import EXAMPLES, expected
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
-from asr_app.ui import models, options
+from asr_app.ui import entries, models, options, render
 from asr_app.ui.labels import Labels
 from asr_app.ui.models import ModelInputs
 from asr_app.ui.options import OptionInputs
@@ -42,20 +42,21 @@ class Inputs:
     models: ModelInputs
     lite: gr.Checkbox
     evidence: gr.HTML
+    advanced: gr.Accordion
     precision: gr.Radio
     options: OptionInputs
     start: gr.Button
     cancel: gr.Button
+    refusal: gr.HTML
 
 
-def lay_out(cards: Mapping[str, ModelCard], config: Config, device: str, labels: Labels) -> Inputs:
+def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> Inputs:
     """Makes the components, inside the column that is open; the first card is the chosen one."""
     card = next(iter(cards.values()))
     with gr.Tabs():
         with labels(gr.Tab(t("upload", "en"), id="upload"), label="upload") as upload_tab:
             upload = gr.File(
                 label=t("file", "en"), file_count="single", type="filepath", height=130, elem_id="upload",
-                file_types=["audio", "video", ".amr", ".m4a", ".aac", ".opus", ".flac", ".wma"],
             )  # fmt: skip
             examples = _example_buttons(labels)
         with labels(gr.Tab(t("microphone", "en"), id="microphone"), label="microphone") as microphone_tab:
@@ -66,21 +67,25 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, device: str, labels:
     chosen_model = models.lay_out(cards, config.hub)
     lite = gr.Checkbox(config.lite, label=t("lite", "en"), elem_id="lite")
     evidence = gr.HTML(elem_id="evidence")
-    with labels(gr.Accordion(t("advanced", "en"), open=config.precision is not None), label="advanced"):
+    advanced = labels(gr.Accordion(t("advanced", "en"), open=config.precision is not None), label="advanced")
+    with advanced:
         precision = gr.Radio(
-            precision_choices("en", card, device), value=config.precision.value if config.precision else _AS_SWITCHED,
+            precision_choices("en", card), value=default_precision(config),
             label=t("precision", "en"), info=t("precision_info", "en"), elem_id="precision",
         )  # fmt: skip
         asked = options.lay_out(card, labels)
     with gr.Row():
         start = labels(gr.Button(t("transcribe", "en"), variant="primary", elem_id="transcribe"), value="transcribe")
         cancel = labels(gr.Button(t("cancel", "en"), interactive=False, elem_id="cancel"), value="cancel")
+    refusal = gr.HTML(elem_id="refusal")
     for component, key in (
         (upload, "file"), (microphone, "speak"), (lite, "lite"),
     ):  # fmt: skip
         labels(component, label=key)
+    gr.HTML(entries.frame())
     return Inputs(
-        upload, examples, microphone, upload_tab, microphone_tab, chosen_model, lite, evidence, precision, asked, start, cancel
+        upload, examples, microphone, upload_tab, microphone_tab, chosen_model, lite, evidence, advanced, precision, asked,
+        start, cancel, refusal,
     )  # fmt: skip
 
 
@@ -91,51 +96,59 @@ def connect(
     jobs: Jobs,
     preparer: Preparer,
     job_id: gr.BrowserState,
+    kept: gr.BrowserState,
     language: gr.Radio,
     quiet: Mapping[str, Any],
 ) -> None:
-    """Lets the components submit jobs into `job_id`, cancel them, and follow the chosen model."""
+    """Lets the components submit jobs into `job_id`, and cancel them. The model fetched by a click is kept as chosen.
+
+    A refusal is shown in `inputs.refusal`, since Gradio shows no error of an event without a queue.
+    """
     source = gr.State("upload")
 
-    def submit(path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any) -> str:
+    def submit(
+        request: gr.Request, before: str, path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any
+    ) -> tuple[str, str]:
         try:
             if not path:
                 raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
             card = cards[key]
             wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
             precision = engines.choose(card, switch, wanted)
-            return jobs.submit(Path(path), Path(path).name, key, precision, options.read(card, asked))
+            client = clients.client(request.headers.get("cookie", ""), request.client.host)
+            wish = options.read(card, asked)
+            return jobs.submit(Path(path), Path(path).name, key, precision, wish, before, client), ""
         except UserError as error:
-            raise gr.Error(error.text(LANGUAGES[label]), duration=15, print_exception=False) from error
+            return before, render.refusal(error, LANGUAGES[label])
 
-    def submit_active(active: str, uploaded: str | None, recorded: str | None, *rest: Any) -> str:
-        return submit(uploaded if active == "upload" else recorded, *rest)
+    def submit_active(
+        request: gr.Request, before: str, active: str, uploaded: str | None, recorded: str | None, *rest: Any
+    ) -> tuple[str, str]:
+        return submit(request, before, uploaded if active == "upload" else recorded, *rest)
 
-    def describe(key: str, label: str) -> list[Any]:
-        choices = precision_choices(LANGUAGES[label], cards[key], engines.device)
-        return [
-            gr.update(choices=choices, value=_AS_SWITCHED),
-            *models.describe(cards[key], cards, engines.hub_name, LANGUAGES[label]),
-            *options.described(cards[key], LANGUAGES[label]),
-        ]
+    def cancel(job: str, label: str) -> str:
+        try:
+            jobs.cancel(job)
+        except UserError as error:
+            return render.refusal(error, LANGUAGES[label])
+        return ""
 
-    def fetch_better(switch: bool) -> str:
+    def fetch_better(switch: bool, choices: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         card = cards[models.MANDARIN[0]]
         preparer.begin(card, engines.choose(card, switch, None))
-        return card.key
+        return card.key, {**choices, "model": card.key}
 
     model = inputs.models.model
     chosen = [language, model, inputs.lite, inputs.precision, *inputs.options.components]
-    inputs.start.click(submit_active, [source, inputs.upload, inputs.microphone, *chosen], job_id, **quiet)
-    inputs.microphone.stop_recording(submit, [inputs.microphone, *chosen], job_id, **quiet)
+    answered = [job_id, inputs.refusal]
+    inputs.start.click(submit_active, [job_id, source, inputs.upload, inputs.microphone, *chosen], answered, **quiet)
+    inputs.microphone.stop_recording(submit, [job_id, inputs.microphone, *chosen], answered, **quiet)
     for name, button in inputs.examples.items():
         button.click(partial(str, EXAMPLES / name), None, inputs.upload, **quiet)
-    inputs.cancel.click(lambda job: jobs.cancel(job) if job else None, job_id, None, **quiet)
+    inputs.cancel.click(cancel, [job_id, language], inputs.refusal, **quiet)
     inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
     inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
-    described = [inputs.precision, *inputs.models.described, *inputs.options.components]
-    model.change(describe, [model, language], described, **quiet)
-    inputs.models.better_button.click(fetch_better, inputs.lite, model, **quiet)
+    inputs.models.better_button.click(fetch_better, [inputs.lite, kept], [model, kept], **quiet)
 
 
 def _example_buttons(labels: Labels) -> dict[str, gr.Button]:
@@ -152,6 +165,11 @@ def _example_buttons(labels: Labels) -> dict[str, gr.Button]:
     return buttons
 
 
-def precision_choices(language: str, card: ModelCard, device: str) -> list[tuple[str, str]]:
-    """The choices of the precision radio: by the switch, or one that the model has on the device."""
-    return [(t("auto", language), _AS_SWITCHED), *((p.label, p.value) for p in catalog.precisions(card, device))]
+def default_precision(config: Config) -> str:
+    """The value of the precision radio before anybody chooses."""
+    return config.precision.value if config.precision else _AS_SWITCHED
+
+
+def precision_choices(language: str, card: ModelCard) -> list[tuple[str, str]]:
+    """The choices of the precision radio: by the switch, or one that the model has."""
+    return [(t("auto", language), _AS_SWITCHED), *((p.label, p.value) for p in card.precisions)]

@@ -25,7 +25,7 @@ _TEMPLATE = """<label><span>${label}</span><select>
 _SCRIPT = """
 const select = () => element.querySelector("select");
 const show = () => { select().value = props.value; };
-element.addEventListener("change", () => { props.value = select().value; });
+element.addEventListener("change", () => { props.value = select().value; trigger("input"); });
 watch(["value", "groups", "label"], show);
 show();
 """
@@ -97,7 +97,7 @@ def describe(card: ModelCard, cards: Mapping[str, ModelCard], hub_name: str, lan
 
 
 def facts(card: ModelCard, here: bool, language: str) -> str:
-    """What the model is good for; below it size, whether it must be downloaded, languages, options and licence."""
+    """The model's use; below it size, whether it must be downloaded, languages, options and licence."""
     spoken = ", ".join(card.languages) if len(card.languages) <= 5 else t("languages", language, n=len(card.languages))
     can = [t(f"can_{name}", language) for name in sorted(card.capabilities) if f"can_{name}" in TEXTS]
     told = [size_of(card), t("on_disk" if here else "to_download", language), spoken, *can]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +37,23 @@ class OptionInputs:
         return [*self.renamed, self.itn, self.translate, self.hotwords, self.prompt]
 
     @property
+    def common(self) -> list[Any]:
+        """The controls whose value can be the same for all models that have them."""
+        return [self.script, self.windows, self.itn, self.translate, self.hotwords, self.prompt]
+
+    @property
     def renamed(self) -> list[Any]:
         """The dropdowns, whose choices are named in the page's language."""
         return [self.spoken, self.among, self.script, self.windows]
 
 
 # Of the components, in order.
-_NAMES = ("language", "languages", "script", "short_windows", "itn", "translate", "hotwords", "prompt")
+NAMES = ("language", "languages", "script", "short_windows", "itn", "translate", "hotwords", "prompt")
 
 
 def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
     """Makes the controls; those that `card` lacks are not visible."""
-    shown = {name: _has(card, name) for name in _NAMES}
+    shown = {name: _has(card, name) for name in NAMES}
     return OptionInputs(
         gr.Dropdown(
             languages(card, "en"), value=_DETECT, label=t("spoken", "en"), visible=shown["language"], elem_id="spoken"
@@ -109,20 +114,44 @@ def renamed(card: ModelCard, page_language: str) -> list[Any]:
     ]  # fmt: skip
 
 
-def described(card: ModelCard, page_language: str) -> list[Any]:
-    """The updates of all controls for another model, which may not know the languages chosen before."""
-    choices = languages(card, page_language)
+def fitted(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> list[Any]:
+    """The updates of all controls for the model: which are visible, the languages, and those of `kept` that it has."""
+    choices, among = languages(card, page_language), kept.get("languages")
+    spoken = _one_of(kept.get("language"), [value for _, value in choices])
+    detected = [x for x in among if x in card.languages] if isinstance(among, list) else []
     return [
-        gr.update(choices=choices, value=_DETECT, visible=_has(card, "language")),
-        gr.update(choices=choices[1:], value=[], visible=_has(card, "languages")),
-        *(gr.update(visible=_has(card, name)) for name in _NAMES[2:]),
+        gr.update(choices=choices, value=spoken, visible=_has(card, "language")),
+        gr.update(choices=choices[1:], value=detected, visible=_has(card, "languages")),
+        *(gr.update(visible=_has(card, name)) for name in NAMES[2:]),
     ]
+
+
+def restored(kept: Mapping[str, Any]) -> list[Any]:
+    """The updates of `OptionInputs.common` for a page that was just loaded: the values in `kept`."""
+    values = {
+        "script": _one_of(kept.get("script"), [_DEFAULT_SCRIPT, *chinese.SCRIPTS]),
+        "short_windows": _one_of(kept.get("short_windows"), [_FULL, _SHORT]),
+        "itn": kept.get("itn") is not False,
+        "translate": kept.get("translate") is True,
+        "hotwords": _text(kept.get("hotwords")),
+        "prompt": _text(kept.get("prompt")),
+    }
+    return [gr.update(value=value) if name in kept else gr.update() for name, value in values.items()]
+
+
+def _one_of(value: Any, choices: Sequence[str]) -> str:
+    """The value if it is one of the choices, else the first of these."""
+    return value if value in choices else choices[0]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def read(card: ModelCard, values: Sequence[Any]) -> Options:
     """The options from the controls' values; those of invisible controls do not count."""
     spoken, among, script, windows, itn, translate, hotwords, prompt = (
-        value if _has(card, name) else None for name, value in zip(_NAMES, values, strict=True)
+        value if _has(card, name) else None for name, value in zip(NAMES, values, strict=True)
     )
     language = None if spoken in (None, _DETECT) else spoken
     return Options(

@@ -1,7 +1,7 @@
-"""The page: inputs and switch on the left, the job as observed on the right. Handlers submit or observe; none transcribes.
+"""The page: inputs, switch and list of jobs on the left, a job as observed on the right. Handlers only submit.
 
-A timer reads the journal, and the browser keeps only the job's id: a reload, a broken tunnel or a restarted server
-finds the text so far and the rest goes on.
+The browser keeps the ids of its jobs and the choices: a reload, a broken tunnel or a restarted server finds the text so
+far, and the rest goes on. assets/page.js asks for news of the jobs (news.py) and shows them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from asr_app.engines import Engines
 from asr_app.jobs import Jobs
 from asr_app.startup import Preparer
 from asr_app.ui import arrival as band
+from asr_app.ui import choices, models, options
 from asr_app.ui import inputs as left
-from asr_app.ui import models, options
 from asr_app.ui import result as right
 from asr_app.ui.labels import Labels
 from asr_app.ui.texts import LANGUAGES, t
@@ -27,15 +27,22 @@ from asr_app.ui.watch import Watch
 # Fixed, so that what a browser kept is still readable after the server restarts; it guards nothing but a job's id.
 _STORAGE_KEY = "asr-app"
 # Nothing here is a public function of an API, and the page shows progress of its own.
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# Called by page.js; `asr` is what it exports.
+_START_JS = "(job, language) => window.asr.start(job, language)"
+_SHOW_JS = "(job, language) => window.asr.show(job, language)"
+_OPENED_JS = "() => window.asr.opened()"
+# Events answer in milliseconds and need no queue. Gradio's client loses answers of the queue: an event that is sent while
+# the server closes the stream of answers waits for the next event, which a person may never send.
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
 
 def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> gr.Blocks:
     """The page's Blocks. The start-up's model is offered first, a local folder included."""
     cards = _offered(config)
     labels = Labels()
-    with gr.Blocks(title=t("title", "en"), delete_cache=(3600, 86400), analytics_enabled=False) as page:
+    with gr.Blocks(title=t("title", "en"), analytics_enabled=False) as page:
         job_id = gr.BrowserState("", storage_key="asr-job", secret=_STORAGE_KEY)
+        kept = gr.BrowserState({}, storage_key="asr-choices", secret=_STORAGE_KEY)
         kept_language = gr.BrowserState("", storage_key="asr-language", secret=_STORAGE_KEY)
         with gr.Row(elem_id="head", equal_height=True):
             with gr.Column(scale=6, min_width=260):
@@ -54,19 +61,24 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
         arrival = band.lay_out(pill, labels)
         with gr.Row():
             with gr.Column(scale=4, min_width=300):
-                inputs = left.lay_out(cards, config, engines.device, labels)
+                inputs = left.lay_out(cards, config, labels)
             with gr.Column(scale=6, min_width=320):
-                result = right.lay_out(labels)
+                right.lay_out()
+        opener = gr.Button(visible="hidden", elem_id="open-job")
         band.connect(arrival, preparer, _QUIET)
-        left.connect(inputs, cards, engines, jobs, preparer, job_id, language, _QUIET)
-        Watch(arrival, inputs, result, cards, engines, jobs, preparer).connect(job_id, language, _QUIET)
+        left.connect(inputs, cards, engines, jobs, preparer, job_id, kept, language, _QUIET)
+        choices.connect(kept, inputs, _QUIET)
+        default = left.default_precision(config)
+        Watch(arrival, inputs, cards, engines, jobs, preparer, default).connect(job_id, kept, language, _QUIET)
+        opener.click(None, None, job_id, js=_OPENED_JS, **_QUIET)
+        gr.on([job_id.change, language.change], None, [job_id, language], None, js=_SHOW_JS, **_QUIET)
         model, shown_first = inputs.models.model, next(iter(cards))
 
         def rename(label: str, key: str, picked: str) -> list[Any]:
             lang = LANGUAGES[label]
             title = f"<h1>{t('title', lang)}</h1><p>{t('tagline', lang)}</p>"
             precision = gr.update(
-                choices=left.precision_choices(lang, cards[key], engines.device), value=picked, label=t("precision", lang),
+                choices=left.precision_choices(lang, cards[key]), value=picked, label=t("precision", lang),
                 info=t("precision_info", lang),
             )  # fmt: skip
             listed: dict[str, Any] = {"label": t("model", lang), "groups": models.groups(cards, engines.hub_name, lang)}
@@ -77,27 +89,23 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
                 *labels.updates(lang),
             ]  # fmt: skip
 
-        def greet(kept: str, picked: str, request: gr.Request) -> list[Any]:
-            """In the language chosen before, else the browser's; with the model that answers for the start's."""
+        def greet(chosen: str, choice: dict[str, Any], picked: str, request: gr.Request) -> list[Any]:
+            """In the language chosen before, else the browser's; with the model chosen before, else the start's."""
             accepted = request.headers.get("accept-language", "")
-            label = "中文" if (kept or accepted[:2]) == "zh" else "English"
-            return [label, *rename(label, preparer.home, picked)]
+            label = "中文" if (chosen or accepted[:2]) == "zh" else "English"
+            return [label, *rename(label, choices.model(choice, cards, preparer.home), picked)]
 
-        def describe(label: str, key: str) -> list[Any]:
-            return models.describe(cards[key], cards, engines.hub_name, LANGUAGES[label])
-
-        def fit(label: str, key: str) -> list[Any]:
-            return [*describe(label, key), *options.described(cards[key], LANGUAGES[label])]
+        def restore(choice: dict[str, Any]) -> list[Any]:
+            return [choices.switch(choice), choices.opened(choice), *options.restored(choice)]
 
         renamed = [
             head, inputs.precision, *inputs.options.renamed, model, kept_language, *labels.components,
         ]  # fmt: skip
-        greeted = page.load(greet, [kept_language, inputs.precision], [language, *renamed], **_QUIET)
-        # Labels and what is in sight are updates of the same components: one event may not have both.
-        fitted = [*inputs.models.described, *inputs.options.components]
-        greeted.then(fit, [language, model], fitted, **_QUIET)
-        changed = language.input(rename, [language, model, inputs.precision], renamed, **_QUIET)
-        changed.then(describe, [language, model], inputs.models.described, **_QUIET)
+        greeted = page.load(greet, [kept_language, kept, inputs.precision], [language, *renamed], **_QUIET)
+        # Labels and values are updates of the same components: one event may not have both.
+        restored = greeted.then(restore, kept, [inputs.lite, inputs.advanced, *inputs.options.common], **_QUIET)
+        restored.then(None, [job_id, language], None, js=_START_JS, **_QUIET)
+        language.input(rename, [language, model, inputs.precision], renamed, **_QUIET)
     return page
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
-from urllib.parse import quote
 
 from asr_app.datatypes import Doubt, Finding, ModelCard, Recording, Segment, Transcript
-from asr_app.journal import Comparison, View
+from asr_app.errors import UserError
+from asr_app.journal import Comparison
+from asr_app.observer import Status
 from asr_app.precision import Evidence, Precision
+from asr_app.served import recording_url, transcript_url
 from asr_app.ui.texts import t
 
 _WORK = ("decode", "vad", "asr", "punctuation")
 _WAITS = ("queue", "load", "warmup")
+_DOWNLOADS = ("txt", "srt", "vtt", "json")
 _FULL_BAND_HZ = 6_000  # few voices reach further, and no recognition needs it
 # A tag without a picture, as of an emotion that is no news, is not shown; the downloads have them all.
 _PICTURES = {
@@ -113,33 +116,40 @@ def _out_of_reach(precisions: Iterable[Precision]) -> str:
     return f"<style>{chosen} {{ opacity: 0.45; pointer-events: none; }}</style>" if chosen else ""
 
 
-def progress(view: View | None, waits: bool, language: str) -> str:
+def refusal(error: UserError, language: str) -> str:
+    """The reason why a submission or a cancellation was refused."""
+    return f'<div class="notice bad" role="alert">{escape(error.text(language))}</div>'
+
+
+def progress(status: Status, waits: bool, language: str) -> str:
     """State, bar and time left of the job. `waits`: its model is on its way, which the page shows elsewhere."""
-    if view is None:
-        return ""
-    if view.state == "failed":
-        assert view.error is not None
-        return f'<div class="notice bad" role="alert"><b>{t("failed", language)}.</b> {escape(view.error.text(language))}</div>'
-    if view.state == "cancelled":
+    if status.state == "failed":
+        assert status.error is not None
+        return f'<div class="notice bad" role="alert"><b>{t("failed", language)}.</b> {escape(status.error.text(language))}</div>'
+    if status.state == "cancelled":
         return f'<div class="notice" role="status">{t("cancelled", language)}</div>'
-    if view.state == "done":
+    if status.state == "done":
         return ""
-    if view.state == "queued":
-        return bar(f"{view.name} · {t('queued', language, ahead=view.ahead)}", "", 0.0)
-    if waits and view.stage in ("loading", "downloading", "quantising"):
-        return bar(f"{view.name} · {t('on_its_way', language)}", "", 0.0)
-    label = f"{view.name} · {t(view.stage or 'loading', language)}"
-    return bar(label, _how_far(view, language), view.done / view.total if view.total else None)
+    if status.error is not None:
+        return (
+            f'<div class="notice bad" role="alert">{escape(status.name)}: {escape(status.error.text(language))}</div>'
+        )
+    if status.state == "queued":
+        return bar(f"{status.name} · {t('queued', language, ahead=status.ahead)}", "", 0.0)
+    if waits and status.stage in ("loading", "downloading", "quantising"):
+        return bar(f"{status.name} · {t('on_its_way', language)}", "", 0.0)
+    label = f"{status.name} · {t(status.stage or 'loading', language)}"
+    return bar(label, _how_far(status, language), status.done / status.total if status.total else None)
 
 
-def _how_far(view: View, language: str) -> str:
+def _how_far(status: Status, language: str) -> str:
     """The figures of a running job: speech, bytes or steps."""
-    if view.stage == "downloading":
-        return share_of_bytes(view.done, view.total, language)
-    if view.stage != "recognising" or not view.total:
-        return f"{min(1.0, view.done / view.total):.0%}" if view.total else ""
-    figures = f"{clock(view.done)} / {clock(view.total)}"
-    return figures if view.eta_s is None else figures + " · " + t("left", language, time=clock(view.eta_s))
+    if status.stage == "downloading":
+        return share_of_bytes(status.done, status.total, language)
+    if status.stage != "recognising" or not status.total:
+        return f"{min(1.0, status.done / status.total):.0%}" if status.total else ""
+    figures = f"{clock(status.done)} / {clock(status.total)}"
+    return figures if status.eta_s is None else figures + " · " + t("left", language, time=clock(status.eta_s))
 
 
 def share_of_bytes(done: float, total: float, language: str) -> str:
@@ -159,19 +169,20 @@ def bar(label: str, figures: str, share: float | None) -> str:
     )
 
 
-def transcript(view: View | None, language: str) -> str:
-    """Segments as buttons that play their stretch of the recording."""
-    if view is None or (view.state == "failed" and not view.segments):
-        return f'<div class="transcript empty">{t("empty_page", language)}</div>'
-    if not view.segments:
-        said = "" if view.state == "cancelled" else t("no_speech" if view.state == "done" else "soon", language)
-        return f'<div class="transcript empty">{said}</div>'
-    rows = "".join(
-        f'<button class="segment" data-start="{s.start_s:.3f}" data-end="{s.end_s:.3f}">'
+def rows(segments: Iterable[Segment], language: str, kind: str = "") -> str:
+    """Segments as buttons that play their stretch of the recording. `kind` is one more class of theirs."""
+    return "".join(
+        f'<button class="segment {kind}" data-start="{s.start_s:.3f}" data-end="{s.end_s:.3f}">'
         f"<time>{clock(s.start_s)}</time><span>{_labels(s, language)}{escape(s.text)}</span></button>"
-        for s in view.segments
+        for s in segments
     )
-    return f'<div class="transcript" aria-live="polite">{rows}</div>'
+
+
+def empty(status: Status, language: str) -> str:
+    """The text in place of a transcript, for a job without segments."""
+    keys = {"failed": "empty_page", "cancelled": "", "done": "no_speech"}
+    key = keys.get(status.state, "soon")
+    return t(key, language) if key else ""
 
 
 def _labels(segment: Segment, language: str) -> str:
@@ -180,12 +191,22 @@ def _labels(segment: Segment, language: str) -> str:
     return "".join(f'<i class="tag" role="img" aria-label="{name}" title="{name}">{p}</i> ' for name, p in shown)
 
 
-def player(view: View | None) -> str:
+def player(status: Status, has_text: bool) -> str:
     """The recording itself with a line of subtitle under it; page.js moves the subtitle and answers the segments."""
-    if view is None or not view.recording.exists() or (view.state == "failed" and not view.segments):
+    if not status.recording.exists() or (status.state == "failed" and not has_text):
         return ""
-    source = f"/gradio_api/file={quote(str(view.recording))}"
+    source = recording_url(status.id)
     return f'<audio id="player" controls preload="metadata" src="{source}"></audio><p id="subtitle" aria-hidden="true"></p>'
+
+
+def downloads(job: str, done: bool, language: str) -> str:
+    """A button that copies the text; for a job that is done, a link for each format.
+
+    `download` keeps the page: without it, a click would end the page's event stream.
+    """
+    links = "".join(f'<a id="download-{f}" href="{transcript_url(job, f)}" download>{f}</a>' for f in _DOWNLOADS)
+    copy = f'<button id="copy">{t("copy", language)}</button>'
+    return f'<div class="downloads">{copy}{links if done else ""}</div>'
 
 
 def _weights(done: Transcript) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 LANGUAGES = {"中文": "zh", "English": "en"}
 
 TEXTS: dict[str, dict[str, str]] = {
@@ -125,6 +127,18 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "Upload a recording, pick an example, or speak into the microphone. The text appears here as it is heard, "
         "and stays if you reload the page or the tunnel breaks.",
         "zh": "上传录音、选择示例，或对着麦克风说话。识别的文字会逐步显示在这里；刷新页面或隧道中断也不会丢失。",
+    },
+    "jobs": {"en": "Your recordings", "zh": "我的录音"},
+    "state_queued": {"en": "waiting", "zh": "排队中"},
+    "state_running": {"en": "running", "zh": "处理中"},
+    "state_done": {"en": "done", "zh": "完成"},
+    "state_failed": {"en": "failed", "zh": "失败"},
+    "state_cancelled": {"en": "cancelled", "zh": "已取消"},
+    "remove": {"en": "Remove {name}", "zh": "删除 {name}"},
+    "sure": {"en": "Remove?", "zh": "删除？"},
+    "offline": {
+        "en": "The server does not answer. The page goes on trying; running jobs go on without it.",
+        "zh": "服务器没有响应。页面会继续尝试连接，正在运行的任务不受影响。",
     },
     "soon": {"en": "The text will appear here.", "zh": "文字将显示在这里。"},
     "no_speech": {"en": "No speech was found in this recording.", "zh": "这段录音中没有检测到语音。"},
@@ -285,6 +299,11 @@ TEXTS: dict[str, dict[str, str]] = {
     "stage_asr": {"en": "recognition", "zh": "识别"},
     "stage_punctuation": {"en": "punctuation", "zh": "标点"},
 }
+
+
+def in_both(key: str) -> str:
+    """Attributes that hold the text of `key` in both languages: page.js writes that of the page into the element."""
+    return " ".join(f'data-{language}="{escape(t(key, language))}"' for language in ("en", "zh"))
 
 
 def t(key: str, language: str, **values: object) -> str:

@@ -1,4 +1,7 @@
-"""The page's timer. Each look at the server sends what has changed since the page's last look."""
+"""Updates of Gradio's components for what happens on the server: the model that arrives, measurements, a job's end.
+
+page.js looks at the server (news.py) and asks for these updates when there are any.
+"""
 
 from __future__ import annotations
 
@@ -12,134 +15,123 @@ from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.jobs import Jobs
-from asr_app.journal import View
+from asr_app.observer import Observer
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
 from asr_app.ui import arrival as band
-from asr_app.ui import models, render
-from asr_app.ui import result as right
+from asr_app.ui import choices, models, options, render
 from asr_app.ui.arrival import Arrival
 from asr_app.ui.inputs import Inputs
-from asr_app.ui.result import Result
 from asr_app.ui.texts import LANGUAGES
-
-POLL_S = 0.6  # while there is something to see
-IDLE_POLL_S = 5.0
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a page shows, as far as another look may change it. Kept on the server, one a page."""
+class Standing:
+    """State of the server, as far as the components show it. `measured` counts precisions of the chosen model."""
 
-    job: str = ""
-    state: str = ""
-    heard_s: float = 0.0  # to the end of the last segment
-    language: str = ""
-    model: str = ""
     resident: tuple[str, ...] = ()
     measured: int = 0
-    busy: bool = False
-    failed: bool = False
+    busy_machine: bool = False
+    failed: str = ""
     home: str = ""
     on_its_way: str = ""
 
 
+def standing(engines: Engines, preparer: Preparer, model: str) -> Standing:
+    """The present state, for a page on which the model of that key is chosen."""
+    current, failure = preparer.current, preparer.failure
+    return Standing(
+        resident=tuple(f"{x.card.key} {x.precision.requested.value}" for x in engines.resident()[:1]),
+        measured=len(engines.evidence.of(model)),
+        busy_machine=engines.evidence.busy,
+        failed=failure.card.key if failure else "",
+        home=preparer.home,
+        on_its_way=current.card.key if current else "",
+    )
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """State of the server, the model and the language that a page shows."""
+
+    standing: Standing = Standing()
+    model: str = ""
+    language: str = ""
+
+
 @dataclass(frozen=True)
 class Watch:
-    """The parts of the page and of the server that a look connects."""
+    """The parts of the page and of the server that an update connects."""
 
     arrival: Arrival
     inputs: Inputs
-    result: Result
     cards: Mapping[str, ModelCard]
     engines: Engines
     jobs: Jobs
     preparer: Preparer
+    default_precision: str
 
-    def connect(self, job_id: gr.BrowserState, language: gr.Radio, quiet: Mapping[str, Any]) -> None:
-        """Starts the timer, and looks at once where the job, the model or the language changes."""
-        shown = gr.State(Shown())
-        timer = gr.Timer(POLL_S)
+    def connect(
+        self, job_id: gr.BrowserState, kept: gr.BrowserState, language: gr.Radio, quiet: Mapping[str, Any]
+    ) -> None:
+        """Updates the components where page.js asks for it, and where the job, the model or the language changes.
+
+        All that depends on the chosen model is updated by this one event, which a page sends again only once it has the
+        answer. So no late answer for the model chosen before stays.
+        """
+        before = gr.State(_Shown())
+        refresh = gr.Button(visible="hidden", elem_id="refresh")
         model = self.inputs.models.model
+        observer = Observer(self.jobs.journal)
 
-        def look(job: str, label: str, before: Shown, key: str) -> dict[Any, Any]:
-            view = self.jobs.observe(job) if job else None
-            now = self._shown(job, view, LANGUAGES[label], key)
-            out = self._moving(view, now)
-            if now != before:
-                out |= self._changed(view, before, now)
-                out |= {shown: now, timer: gr.Timer(POLL_S if now.busy else IDLE_POLL_S)}
-            return out
+        def look(job: str, label: str, shown: _Shown, key: str, choice: dict[str, Any]) -> dict[Any, Any]:
+            now = _Shown(standing(self.engines, self.preparer, key), key, LANGUAGES[label])
+            status = observer.status(job) if job else None
+            out = self._updates(shown.standing, now.standing, self.cards[key], now.language)
+            if (now.model, now.language) != (shown.model, shown.language):
+                out |= self._fitted(self.cards[key], now.language, choice)
+            out[self.inputs.cancel] = gr.update(interactive=status is not None and not status.finished)
+            return out | {before: now}
 
         watched = [
-            *self.arrival.components, *self.result.components, model, *self.inputs.models.described, self.inputs.evidence,
-            self.inputs.cancel, shown, timer,
+            *self.arrival.components, model, *self.inputs.models.described, self.inputs.precision,
+            *self.inputs.options.components, self.inputs.evidence, self.inputs.cancel, before,
         ]  # fmt: skip
-        event: dict[str, Any] = dict(
-            fn=look, inputs=[job_id, language, shown, model], outputs=watched, concurrency_limit=None, **quiet
-        )
-        timer.tick(**event, trigger_mode="once")  # a slow tunnel gets no second tick before the first is answered
-        changes: list[Callable[..., Any]] = [job_id.change, model.change, language.change]
-        gr.on(changes, **event, trigger_mode="always_last")
+        changes: list[Callable[..., Any]] = [refresh.click, job_id.change, model.change, language.change]
+        gr.on(
+            changes, look, [job_id, language, before, model, kept], watched, trigger_mode="always_last", **quiet,
+        )  # fmt: skip
 
-    def _shown(self, job: str, view: View | None, language: str, key: str) -> Shown:
-        current = self.preparer.current
-        return Shown(
-            job=job,
-            state=view.state if view else "",
-            heard_s=view.segments[-1].end_s if view and view.segments else 0.0,
-            language=language,
-            model=key,
-            resident=tuple(f"{x.card.key} {x.precision.requested.value}" for x in self.engines.resident()[:1]),
-            measured=len(self.engines.evidence.of(key)),
-            busy=current is not None or (view is not None and not view.finished),
-            failed=self.preparer.failure is not None,
-            home=self.preparer.home,
-            on_its_way=current.card.key if current else "",
-        )
-
-    def _moving(self, view: View | None, now: Shown) -> dict[Any, Any]:
-        """What moves from look to look: the bars of the job, and of the model that is on its way."""
-        waits = view is not None and view.model == now.on_its_way
-        out: dict[Any, Any] = {self.result.progress: render.progress(view, waits, now.language)}
-        if now.on_its_way:
-            out |= self._band(now)
+    def _updates(self, before: Standing, now: Standing, card: ModelCard, language: str) -> dict[Any, Any]:
+        out = band.updates(self.arrival, self.preparer, self.engines.resident(), card, language)
+        out[self.inputs.evidence] = self._evidence(card, language)
+        if (now.on_its_way, now.home, now.resident) != (before.on_its_way, before.home, before.resident):
+            out[self.inputs.models.model] = self._listed(before, now, card, language)
+            out |= self._described(card, language)
         return out
 
-    def _band(self, now: Shown) -> dict[Any, Any]:
-        resident = self.engines.resident()
-        return band.updates(self.arrival, self.preparer, resident, self.cards[now.model], now.language)
+    def _described(self, card: ModelCard, language: str) -> dict[Any, Any]:
+        described = models.describe(card, self.cards, self.engines.hub_name, language)
+        return dict(zip(self.inputs.models.described, described, strict=True))
 
-    def _changed(self, view: View | None, before: Shown, now: Shown) -> dict[Any, Any]:
-        text = (now.job, now.state, now.heard_s, now.language) != (
-            before.job, before.state, before.heard_s, before.language,
-        )  # fmt: skip
-        recording = now.job != before.job or (now.state == "failed") != (before.state == "failed")
-        out = self._band(now) | right.updates(
-            self.result, view, now.language, self.jobs.journal.exports,
-            transcript_changed=text, recording_changed=recording,
-        )  # fmt: skip
-        out[self.inputs.evidence] = self._evidence(now)
-        out[self.inputs.cancel] = gr.update(interactive=view is not None and not view.finished)
-        if (now.on_its_way, now.home, now.state) != (before.on_its_way, before.home, before.state):
-            out[self.inputs.models.model] = self._listed(before, now)
-            card = self.cards[now.model]
-            described = models.describe(card, self.cards, self.engines.hub_name, now.language)
-            out |= dict(zip(self.inputs.models.described, described, strict=True))
-        return out
+    def _fitted(self, card: ModelCard, language: str, kept: Mapping[str, Any]) -> dict[Any, Any]:
+        """The updates for a page on which another model or language was chosen: the model's facts and options."""
+        precision = choices.precision(kept, card, self.default_precision, language)
+        fitted = dict(zip(self.inputs.options.components, options.fitted(card, language, kept), strict=True))
+        return self._described(card, language) | {self.inputs.precision: precision} | fitted
 
-    def _listed(self, before: Shown, now: Shown) -> Any:
+    def _listed(self, before: Standing, now: Standing, card: ModelCard, language: str) -> Any:
         """The update of the model's list: one more may be on the disk, and `home` may be another model."""
-        update: dict[str, Any] = {"groups": models.groups(self.cards, self.engines.hub_name, now.language)}
-        if before.home and now.home != before.home and now.model == before.home:
+        update: dict[str, Any] = {"groups": models.groups(self.cards, self.engines.hub_name, language)}
+        if before.home and now.home != before.home and card.key == before.home:
             update["value"] = now.home  # who has chosen another model keeps it
         return gr.update(**update)
 
-    def _evidence(self, now: Shown) -> str:
-        measured = self.engines.evidence.of(now.model)
+    def _evidence(self, card: ModelCard, language: str) -> str:
+        measured = self.engines.evidence.of(card.key)
         try:
-            lite = self.engines.choose(self.cards[now.model], True, None)
+            lite = self.engines.choose(card, True, None)
         except UserError:  # every lower precision has failed its self-check: said beside the switch
             lite = None
-        compared = self.jobs.journal.compare(now.model, self.engines.device, Precision.FP32, lite) if lite else None
-        return render.evidence(compared, measured, lite, self.engines.evidence.busy, now.language)
+        compared = self.jobs.journal.compare(card.key, self.engines.device, Precision.FP32, lite) if lite else None
+        return render.evidence(compared, measured, lite, self.engines.evidence.busy, language)

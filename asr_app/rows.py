@@ -1,0 +1,85 @@
+"""Texts and results as the journal's columns hold them, in JSON. Reading a damaged row raises one of UNREADABLE."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from asr_app.datatypes import Doubt, Recording, Segment, StageTimes, Transcript, Word
+from asr_app.errors import UserError
+from asr_app.precision import Precision, PrecisionReport
+from asr_app.text import join
+
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+
+
+def unreadable(error: Exception) -> UserError:
+    """The error of a job whose row is damaged or from another version."""
+    return UserError(
+        f"The journal's entry of this job cannot be read ({type(error).__name__}). Submit the recording again.",
+        f"无法读取该任务的日志记录（{type(error).__name__}）。请重新提交录音。",
+    )
+
+
+def written_words(words: Sequence[Word]) -> str:
+    """The value of the column `carry`."""
+    return json.dumps([[w.start_s, w.end_s, w.text] for w in words], ensure_ascii=False)
+
+
+def read_words(carry: str) -> tuple[Word, ...]:
+    """The words of the column `carry`."""
+    return tuple(Word(*w) for w in json.loads(carry))
+
+
+def written_segment(s: Segment) -> dict[str, Any]:
+    """A segment for the JSON of a chunk."""
+    return {
+        "s": s.start_s, "e": s.end_s, "t": s.text, "w": [[w.start_s, w.end_s, w.text] for w in s.words],
+        "speaker": s.speaker, "language": s.language, "tags": list(s.tags),
+    }  # fmt: skip
+
+
+def _read_segment(body: dict[str, Any]) -> Segment:
+    words = tuple(Word(*w) for w in body["w"])
+    return Segment(body["s"], body["e"], body["t"], words, body["speaker"], body["language"], tuple(body["tags"]))
+
+
+def waiting_segment(carry: tuple[Word, ...]) -> tuple[Segment, ...]:
+    """Words that wait for the rest of their sentence, as a segment; empty without any."""
+    return (Segment(carry[0].start_s, carry[-1].end_s, join(w.text for w in carry), carry),) if carry else ()
+
+
+def read_segments(db: sqlite3.Connection, job: str) -> tuple[Segment, ...]:
+    """The job's segments in order."""
+    return read_segments_since(db, job, 0)[0]
+
+
+def read_segments_since(db: sqlite3.Connection, job: str, since: int) -> tuple[tuple[Segment, ...], int]:
+    """The job's segments after chunk number `since`, and the number of the last chunk. Numbers begin at 1."""
+    chunks = db.execute("SELECT n, body FROM segments WHERE job = ? AND n > ? ORDER BY n", (job, since)).fetchall()
+    segments = tuple(_read_segment(s) for chunk in chunks for s in json.loads(chunk["body"]))
+    return segments, chunks[-1]["n"] if chunks else since
+
+
+def read_doubts(db: sqlite3.Connection, job: str) -> tuple[Doubt, ...]:
+    """The chunks of the job that were in doubt, in order."""
+    rows = db.execute("SELECT start, body FROM doubts WHERE job = ? ORDER BY start", (job,)).fetchall()
+    doubts = [(row["start"], *json.loads(row["body"])) for row in rows]
+    return tuple(Doubt(start, end, reason, at and Precision(at)) for start, end, reason, at in doubts)
+
+
+def read_transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tuple[Doubt, ...]) -> Transcript | None:
+    """The result of a job that is done; None before."""
+    if row["result"] is None:
+        return None
+    result = json.loads(row["result"])
+    precision = PrecisionReport.from_dict(result["precision"]["requested"], result["precision"]["effective"])
+    return Transcript(
+        segments, result["model"], precision, result["device"], result["duration_s"],
+        StageTimes(**json.loads(row["times"])), result["memory"], result.get("timestamps", "model"), doubts,
+        script=result.get("script"),
+        recording=Recording.from_dict(result["recording"]) if result.get("recording") else None,
+        short_windows=result.get("short_windows"),
+    )  # fmt: skip

@@ -1,0 +1,68 @@
+"""`python -m benchmarks`: speed and error of a model beside other programs on the same weights."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from asr_app import config, hub
+from asr_app.errors import UserError
+from asr_app.evaluate.arguments import add_arguments
+from asr_app.evaluate.command import verify
+from asr_app.terminal import DownloadProgress
+from benchmarks.command import speed
+from benchmarks.evaluation import peers_of
+
+
+def main() -> int:
+    """Runs one command. Returns 2 for a UserError, and 1 if an arm of `error` failed."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        args = _parser().parse_args()
+        return int(args.run(args))
+    except UserError as error:
+        print(f"error: {error.en}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _error(args: argparse.Namespace) -> int:
+    args.device = "cpu"  # peers run there
+    return verify(args, DownloadProgress("download"), peers_of)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    error = commands.add_parser("error", help="as `python -m asr_app verify`, with the other programs beside it")
+    add_arguments(error)
+    error.set_defaults(run=_error)
+    timed = commands.add_parser("speed", help="measure speed, memory, size and cold start, on this machine")
+    timed.add_argument("model", nargs="?", metavar="MODEL", help="a model on this disk; or --arch")
+    timed.add_argument("--arch", help="a published model's dimensions, with --random-weights")
+    timed.add_argument("--random-weights", action="store_true", help="speed and memory only, nothing is downloaded")
+    timed.add_argument("--minutes", type=config.positive, default=3.0, help="of speech, made of the examples")
+    timed.add_argument("--audio", type=Path, metavar="FILE", help="a recording instead of the examples")
+    timed.add_argument("--reference", type=Path, metavar="FILE", help="its text, or a refs.tsv; default: beside it")
+    timed.add_argument(
+        "--clips", type=config.count, metavar="N", help="time to the text of N short clips, one after the other"
+    )
+    timed.add_argument("--seconds", type=config.positive, default=5.0, help="of each of the --clips; default 5")
+    timed.add_argument("--data", type=Path, metavar="FOLDER", help="recordings with references, for --clips")
+    timed.add_argument("--windows", action="store_true", help="also FP32 and INT8 with short encoder windows")
+    timed.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")
+    timed.add_argument("--precision", action="append", help="may be repeated; default: fp32 and int8")
+    timed.add_argument("--peers", action="store_true", help="also what people use instead, on the same weights")
+    timed.add_argument("--vad", type=Path, metavar="FOLDER", help="fsmn-vad, for a model that has none beside it")
+    timed.add_argument("--threads", default=None)
+    timed.add_argument("--rounds", type=config.count, default=3)
+    timed.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
+    timed.set_defaults(run=speed)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
