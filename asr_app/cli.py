@@ -80,7 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     transcribe.add_argument("--no-itn", dest="itn", action="store_false", help="leave numbers in words")
     transcribe.add_argument("--translate", action="store_true", help="into English")
-    transcribe.add_argument("--prompt", default="", help="a text that could have gone before: names, style")
+    transcribe.add_argument(
+        "--prompt",
+        default="",
+        help="a text that could have gone before: names, style. The model reads the end of it: some 1,000 letters of English, or 190 Chinese characters",
+    )
     transcribe.add_argument(
         "--short-windows", action="store_true",
         help="encode no more than the speech needs, instead of 30 s: faster, with more errors (Whisper)",

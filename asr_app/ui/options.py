@@ -79,7 +79,10 @@ def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
             label="hotwords",
         ),
         labels(
-            gr.Textbox("", label=t("prompt", "en"), lines=2, visible=shown["prompt"], elem_id="prompt"), label="prompt"
+            gr.Textbox(
+                "", label=t("prompt", "en"), info=t("prompt_info", "en"), lines=2, visible=shown["prompt"], elem_id="prompt"
+            ),
+            label="prompt", info="prompt_info",
         ),
     )  # fmt: skip
 

@@ -118,6 +118,10 @@ TEXTS: dict[str, dict[str, str]] = {
     "itn": {"en": "Write numbers in digits", "zh": "数字书写规整（ITN）"},
     "translate": {"en": "Translate into English", "zh": "翻译成英语"},
     "prompt": {"en": "Prompt: names and style the recording begins in", "zh": "提示词：录音中的名字与书写风格"},
+    "prompt_info": {
+        "en": "The model reads the end of it: some 1,000 letters of English, or 190 Chinese characters.",
+        "zh": "模型只读取末尾部分：约 190 个汉字，或 1,000 个英文字母。",
+    },
     "hotwords": {"en": "Hotwords (one a line)", "zh": "热词（每行一个）"},
     "transcribe": {"en": "Transcribe", "zh": "开始转写"},
     "cancel": {"en": "Cancel", "zh": "取消"},
