@@ -18,6 +18,7 @@ import psutil
 import pytest
 import soundfile
 import soxr
+from conftest import ROOT
 
 from asr_app.audio import Limits, decode, from_buffer, headers
 from asr_app.audio.meter import Meter
@@ -25,7 +26,6 @@ from asr_app.datatypes import SAMPLE_RATE, Audio
 from asr_app.errors import UserError
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-ROOT = Path(__file__).resolve().parents[1]
 QUIET = [FFMPEG, "-nostdin", "-y", "-loglevel", "error"]
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 from conftest import EXAMPLE, ROOT
-from test_jobs import FakeEngine
+from fakes import FakeEngine
 
 from asr_app import catalog, engines, loading, memory, retry
 from asr_app.checks import Check

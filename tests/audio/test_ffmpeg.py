@@ -13,7 +13,7 @@ import psutil
 import pytest
 import soundfile
 from conftest import EXAMPLE, ROOT
-from test_jobs import jobs, submit, wait  # noqa: F401
+from fakes import jobs, submit, wait  # noqa: F401
 
 from asr_app.audio import child, decode, ffmpeg
 from asr_app.errors import Cancelled, UserError
@@ -155,7 +155,7 @@ def test_decoding_asks_whether_it_is_still_wanted(tmp_path, m4a, suffix):
         decode(path, check=check)
 
 
-def test_cancel_ends_a_hung_decoder_within_two_seconds_and_the_next_job_runs(jobs, m4a, instead_of_ffmpeg):  # noqa: F811
+def test_cancel_ends_a_hung_decoder_within_two_seconds_and_the_next_job_runs(jobs, m4a, instead_of_ffmpeg):
     instead_of_ffmpeg(HANGS)
     hung, good = submit(jobs, m4a), submit(jobs, EXAMPLE / "english-home.flac")
     jobs.start()
@@ -169,7 +169,7 @@ def test_cancel_ends_a_hung_decoder_within_two_seconds_and_the_next_job_runs(job
     assert wait(jobs, good, lambda v: v.finished).state == "done"
 
 
-def test_a_decoder_that_hangs_fails_its_job_alone(jobs, m4a, instead_of_ffmpeg, monkeypatch):  # noqa: F811
+def test_a_decoder_that_hangs_fails_its_job_alone(jobs, m4a, instead_of_ffmpeg, monkeypatch):
     instead_of_ffmpeg(HANGS)
     monkeypatch.setattr(ffmpeg, "_LEAST_S", 1.0)
     hung, good = submit(jobs, m4a), submit(jobs, EXAMPLE / "english-home.flac")

@@ -7,19 +7,17 @@ import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
+from conftest import DATA, ROOT
 
 from asr_app import fsmn_vad
 from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk
 from asr_app.vad import Span, fsmn_spans, pack, speech_spans
-
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
 def _say(text: str) -> np.ndarray:
@@ -156,8 +154,7 @@ def test_torch_keeps_its_threads() -> None:
         "torch.set_num_threads(2); speech_spans(Audio(numpy.zeros(16000, 'float32'), ''))\n"
         "print(torch.get_num_threads())"
     )
-    root = Path(__file__).resolve().parents[1]
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "2"
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 _OPENINGS = re.compile(r"(What|Where|Of|How|Which|Who|Whatever|Whoever|As)\b")
 _SENTENCE_END = re.compile(r"(?<=[.:;!?])\s+")
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
