@@ -106,7 +106,7 @@ class SelfCheckCache:
     def __init__(self, home: Path | None, *about: str) -> None:
         self._note = Note(home and home / "checked", [about, here(), _code()])
 
-    def found(self) -> Check | None:
+    def stored(self) -> Check | None:
         """The stored check; None if there is none."""
         stored = self._note.read()
         return Check(stored["text"]) if isinstance(stored, dict) and isinstance(stored.get("text"), str) else None

@@ -40,10 +40,10 @@ def client(cookies: str, address: str) -> str:
 def network(address: str) -> str:
     """The address; of IPv6 the network, since a client has all addresses of it."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return str(ipaddress.ip_network((address, 64), strict=False)) if found.version == 6 else address
+    return str(ipaddress.ip_network((address, 64), strict=False)) if parsed.version == 6 else address
 
 
 def _given(cookies: str) -> str:

@@ -61,9 +61,9 @@ def number(name: str, text: str) -> int:
     return value
 
 
-def threads(found: argparse.Namespace) -> int | None:
+def threads(args: argparse.Namespace) -> int | None:
     """--threads, None where it was not given."""
-    return number("--threads", found.threads) if found.threads else None
+    return number("--threads", args.threads) if args.threads else None
 
 
 def positive(text: str) -> float:
@@ -118,40 +118,40 @@ def parse(arguments: Sequence[str]) -> Config:
     parser.add_argument("--max-upload-mb", type=count, default=2048, help="largest upload taken")
     parser.add_argument("--max-hours", type=positive, default=4.0, help="longest recording taken")
     parser.add_argument("--max-disk-gb", type=positive, default=20.0, help="most that all recordings may take on disk")
-    found = parser.parse_args(arguments)
-    port = number("--port", found.port)
+    args = parser.parse_args(arguments)
+    port = number("--port", args.port)
     if port > 65535:
         raise UserError(
             f"There is no port {port}; choose one from 1024 to 65535.", f"没有端口 {port}；请选择 1024 到 65535。"
         )
-    for name in found.allow_host:
+    for name in args.allow_host:
         if not split_authority(name)[0]:
             raise UserError(
                 f"--allow-host is {name!r}; a name is needed, such as asr.example or asr.example:8443.",
                 f"--allow-host 的值为 {name!r}；需要主机名，例如 asr.example 或 asr.example:8443。",
             )
-    if not (found.token or found.auth or found.insecure or is_loopback(found.host)):
+    if not (args.token or args.auth or args.insecure or is_loopback(args.host)):
         raise UserError(
-            f"With --no-token, everybody who reaches {found.host} can use the server. Leave --no-token out, or set "
+            f"With --no-token, everybody who reaches {args.host} can use the server. Leave --no-token out, or set "
             "--auth user:password; --insecure starts it all the same.",
-            f"使用 --no-token 时，任何能访问 {found.host} 的人都能使用本服务。请去掉 --no-token，或设置 "
+            f"使用 --no-token 时，任何能访问 {args.host} 的人都能使用本服务。请去掉 --no-token，或设置 "
             "--auth user:password；若仍要启动，请加 --insecure。",
         )
     return Config(
-        model=found.model,
-        lite=lite(found),
-        precision=Precision.parse(found.precision) if found.precision else None,
-        device=found.device,
-        threads=threads(found),
-        hub=hub_name(found),
-        host=found.host,
+        model=args.model,
+        lite=lite(args),
+        precision=Precision.parse(args.precision) if args.precision else None,
+        device=args.device,
+        threads=threads(args),
+        hub=hub_name(args),
+        host=args.host,
         port=port,
-        allow_host=tuple(found.allow_host),
-        token=found.token,
-        auth=found.auth,
-        max_upload_mb=found.max_upload_mb,
-        max_hours=found.max_hours,
-        max_disk_gb=found.max_disk_gb,
+        allow_host=tuple(args.allow_host),
+        token=args.token,
+        auth=args.auth,
+        max_upload_mb=args.max_upload_mb,
+        max_hours=args.max_hours,
+        max_disk_gb=args.max_disk_gb,
         home=home(),
         cache=cache(),
     )
@@ -165,16 +165,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def hub_name(found: argparse.Namespace) -> str:
+def hub_name(args: argparse.Namespace) -> str:
     """--hub; argparse lets a default from the environment through unchecked."""
-    if found.hub not in HUBS:
+    if args.hub not in HUBS:
         choices = ", ".join(HUBS)
         raise UserError(
-            f"Unknown hub {found.hub!r}. Choose one of: {choices}.", f"未知平台 {found.hub!r}。可选：{choices}。"
+            f"Unknown hub {args.hub!r}. Choose one of: {choices}.", f"未知平台 {args.hub!r}。可选：{choices}。"
         )
-    return str(found.hub)
+    return str(args.hub)
 
 
-def lite(found: argparse.Namespace) -> bool:
+def lite(args: argparse.Namespace) -> bool:
     """--lite or --no-lite if given, else ASR_LITE."""
-    return bool(found.lite) if found.lite is not None else _truth(os.environ.get("ASR_LITE", ""))
+    return bool(args.lite) if args.lite is not None else _truth(os.environ.get("ASR_LITE", ""))

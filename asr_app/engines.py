@@ -173,13 +173,13 @@ class Engines:
         stop: Stop,
     ) -> Loaded:
         key = (card.key, precision)
-        if found := self._find(key):
-            return found
+        if loaded := self._find(key):
+            return loaded
         # Before anything goes for it: what cannot be had, or is cancelled on the way, leaves all as it was.
         folders = self._fetch(card, on_progress, stop)
         with stop.holding(self._loading):
-            if found := self._find(key):  # another thread has loaded it in the meantime
-                return found
+            if loaded := self._find(key):  # another thread has loaded it in the meantime
+                return loaded
             given_back = self._make_room(folders, card, precision)
             loaded = load_from(folders, card, precision, self.device, self.threads, self.cache, on_step)
             if not loaded.check.passed:
@@ -263,10 +263,10 @@ class Engines:
 
     def _find(self, key: tuple[str, Precision]) -> Loaded | None:
         with self._lock:
-            found = self._resident.get(key)
-            if found:
-                found.users += 1
-            return found
+            loaded = self._resident.get(key)
+            if loaded:
+                loaded.users += 1
+            return loaded
 
     def _held(self) -> int:
         on_device = torch.cuda.memory_reserved(self.device) if torch.device(self.device).type == "cuda" else 0

@@ -169,11 +169,11 @@ class Jobs:
         except Exception as error:  # the worker outlives any job; the traceback goes to the log
             log.exception("job failed")
             what = type(error).__name__
-            told = UserError(
+            failure = UserError(
                 f"Recognition failed ({what}). The server's log has the details; what was heard so far is kept.",
                 f"识别失败（{what}）。详情见服务器日志；已识别的内容会保留。",
             )
-            self.journal.end(task.id, "failed", told)
+            self.journal.end(task.id, "failed", failure)
             return
         self.journal.end(task.id, state)
 
@@ -196,12 +196,12 @@ class Jobs:
         """Works on the task until it is done. Raises Cancelled where `stop` asks, and writes nothing from then on."""
         times = task.times or StageTimes(queue_s=time.time() - task.created)
         card = catalog.find(task.model)
-        told = 0.0
+        shown_at = 0.0
 
         def downloading(done: int, total: int) -> None:
-            nonlocal told
-            if time.monotonic() - told > _DOWNLOAD_TOLD_EVERY_S:
-                told = time.monotonic()
+            nonlocal shown_at
+            if time.monotonic() - shown_at > _DOWNLOAD_TOLD_EVERY_S:
+                shown_at = time.monotonic()
                 show("loading" if done >= total > 0 else "downloading", done, total)
 
         def making(done: int, total: int) -> None:

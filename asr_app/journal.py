@@ -195,13 +195,17 @@ class Journal:
                 "SELECT name, precision, options, result FROM jobs WHERE model = ? AND state = 'done' ORDER BY created",
                 (model,),
             ).fetchall()
-        found: dict[tuple[str, float, str], dict[str, Any]] = {}
+        recordings: dict[tuple[str, float, str], dict[str, Any]] = {}
         for row in rows:
             with contextlib.suppress(*UNREADABLE):
                 result = json.loads(row["result"])
                 if result["device"] == device and result["duration_s"] >= 2:
-                    found.setdefault((row["name"], result["duration_s"], row["options"]), {})[row["precision"]] = result
-        pairs = [(x[first.value], x[second.value]) for x in found.values() if first.value in x and second.value in x]
+                    recordings.setdefault((row["name"], result["duration_s"], row["options"]), {})[row["precision"]] = (
+                        result
+                    )
+        pairs = [
+            (x[first.value], x[second.value]) for x in recordings.values() if first.value in x and second.value in x
+        ]
         if not pairs:
             return None
         rtfs = tuple(median(p[i]["rtf"] for p in pairs) for i in (0, 1))
@@ -283,8 +287,8 @@ class Journal:
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (job, round(end_s * 1000), body))
             for doubt in doubts:
-                told = json.dumps([doubt.end_s, doubt.reason, doubt.redone_at and doubt.redone_at.value])
-                db.execute("INSERT OR REPLACE INTO doubts VALUES (?, ?, ?)", (job, doubt.start_s, told))
+                kept = json.dumps([doubt.end_s, doubt.reason, doubt.redone_at and doubt.redone_at.value])
+                db.execute("INSERT OR REPLACE INTO doubts VALUES (?, ?, ?)", (job, doubt.start_s, kept))
             db.execute(
                 "UPDATE jobs SET resume_s = ?, attempts = 0, carry = ?, done = ?, total = ?, eta = ?, times = ? "
                 "WHERE id = ?",

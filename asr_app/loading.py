@@ -105,9 +105,9 @@ def load_from(
     load_s = time.perf_counter() - began
     began = time.perf_counter()
     passed = SelfCheckCache(cache if bytes_of and not on_gpu else None, card.id, precision.value, device, bytes_of)
-    check = passed.found()
+    check = passed.stored()
     if check is None:
-        full = None if precision is Precision.FP32 else _full_checks(card, device, folders, cache).found()
+        full = None if precision is Precision.FP32 else _full_checks(card, device, folders, cache).stored()
         check = self_check(card, engine, full.text if full else None)
         passed.keep(check)
     if on_gpu:
@@ -150,9 +150,9 @@ def _at(
     if brought := variants.carried(folders["model"], precision):
         return _brought(brought, card, folders, precision, device, threads), variants.checksum(brought)
     with tempfile.TemporaryDirectory(prefix="asr-variant-") if cache is None else contextlib.nullcontext(cache) as home:
-        place, recipe = variant_of(folders, card, precision, device, Path(home))
+        path, recipe = variant_of(folders, card, precision, device, Path(home))
         try:
-            if not variants.whole(place):
+            if not variants.whole(path):
                 if _largest_graph(card, precision, device, family.needs(folders)) >= _CHILD_BYTES:
                     making.make(folders, card, precision, device, threads, Path(home), on_step)
                 else:
@@ -163,7 +163,7 @@ def _at(
             apply(engine.parts, recipe, device)
             give_back_memory()
             return engine, ""
-        return _filled(place, card, folders, recipe, device, threads), place.name
+        return _filled(path, card, folders, recipe, device, threads), path.name
 
 
 def make_variant(
@@ -176,12 +176,12 @@ def make_variant(
     on_step: OnStep | None = None,
 ) -> None:
     """Makes the variant of the model and writes it to `cache`, with the self-check at FP32. Raises OSError, UserError."""
-    place, recipe = variant_of(folders, card, precision, device, cache)
+    path, recipe = variant_of(folders, card, precision, device, cache)
     engine: Engine = catalog.FAMILIES[card.family].load(card, folders, device, threads)
     full = _full_checks(card, device, folders, cache)
-    if full.found() is None:
+    if full.stored() is None:
         full.keep(self_check(card, engine))
-    with variants.written(place, recipe) as folder:
+    with variants.written(path, recipe) as folder:
         apply(engine.parts, recipe, device, folder, on_step=on_step)
         variants.save(engine.parts, folder)
     del engine
@@ -200,14 +200,14 @@ def needs(
 
     A variant that must be made is made of the weights at FP32, which are resident until it is written.
     """
-    place = None
+    path = None
     if precision is not Precision.FP32:
-        place = variants.carried(folders["model"], precision)
-        if place is None and cache is not None:
-            place, _ = variant_of(folders, card, precision, device, cache)
-    if place is not None:
+        path = variants.carried(folders["model"], precision)
+        if path is None and cache is not None:
+            path, _ = variant_of(folders, card, precision, device, cache)
+    if path is not None:
         with contextlib.suppress(OSError):  # no variant, or one that is not whole: it is made
-            size = variants.resident_bytes(place, threads)
+            size = variants.resident_bytes(path, threads)
             return _with_room(Needs(size, size))
     full: Needs = catalog.FAMILIES[card.family].needs(folders)  # not before: a carried folder has no weights at FP32
     if precision is Precision.FP32:
@@ -234,43 +234,43 @@ def variant_of(
     """Folder in `cache` for the variant of these weights, which need not exist, and the recipe that makes it."""
     kind = torch.device(device).type
     weights = variants.weights(folders, cache)
-    tuned_place = tuned.place(cache, card.family, weights, precision, kind)
-    recipe = tuned.found(tuned_place, catalog.recipes(card)[precision, kind])
+    folder = tuned.folder_of(cache, card.family, weights, precision, kind)
+    recipe = tuned.recipe_in(folder, catalog.recipes(card)[precision, kind])
     return cache / "variants" / variants.key(card.family, weights, precision, recipe, device), recipe
 
 
 def _filled(
-    place: Path, card: ModelCard, folders: Mapping[str, Path], recipe: Recipe, device: str, threads: int
+    path: Path, card: ModelCard, folders: Mapping[str, Path], recipe: Recipe, device: str, threads: int
 ) -> Engine:
     """The engine of a variant on disk, whose graphs are made ready while its modules are built."""
-    with graph.sessions(place) as session:
+    with graph.sessions(path) as session:
         engine: Engine = catalog.FAMILIES[card.family].load(card, folders, device, threads, empty=True)
-        apply(engine.parts, recipe, device, place, session=session)
-    variants.fill(engine.parts, place, device)
+        apply(engine.parts, recipe, device, path, session=session)
+    variants.fill(engine.parts, path, device)
     return engine
 
 
 def _brought(
-    place: Path, card: ModelCard, folders: Mapping[str, Path], precision: Precision, device: str, threads: int
+    path: Path, card: ModelCard, folders: Mapping[str, Path], precision: Precision, device: str, threads: int
 ) -> Engine:
     """The engine of a variant that lies in the model's folder. Raises UserError where it cannot be used here."""
-    if not variants.intact(place):
+    if not variants.intact(path):
         raise UserError(
-            f"{card.id}: the variant in {place.name}/ is damaged. Copy the folder again.",
-            f"{card.id}：{place.name}/ 中的变体已损坏。请重新复制该目录。",
+            f"{card.id}: the variant in {path.name}/ is damaged. Copy the folder again.",
+            f"{card.id}：{path.name}/ 中的变体已损坏。请重新复制该目录。",
         )
     if torch.device(device).type != "cpu":
         raise UserError(
-            f"{card.id}: the variant in {place.name}/ was made for a CPU. Use --device cpu.",
-            f"{card.id}：{place.name}/ 中的变体是为 CPU 制作的。请使用 --device cpu。",
+            f"{card.id}: the variant in {path.name}/ was made for a CPU. Use --device cpu.",
+            f"{card.id}：{path.name}/ 中的变体是为 CPU 制作的。请使用 --device cpu。",
         )
-    if not variants.runs_here(place):
+    if not variants.runs_here(path):
         raise UserError(
-            f"{card.id}: the variant in {place.name}/ needs a processor with VNNI. Make one on this machine.",
-            f"{card.id}：{place.name}/ 中的变体需要支持 VNNI 的处理器。请在本机重新制作。",
+            f"{card.id}: the variant in {path.name}/ needs a processor with VNNI. Make one on this machine.",
+            f"{card.id}：{path.name}/ 中的变体需要支持 VNNI 的处理器。请在本机重新制作。",
         )
-    recipe = variants.recipe_of(place, catalog.recipes(card)[precision, "cpu"])
-    return _filled(place, card, folders, recipe, device, threads)
+    recipe = variants.recipe_of(path, catalog.recipes(card)[precision, "cpu"])
+    return _filled(path, card, folders, recipe, device, threads)
 
 
 def locate(card: ModelCard, hub_name: str, on_progress: OnProgress | None = None) -> dict[str, Path]:

@@ -49,7 +49,7 @@ def make(
         ) as process,
     ):  # fmt: skip
         try:
-            told = _followed(process, on_step)
+            answer = _followed(process, on_step)
         finally:
             process.kill()
             process.wait()
@@ -57,33 +57,33 @@ def make(
         if process.returncode == 0:
             return
         errors.seek(0)
-        raise _failure(card, precision, told, process.returncode, errors.read())
+        raise _failure(card, precision, answer, process.returncode, errors.read())
 
 
 def _followed(process: subprocess.Popen[str], on_step: OnStep | None) -> dict[str, Any]:
     """Waits for the end of the process; its last line. Raises what `on_step` raises."""
-    told: list[dict[str, Any]] = [{"step": [0, 1]}]
+    answers: list[dict[str, Any]] = [{"step": [0, 1]}]
     assert process.stdout is not None
-    reader = threading.Thread(target=_read, args=(process.stdout, told), name="child", daemon=True)
+    reader = threading.Thread(target=_read, args=(process.stdout, answers), name="child", daemon=True)
     reader.start()
     while reader.is_alive():
         reader.join(_TOLD_EVERY_S)
-        if on_step and "step" in told[-1]:
-            on_step(*told[-1]["step"])
+        if on_step and "step" in answers[-1]:
+            on_step(*answers[-1]["step"])
     process.wait()
-    return told[-1]
+    return answers[-1]
 
 
-def _read(lines: IO[str], told: list[dict[str, Any]]) -> None:
+def _read(lines: IO[str], answers: list[dict[str, Any]]) -> None:
     for line in lines:
-        told.append(json.loads(line))
+        answers.append(json.loads(line))
 
 
-def _failure(card: ModelCard, precision: Precision, told: Mapping[str, Any], status: int, errors: str) -> Exception:
-    if "user" in told:
-        return UserError(*told["user"])
-    if "disk" in told:
-        return OSError(*told["disk"])
+def _failure(card: ModelCard, precision: Precision, answer: Mapping[str, Any], status: int, errors: str) -> Exception:
+    if "user" in answer:
+        return UserError(*answer["user"])
+    if "disk" in answer:
+        return OSError(*answer["disk"])
     log.error("making %s of %s ended with status %d:\n%s", precision.label, card.id, status, errors[-4000:])
     return UserError(
         f"{card.id} could not be made ready at {precision.label}: its process ended with status {status}, as when memory "
@@ -105,8 +105,8 @@ def _main() -> int:
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print
 
-    def say(**told: Any) -> None:
-        print(json.dumps(told), file=lines, flush=True)
+    def say(**answer: Any) -> None:
+        print(json.dumps(answer), file=lines, flush=True)
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     asked = json.loads(sys.argv[1])

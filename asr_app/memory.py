@@ -108,12 +108,12 @@ class PeakMemory:
         self._thread.join()
 
     def as_dict(self, weights: int) -> dict[str, int]:
-        found = {"weights": weights, "peak_rss": max(self.peak, resident_bytes())}
+        figures = {"weights": weights, "peak_rss": max(self.peak, resident_bytes())}
         if self._device.startswith("cuda"):
             import torch
 
-            found["peak_device"] = int(torch.cuda.max_memory_allocated(self._device))
-        return found
+            figures["peak_device"] = int(torch.cuda.max_memory_allocated(self._device))
+        return figures
 
 
 def give_back_at_once() -> None:

@@ -112,31 +112,31 @@ def recognise(
     began = time.perf_counter()
     for start, batch, results, waited_s in _batches(chunks, first_chunk, loaded, options):
         pace = waited_s / sum(c.end_s - c.start_s for c in batch)
-        for i, (chunk, found) in enumerate(zip(batch, results.segments, strict=True), start):
+        for i, (chunk, recognised) in enumerate(zip(batch, results.segments, strict=True), start):
             times = replace(times, asr_s=times.asr_s + pace * (chunk.end_s - chunk.start_s))
             doubts = results.doubts[i - start]
-            if reason := doubt(chunk.samples, found, results.finite):
+            if reason := doubt(chunk.samples, recognised, results.finite):
                 redone = None
                 if at is not None and retries_left > 0:
                     retries_left -= 1
                     redone, times = retry.at_fp32(chunk, loaded, options, times, at)
                 if redone is not None:
-                    found, doubts = redone.segments[0], redone.doubts[0]
+                    recognised, doubts = redone.segments[0], redone.doubts[0]
                 doubts += (Doubt(chunk.start_s, chunk.end_s, reason, Precision.FP32 if redone else None),)
-            heard = [s.shifted(chunk.start_s) for s in found]
+            segments = [s.shifted(chunk.start_s) for s in recognised]
             if marks is not None:
                 asked = time.perf_counter()
                 with retry.due(loaded, [chunk.samples]):
-                    heard = marks.punctuate(carry + tuple(w for s in heard for w in s.words))
+                    segments = marks.punctuate(carry + tuple(w for s in segments for w in s.words))
                 forced = i + 1 < len(chunks) and chunks[i + 1].start_s - chunk.end_s < _SAME_SENTENCE_S
-                carry = heard.pop().words if forced and heard else ()
+                carry = segments.pop().words if forced and segments else ()
                 times = replace(times, punctuation_s=times.punctuation_s + time.perf_counter() - asked)
-            heard = chinese.written(heard, options.language, options.script)
-            if heard and times.first_text_s is None:
+            segments = chinese.written(segments, options.language, options.script)
+            if segments and times.first_text_s is None:
                 before = times.decode_s + times.vad_s
                 times = replace(times, first_text_s=before + time.perf_counter() - began)
             done_s += chunk.end_s - chunk.start_s
-            yield Progress(i + 1, len(chunks), chunk.end_s, done_s, speech_s, tuple(heard), carry, times, doubts)
+            yield Progress(i + 1, len(chunks), chunk.end_s, done_s, speech_s, tuple(segments), carry, times, doubts)
 
 
 def _batches(

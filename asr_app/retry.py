@@ -53,8 +53,8 @@ def recognise(loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], option
     segments, finite = _transcribe(loaded, watch, [chunk.samples for chunk in batch], options)
     doubts: list[tuple[Doubt, ...]] = [()] * len(batch)
     if loaded.card.retry_stretches and finite and options.retries and not options.translate:
-        pairs = [stretches(chunk, found, loaded, watch, options) for chunk, found in zip(batch, segments, strict=True)]
-        segments, doubts = [found for found, _ in pairs], [told for _, told in pairs]
+        pairs = [stretches(chunk, own, loaded, watch, options) for chunk, own in zip(batch, segments, strict=True)]
+        segments, doubts = [own for own, _ in pairs], [marked for _, marked in pairs]
     return Result(segments, doubts, finite)
 
 
@@ -86,16 +86,16 @@ def without_words(chunk: Chunk, segments: Sequence[Segment]) -> list[tuple[float
     if segments and not all(segment.words for segment in segments):
         return []
     covered = [(max(w.start_s, w.end_s - _longest_s(w)), w.end_s) for w in words]
-    found: list[tuple[float, float]] = []
+    gaps: list[tuple[float, float]] = []
     for start, end in timing.merged(chunk.speech):
         for low, high in [*covered, (end, end)]:
             if low > start and min(low, end) - start >= _SHORTEST_S:
-                found.append((start, min(low, end)))
+                gaps.append((start, min(low, end)))
             start = max(start, high)
             if start >= end:
                 break
     joined: list[tuple[float, float]] = []
-    for start, end in found:
+    for start, end in gaps:
         if joined and start - joined[-1][1] < _SHORTEST_S and not any(joined[-1][1] <= a < start for a, _ in covered):
             joined[-1] = (joined[-1][0], end)
         else:
@@ -142,15 +142,15 @@ def _alone(
     """
     samples = [vad.levelled(_cut(chunk, start, end)) for start, end in stretches]
     size = loaded.card.chunks_a_batch
-    found: list[list[Segment]] = []
+    again: list[list[Segment]] = []
     for first in range(0, len(samples), size):
         segments, finite = _transcribe(
             loaded, watch, samples[first : first + size], replace(options, retries=False, short_windows=False)
         )
-        found += segments if finite else [[] for _ in segments]
+        again += segments if finite else [[] for _ in segments]
     return [
         [s.shifted(max(0.0, start - _PAD_S)) for s in segments]
-        for (start, _), segments in zip(stretches, found, strict=True)
+        for (start, _), segments in zip(stretches, again, strict=True)
     ]
 
 

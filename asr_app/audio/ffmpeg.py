@@ -135,13 +135,13 @@ def _report(messages: Path, code: int, late_s: float) -> Report:
             if not mapped and len(opening) < _MOST_KEPT:
                 opening += line
                 mapped = b" -> #0:0 " in line
-            if found := _SOURCE_RATE.search(line):
-                rate = int(found[1])
-            elif found := _FILLED.search(line):
-                filled_s += int(found[1]) / rate
+            if match := _SOURCE_RATE.search(line):
+                rate = int(match[1])
+            elif match := _FILLED.search(line):
+                filled_s += int(match[1]) / rate
             elif (b"[error]" in line or b"[fatal]" in line) and len(errors) < _MOST_KEPT:
                 errors += line
-    told = opening.decode(errors="replace")
-    chosen = _MAPPED.search(told)
-    tracks = tuple(dict.fromkeys(int(n) for n in _INPUT_AUDIO.findall(told)))
+    header = opening.decode(errors="replace")
+    chosen = _MAPPED.search(header)
+    tracks = tuple(dict.fromkeys(int(n) for n in _INPUT_AUDIO.findall(header)))
     return Report(errors.decode(errors="replace"), code, tracks, int(chosen[1]) if chosen else None, filled_s)

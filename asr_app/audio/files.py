@@ -149,11 +149,11 @@ def _loudest_track(file: _File, samples: Samples, report: ffmpeg.Report) -> tupl
     """The loudest track of the file, where it is clearly louder than the silent one that ffmpeg chose."""
     for track in report.tracks:
         if track != report.track:
-            other, told = _read_ffmpeg(file, track)
+            other, other_report = _read_ffmpeg(file, track)
             if (other.speech_db or -np.inf) > max(
                 samples.speech_db or -np.inf, _NO_SPEECH_DB - _LOUDER_DB
             ) + _LOUDER_DB:
-                samples, report = other, told
+                samples, report = other, other_report
     return samples, report
 
 

@@ -76,36 +76,36 @@ class Meter:
     @property
     def speech_db(self) -> float | None:
         """The active level in dBFS by ITU-T P.56; of noise, the noise's. None for digital silence."""
-        heard = self._without_bangs()
-        if not heard.any():
+        levels = self._without_bangs()
+        if not levels.any():
             return None
         db = _FLOOR_DB + _STEP_DB * np.arange(_BINS)
-        energy = float((heard * 10 ** (db / 10)).sum())
-        above = np.cumsum(heard[::-1])[::-1]
+        energy = float((levels * 10 ** (db / 10)).sum())
+        above = np.cumsum(levels[::-1])[::-1]
         active = 10 * np.log10(energy / np.maximum(above, 1))  # of what lies above each threshold
         meets = np.flatnonzero((active - db <= _ACTIVE_MARGIN_DB) & (above > 0))
         return round(float(active[meets[0]] if len(meets) else active[0]), 1)
 
     def _without_bangs(self) -> np.ndarray:
         """The histogram without digital silence, and without the few loudest frames: a slammed door is no speech."""
-        heard = self._levels.copy()
-        heard[0] = 0
+        levels = self._levels.copy()
+        levels[0] = 0
         frames = int(self._levels.sum())
         if frames < _FEW_FRAMES:
-            return heard
+            return levels
         bangs = _BANGS + frames * _FRAME // (60 * SAMPLE_RATE)
-        above = np.cumsum(heard[::-1])[::-1]
-        without = np.minimum(heard, np.maximum(above - bangs, 0))
-        return without if without.any() else heard
+        above = np.cumsum(levels[::-1])[::-1]
+        without = np.minimum(levels, np.maximum(above - bangs, 0))
+        return without if without.any() else levels
 
     @property
     def noise_db(self) -> float | None:
         """The level that a tenth of the frames lies below, digital silence apart. None for nothing but that."""
-        heard = self._levels.copy()
-        heard[0] = 0
-        if not heard.any():
+        levels = self._levels.copy()
+        levels[0] = 0
+        if not levels.any():
             return None
-        at = int(np.searchsorted(np.cumsum(heard), _NOISE_PERCENTILE * heard.sum()))
+        at = int(np.searchsorted(np.cumsum(levels), _NOISE_PERCENTILE * levels.sum()))
         return _FLOOR_DB + _STEP_DB * at
 
     @property

@@ -139,37 +139,37 @@ class Samples:
 
     def _gaps(self, filled_s: float) -> list[Finding]:
         late_s = min(filled_s, self._meter.leading_zeros / SAMPLE_RATE)
-        told = [("late_start", late_s), ("holes", filled_s - late_s)]
-        return [Finding(code, {"seconds": round(s, 1)}) for code, s in told if s >= _TOLD_S]
+        silences = [("late_start", late_s), ("holes", filled_s - late_s)]
+        return [Finding(code, {"seconds": round(s, 1)}) for code, s in silences if s >= _TOLD_S]
 
     def _of_channels(self) -> list[Finding]:
         mixer = self._mixer
-        found = []
+        findings = []
         if mixer.cancelled_frames:
             seconds = round(mixer.cancelled_frames / self._rate, 1)
-            found.append(Finding("cancelling_channels", {"seconds": seconds}))
+            findings.append(Finding("cancelling_channels", {"seconds": seconds}))
         if silent := mixer.silent_channels():
             figures = {"silent": len(silent), "channels": len(mixer.energy), "first": silent[0]}
-            found.append(Finding("silent_channels", figures))
-        return found
+            findings.append(Finding("silent_channels", figures))
+        return findings
 
     def _of_sound(self) -> list[Finding]:
         meter, mixer = self._meter, self._mixer
         if meter.speech_db is None or meter.speech_db < _INAUDIBLE_DB:
             return [Finding("no_sound", {"peak_db": round(meter.peak_db, 1)})]
-        found = []
+        findings = []
         clipped = mixer.clipped_frames / max(1, mixer.frames)
         if clipped > _CLIPPED_SHARE and meter.over_full_scale <= _OVER_SHARE * self.count:
-            found.append(Finding("clipped", {"percent": round(100 * clipped, 1)}))
+            findings.append(Finding("clipped", {"percent": round(100 * clipped, 1)}))
         snr_db = round(meter.speech_db - (meter.noise_db or 0.0), 1)
         # Noise hides the upper bands of a full-band recording too.
         if meter.bandwidth_hz is not None and meter.bandwidth_hz <= _NARROW_HZ and snr_db > _BANDWIDTH_SNR_DB:
-            found.append(Finding("narrow_band", {"hz": meter.bandwidth_hz}))
+            findings.append(Finding("narrow_band", {"hz": meter.bandwidth_hz}))
         if snr_db < _NOISY_DB:
-            found.append(Finding("noisy", {"snr_db": snr_db}))
+            findings.append(Finding("noisy", {"snr_db": snr_db}))
         if meter.silence > _MOSTLY_SILENT:
-            found.append(Finding("mostly_silent", {"percent": round(100 * meter.silence, 1)}))
-        return found
+            findings.append(Finding("mostly_silent", {"percent": round(100 * meter.silence, 1)}))
+        return findings
 
     def _scale(self, gain: Callable[[int, int], np.ndarray | np.float32]) -> None:
         """Multiplies every sample; `gain(first, n)` is the factor of n samples from `first` on."""

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _RECIPE = "recipe.json"
 
 
-def place(home: Path, family: str, weights: Mapping[str, str], precision: Precision, device: str) -> Path:
+def folder_of(home: Path, family: str, weights: Mapping[str, str], precision: Precision, device: str) -> Path:
     """Folder in the cache `home` for the recipe of these weights. It need not exist. `device` is a kind of device."""
     about = json.dumps([family, dict(sorted(weights.items())), precision.value, device])
     return home / "recipes" / hashlib.sha256(about.encode()).hexdigest()[:32]
@@ -32,7 +32,7 @@ def ranges_file(folder: Path, stack: str) -> Path:
     return folder / f"ranges.{stack}.json"
 
 
-def found(folder: Path, recipe: Recipe) -> Recipe:
+def recipe_in(folder: Path, recipe: Recipe) -> Recipe:
     """`recipe` with the changes stored in `folder`; unchanged if `folder` has no recipe or a damaged one."""
     try:
         stored = json.loads((folder / _RECIPE).read_text(encoding="utf-8"))

@@ -96,7 +96,7 @@ def _tune(
             "fp32": {"rtf": trials.rtf, "weights_mb": trials.weights_mb}, **_machine(threads), **_evidence(result),
         }  # fmt: skip
         chosen = trials.recipe(result.best.candidate)
-        folder = tuned.place(cache, card.family, weights, precision, _DEVICE)
+        folder = tuned.folder_of(cache, card.family, weights, precision, _DEVICE)
         stored = tuned.store(folder, result.best.candidate.high, chosen.ranges, evidence)
     print(f"best: {_line(result.best)}\nrecipe and evidence: {stored}")
     if not result.reason:

@@ -93,10 +93,10 @@ def progress(current: Preparation | None, waiting: list[ModelCard], language: st
         return ""
     label = t(f"arriving_{current.stage}", language, model=short_name(current.card))
     share = current.done / current.total if current.total else None
-    told = [t("already", language)]
+    parts = [t("already", language)]
     if waiting:
-        told.append(t("then", language, models=", ".join(short_name(card) for card in waiting)))
-    return bar(label, _figures(current, share, language), share) + f'<p class="evidence">{escape(" ".join(told))}</p>'
+        parts.append(t("then", language, models=", ".join(short_name(card) for card in waiting)))
+    return bar(label, _figures(current, share, language), share) + f'<p class="evidence">{escape(" ".join(parts))}</p>'
 
 
 def _figures(current: Preparation, share: float | None, language: str) -> str:

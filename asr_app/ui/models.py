@@ -62,10 +62,10 @@ def lay_out(cards: Mapping[str, ModelCard], hub_name: str) -> ModelInputs:
 
 def groups(cards: Mapping[str, ModelCard], hub_name: str, language: str) -> list[dict[str, Any]]:
     """The list's groups that are not empty; the size stands beside what must be downloaded."""
-    found = catalog.grouped(cards.values(), hub_name)
+    grouped = catalog.grouped(cards.values(), hub_name)
     return [
         {"label": t(f"group_{group}", language), "models": [_entry(card, group) for card in members]}
-        for group, members in found.items()
+        for group, members in grouped.items()
         if members
     ]
 
@@ -86,20 +86,20 @@ def describe(card: ModelCard, cards: Mapping[str, ModelCard], hub_name: str, lan
         return [said, gr.update(visible=False), gr.update(), gr.update()]
     one, two = (cards[key] for key in MANDARIN)
     names = {"one": short_name(one), "one_size": size_of(one), "two": short_name(two), "two_size": size_of(two)}
-    told = f'<p class="evidence">{escape(t("better_for_mandarin", language, **names))}</p>'
+    advice = f'<p class="evidence">{escape(t("better_for_mandarin", language, **names))}</p>'
     click = t(
         "choose" if hub.on_disk(one, hub_name) else "fetch_and_choose",
         language,
         model=short_name(one),
         size=size_of(one),
     )
-    return [said, gr.update(visible=True), told, gr.update(value=click)]
+    return [said, gr.update(visible=True), advice, gr.update(value=click)]
 
 
 def facts(card: ModelCard, here: bool, language: str) -> str:
     """The model's use; below it size, whether it must be downloaded, languages, options and licence."""
     spoken = ", ".join(card.languages) if len(card.languages) <= 5 else t("languages", language, n=len(card.languages))
     can = [t(f"can_{name}", language) for name in sorted(card.capabilities) if f"can_{name}" in TEXTS]
-    told = [size_of(card), t("on_disk" if here else "to_download", language), spoken, *can]
+    parts = [size_of(card), t("on_disk" if here else "to_download", language), spoken, *can]
     good = f'<p class="good">{escape(t(card.good_for, language))}</p>' if card.good_for else ""
-    return f'{good}<p class="evidence">{escape(" · ".join([*told, *filter(None, [card.licence])]))}</p>'
+    return f'{good}<p class="evidence">{escape(" · ".join([*parts, *filter(None, [card.licence])]))}</p>'

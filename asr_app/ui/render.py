@@ -73,12 +73,12 @@ def evidence(
         said = f"{t('measured', language)} {lite.label} {sentence} <small>({t('on_examples', language)})</small>"
     else:
         said = speed_unknown(busy, language)
-    failed = {precision: found.reason for precision, found in measured.items() if found.reason}
-    told = "".join(
+    failed = {precision: entry.reason for precision, entry in measured.items() if entry.reason}
+    reasons = "".join(
         f"<p>{precision.label}: {escape(t('self_check', language, reason=reason))}</p>"
         for precision, reason in failed.items()
     )
-    return f'<div class="evidence"><p>{said}</p>{told}{_out_of_reach(failed)}</div>'
+    return f'<div class="evidence"><p>{said}</p>{reasons}{_out_of_reach(failed)}</div>'
 
 
 def speed_sentence(low: float, median: float, high: float, smaller: float, language: str) -> str:
@@ -216,10 +216,10 @@ def _weights(done: Transcript) -> str:
     return megabytes(done.memory["weights"]) + (f" ({mixed})" if len(stored) > 1 else "")
 
 
-def _doubt(found: Doubt, language: str) -> str:
+def _doubt(doubt: Doubt, language: str) -> str:
     """`0:12 loop → BF16`: where, why, and the precision of the text that took its place."""
-    redone = f"→ {found.redone_at.label}" if found.redone_at else t("doubt_kept", language)
-    return f"{clock(found.start_s)} {t('doubt_' + found.reason, language)} {redone}"
+    redone = f"→ {doubt.redone_at.label}" if doubt.redone_at else t("doubt_kept", language)
+    return f"{clock(doubt.start_s)} {t('doubt_' + doubt.reason, language)} {redone}"
 
 
 def card(done: Transcript | None, language: str) -> str:
@@ -270,27 +270,29 @@ def recording(done: Transcript | None, language: str) -> str:
     """The quality of the recording: one line, and below it a list of what is wrong, what was done, what to do."""
     if done is None or done.recording is None:
         return ""
-    found = done.recording
-    faults = [f for f in found.findings if f.code != "tracks"]
+    recording = done.recording
+    faults = [f for f in recording.findings if f.code != "tracks"]
     verdict = "" if faults else t("recording_good", language)
-    line = f"<b>{t('recording', language)}</b> {escape(verdict + _measured(found, language))}"
-    items = "".join(f'<li data-code="{escape(f.code)}">{escape(_finding(f, language))}</li>' for f in found.findings)
+    line = f"<b>{t('recording', language)}</b> {escape(verdict + _measured(recording, language))}"
+    items = "".join(
+        f'<li data-code="{escape(f.code)}">{escape(_finding(f, language))}</li>' for f in recording.findings
+    )
     return f'<section class="recording"><p>{line}</p>{f"<ul>{items}</ul>" if items else ""}</section>'
 
 
-def _measured(found: Recording, language: str) -> str:
+def _measured(recording: Recording, language: str) -> str:
     """`-20 dBFS, 45 dB signal to noise, full bandwidth, 23 % pauses`, without what could not be measured."""
-    if found.speech_db is None:
+    if recording.speech_db is None:
         return t("recording_silent", language)
-    told = [f"{found.speech_db:.0f} dBFS", t("recording_snr", language, db=f"{found.snr_db:.0f}")]
-    if found.bandwidth_hz is not None:
-        full = found.bandwidth_hz >= _FULL_BAND_HZ
-        khz = f"{found.bandwidth_hz / 1000:g}"
-        told.append(t("recording_full_band", language) if full else t("recording_band", language, khz=khz))
-    told.append(t("recording_pauses", language, percent=f"{100 * found.silence:.0f}"))
-    return t("comma", language).join(told)
+    parts = [f"{recording.speech_db:.0f} dBFS", t("recording_snr", language, db=f"{recording.snr_db:.0f}")]
+    if recording.bandwidth_hz is not None:
+        full = recording.bandwidth_hz >= _FULL_BAND_HZ
+        khz = f"{recording.bandwidth_hz / 1000:g}"
+        parts.append(t("recording_full_band", language) if full else t("recording_band", language, khz=khz))
+    parts.append(t("recording_pauses", language, percent=f"{100 * recording.silence:.0f}"))
+    return t("comma", language).join(parts)
 
 
-def _finding(found: Finding, language: str) -> str:
-    figures = {k: f"{v:g}" for k, v in found.figures.items()}
-    return t(f"finding_{found.code}", language, **figures)
+def _finding(finding: Finding, language: str) -> str:
+    figures = {k: f"{v:g}" for k, v in finding.figures.items()}
+    return t(f"finding_{finding.code}", language, **figures)

@@ -193,22 +193,22 @@ def test_a_lowered_precision_is_held_against_what_fp32_wrote(full, low, passes):
 
 def test_what_passed_is_kept_until_the_machine_or_the_code_is_another(tmp_path, monkeypatch):
     SelfCheckCache(tmp_path, "m", "int8", "w").keep(Check("some words"))
-    assert SelfCheckCache(tmp_path, "m", "int8", "w").found() == Check("some words")
-    assert SelfCheckCache(tmp_path, "m", "int8", "v").found() is None  # other weights
+    assert SelfCheckCache(tmp_path, "m", "int8", "w").stored() == Check("some words")
+    assert SelfCheckCache(tmp_path, "m", "int8", "v").stored() is None  # other weights
     for part in ("here", "_code"):
         with monkeypatch.context() as patched:
             patched.setattr(checks, part, lambda: ["another"])
-            assert SelfCheckCache(tmp_path, "m", "int8", "w").found() is None
+            assert SelfCheckCache(tmp_path, "m", "int8", "w").stored() is None
     (file,) = (tmp_path / "checked").iterdir()
     file.write_text("[")
-    assert SelfCheckCache(tmp_path, "m", "int8", "w").found() is None
+    assert SelfCheckCache(tmp_path, "m", "int8", "w").stored() is None
 
 
 def test_what_failed_is_not_kept_nor_is_anything_where_there_is_no_room(tmp_path):
     SelfCheckCache(tmp_path, "m").keep(Check("", "no text"))
-    assert SelfCheckCache(tmp_path, "m").found() is None
+    assert SelfCheckCache(tmp_path, "m").stored() is None
     SelfCheckCache(None, "m").keep(Check("words"))
-    assert SelfCheckCache(None, "m").found() is None
+    assert SelfCheckCache(None, "m").stored() is None
     nowhere = tmp_path / "file"
     nowhere.touch()
     SelfCheckCache(nowhere, "m").keep(Check("words"))

@@ -200,9 +200,9 @@ def test_what_cannot_be_done_is_refused_at_once(cache, capsys, arguments, said):
 
 def test_a_damaged_recipe_is_left_aside(tmp_path, caplog):
     recipe = catalog.recipes(catalog.find("demo-paraformer"))[Precision.INT8, "cpu"]
-    assert tuned.found(tmp_path, recipe) == recipe
+    assert tuned.recipe_in(tmp_path, recipe) == recipe
     tuned.store(tmp_path, ("encoder.encoders.0.*",), {}, {})
-    assert tuned.found(tmp_path, recipe).keep_high[-1] == "encoder.encoders.0.*"
+    assert tuned.recipe_in(tmp_path, recipe).keep_high[-1] == "encoder.encoders.0.*"
     (tmp_path / "recipe.json").write_text("{")
-    assert tuned.found(tmp_path, recipe) == recipe
+    assert tuned.recipe_in(tmp_path, recipe) == recipe
     assert "cannot be read" in caplog.text
