@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from conftest import EXAMPLE
 from fakes import FakeEngine, FakeEngines, jobs, recording, submit, wait  # noqa: F401
 
 from asr_app import catalog, hub, pipeline
+from asr_app import jobs as jobs_module
 from asr_app.audio import Limits
 from asr_app.checks import Check
 from asr_app.datatypes import Chunk, Options, Segment, StageTimes, Word
@@ -103,6 +105,26 @@ def test_a_failure_keeps_the_text_and_the_next_job_runs(jobs, recording):
     assert wait(jobs, good, lambda v: v.finished).state == "done"
 
 
+def test_a_download_and_the_loading_after_it_are_stages_of_the_job(jobs, recording, monkeypatch):
+    stages = []
+    monkeypatch.setattr(jobs_module, "_DOWNLOAD_TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(jobs.journal, "stage", lambda _job, *figures: stages.append(figures))
+    use = jobs._engines.use
+
+    @contextmanager
+    def downloading(card, precision, on_progress=None, on_step=None, stop=None):
+        if on_progress:
+            for done in (10, 100):
+                on_progress(done, 100)
+        with use(card, precision) as loaded:
+            yield loaded
+
+    monkeypatch.setattr(jobs._engines, "use", downloading)
+    submit(jobs, recording)
+    jobs._attempt(jobs.journal.take())
+    assert stages[1:4] == [("downloading", 10, 100), ("loading", 100, 100), ("vad", 0.0, 0.0)]
+
+
 def test_a_file_that_is_no_recording_fails_with_its_name(jobs, tmp_path):
     bad = tmp_path / "notes.wav"
     bad.write_text("just text")
@@ -114,10 +136,12 @@ def test_a_file_that_is_no_recording_fails_with_its_name(jobs, tmp_path):
     assert "notes.wav" in view.error.text("zh")
 
 
-def test_over_the_size_limit_nothing_is_kept(tmp_path, recording):
-    jobs = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits(max_bytes=1000))
-    with pytest.raises(UserError, match="at most"):
-        submit(jobs, recording)
+def test_over_the_size_limit_nothing_is_kept(tmp_path):
+    jobs = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits(max_bytes=2 * 2**20))
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(3 * 2**20))
+    with pytest.raises(UserError, match="has 3 MB; at most 2 MB"):
+        submit(jobs, large)
     assert not list(jobs.journal.recordings.iterdir())
 
 
