@@ -83,10 +83,14 @@ def test_what_ran_when_the_process_died_goes_on_where_it_was(tmp_path, recording
     # The process is gone: another one opens the same journal.
     second = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
     engine = second._engines.engine
+    stages, stage = [], second.journal.stage
+    second.journal.stage = lambda *figures: (stages.append(figures), stage(*figures))
     second.start()
     view = wait(second, job, lambda v: v.finished)
     second.stop()
     assert view.state == "done"
+    (done,) = [figures[2] for figures in stages if figures[1] == "recognising"]
+    assert 0.15 < done / view.total < 0.8  # the bar goes on where it was: 4 chunks of the whole
     assert [s.text for s in view.segments][:5] == ["w1.", "w2.", "w3.", "w4.", "w1."]  # the second engine began at five
     assert engine.count == len(view.segments) - 4
     starts = [s.start_s for s in view.segments]
@@ -140,8 +144,9 @@ def test_over_the_size_limit_nothing_is_kept(tmp_path):
     jobs = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits(max_bytes=2 * 2**20))
     large = tmp_path / "large.wav"
     large.write_bytes(bytes(3 * 2**20))
-    with pytest.raises(UserError, match="has 3 MB; at most 2 MB"):
+    with pytest.raises(UserError, match="has 3 MB; at most 2 MB") as refused:
         submit(jobs, large)
+    assert "3 MB，上限为 2 MB" in refused.value.zh
     assert not list(jobs.journal.recordings.iterdir())
 
 

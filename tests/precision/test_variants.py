@@ -190,3 +190,15 @@ def test_a_full_disk_costs_nothing_but_time(tmp_path, expected):
     assert "could be written" in done.stderr
     assert done.stdout.replace("\n", "") == expected[name]["text"]
     assert not list((tmp_path / "variants").iterdir())
+
+
+def test_memory_of_a_variant_counts_a_graph_twice_where_it_has_two_sessions(tmp_path):
+    for name, size in (
+        ("weights.safetensors", 100),
+        ("small.onnx.weights", 6_000_000),
+        ("large.onnx.weights", 130_000_000),
+    ):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    assert variants.resident_bytes(tmp_path, 1) == 136_000_100
+    assert variants.resident_bytes(tmp_path, 2) == 142_000_100
