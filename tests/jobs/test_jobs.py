@@ -45,7 +45,11 @@ def test_text_grows_chunk_by_chunk_and_the_upload_may_go(jobs, recording):
     assert [s.text for s in view.segments] == [f"w{i + 1}." for i in range(len(view.segments))]
     assert len(view.segments) > 5
     assert all(a.start_s < b.start_s for a, b in zip(view.segments, view.segments[1:], strict=False))
-    assert view.transcript.times.asr_s > 0
+    times = view.transcript.times
+    assert 0 < times.asr_s < 30
+    assert 0 <= times.queue_s < 30
+    assert 0 <= times.punctuation_s < 30
+    assert view.done == pytest.approx(view.total)
     assert view.transcript.precision.requested is Precision.INT8
 
 
