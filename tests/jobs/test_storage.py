@@ -325,7 +325,7 @@ def test_on_a_full_disk_the_journal_can_be_read_and_goes_on_when_there_is_room(t
     script = f"mount -t tmpfs -o size=4m tmpfs {tmp_path} && exec {sys.executable} -c '{SMALL_DISK}' {tmp_path}"
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this system lets nobody mount a file system")
-    env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{ROOT / 'tests' / 'jobs'}"}
     ran = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, env=env)
     assert ran.returncode == 0, ran.stderr
     assert "full" in ran.stdout

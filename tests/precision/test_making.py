@@ -101,7 +101,7 @@ def test_an_error_in_the_child_is_the_one_that_loading_has(tmp_path):
 def test_a_child_ends_with_its_parent(tmp_path):
     """A server that is killed leaves no process behind that works for nobody."""
     code = (
-        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
+        f"import sys; sys.path[:0] = {[str(ROOT), *(str(ROOT / 'tests' / name) for name in ('', 'precision'))]!r}\n"
         f"import test_making, pathlib; test_making.make(pathlib.Path({str(tmp_path)!r}))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)

@@ -264,7 +264,7 @@ def test_without_room_nothing_is_begun(index, own_cache, monkeypatch):
 
 def test_a_disk_that_fills_up_leaves_nothing(index, own_cache):
     code = (
-        "import resource, sys; from asr_app import wheels; sys.path.insert(0, 'tests');"
+        "import resource, sys; from asr_app import wheels; sys.path[:0] = ['tests', 'tests/sources'];"
         "from test_sources import SOURCE;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000)); wheels.fetch(SOURCE, None)"
     )
