@@ -50,6 +50,11 @@ def standing(engines: Engines, preparer: Preparer, model: str) -> Standing:
     )
 
 
+def _models_of(standing: Standing) -> tuple[Any, ...]:
+    """Models that may have come to the disk meanwhile."""
+    return standing.on_its_way, standing.home, standing.resident
+
+
 @dataclass(frozen=True)
 class _Shown:
     """State of the server, the model and the language that a page shows."""
@@ -87,9 +92,7 @@ class Watch:
         def look(job: str, label: str, shown: _Shown, key: str, choice: dict[str, Any]) -> dict[Any, Any]:
             now = _Shown(standing(self.engines, self.preparer, key), key, LANGUAGES[label])
             status = observer.status(job) if job else None
-            out = self._updates(shown.standing, now.standing, self.cards[key], now.language)
-            if (now.model, now.language) != (shown.model, shown.language):
-                out |= self._fitted(self.cards[key], now.language, choice)
+            out = self._updates(shown, now, choice)
             out[self.inputs.cancel] = gr.update(interactive=status is not None and not status.finished)
             return out | {before: now}
 
@@ -102,23 +105,21 @@ class Watch:
             changes, look, [job_id, language, before, model, kept], watched, trigger_mode="always_last", **quiet,
         )  # fmt: skip
 
-    def _updates(self, before: Standing, now: Standing, card: ModelCard, language: str) -> dict[Any, Any]:
+    def _updates(self, shown: _Shown, now: _Shown, kept: Mapping[str, Any]) -> dict[Any, Any]:
+        card, language, inputs = self.cards[now.model], now.language, self.inputs
         out = band.updates(self.arrival, self.preparer, self.engines.resident(), card, language)
-        out[self.inputs.evidence] = self._evidence(card, language)
-        if (now.on_its_way, now.home, now.resident) != (before.on_its_way, before.home, before.resident):
-            out[self.inputs.models.model] = self._listed(before, now, card, language)
-            out |= self._described(card, language)
+        out[inputs.evidence] = self._evidence(card, language)
+        on_disk = _models_of(shown.standing) != _models_of(now.standing)
+        chosen = (shown.model, shown.language) != (now.model, now.language)
+        if on_disk:
+            out[inputs.models.model] = self._listed(shown.standing, now.standing, card, language)
+        if chosen:
+            out[inputs.precision] = choices.precision(kept, card, self.default_precision, language)
+            out |= zip(inputs.options.components, options.fitted(card, language, kept), strict=True)
+        if on_disk or chosen:
+            described = models.describe(card, self.cards, self.engines.hub_name, language)
+            out |= zip(inputs.models.described, described, strict=True)
         return out
-
-    def _described(self, card: ModelCard, language: str) -> dict[Any, Any]:
-        described = models.describe(card, self.cards, self.engines.hub_name, language)
-        return dict(zip(self.inputs.models.described, described, strict=True))
-
-    def _fitted(self, card: ModelCard, language: str, kept: Mapping[str, Any]) -> dict[Any, Any]:
-        """The updates for a page on which another model or language was chosen: the model's facts and options."""
-        precision = choices.precision(kept, card, self.default_precision, language)
-        fitted = dict(zip(self.inputs.options.components, options.fitted(card, language, kept), strict=True))
-        return self._described(card, language) | {self.inputs.precision: precision} | fitted
 
     def _listed(self, before: Standing, now: Standing, card: ModelCard, language: str) -> Any:
         """The update of the model's list: one more may be on the disk, and `home` may be another model."""

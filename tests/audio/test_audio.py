@@ -592,5 +592,5 @@ def test_samples_that_left_memory_are_read_again(tmp_path: Path) -> None:
 
 
 def _mapped_bytes() -> int:
-    """Of files, in this process's memory."""
+    """Bytes of mapped files in this process's memory."""
     return psutil.Process().memory_info().shared

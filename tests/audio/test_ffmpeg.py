@@ -74,7 +74,7 @@ GOES_ON = "exec yes >&2"  # in the same process, which is the one that is limite
 
 
 def running(pids: Path) -> list[int]:
-    """Of the processes in the file, those that run. Their parent is not this process, which can't wait for all of them."""
+    """The processes in the file that still run. Their parent is not this process, which can't wait for all of them."""
     end = time.monotonic() + 5
     while left := [p for p in map(int, pids.read_text().split()) if psutil.pid_exists(p) and not _is_zombie(p)]:
         if time.monotonic() > end:

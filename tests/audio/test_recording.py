@@ -1,4 +1,4 @@
-"""What a recording is like is measured right, told, and made good where it can be. pydub makes the recordings."""
+"""The quality of a recording is measured, shown, and improved where that is possible. pydub makes the recordings."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _figures(audio: Audio, code: str) -> dict[str, float]:
 
 
 def _alike(got: np.ndarray, wanted: np.ndarray) -> float:
-    """How much the two resemble each other, at the best shift of up to 100 ms: AAC in .ts begins 64 ms late at 16 kHz."""
+    """Correlation of the two, at the best shift of up to 100 ms: AAC in .ts begins 64 ms late at 16 kHz."""
     size = 1 << (len(got) + len(wanted)).bit_length()
     correlation = np.fft.irfft(np.fft.rfft(got, size) * np.conj(np.fft.rfft(wanted, size)), size)
     near = np.abs(np.r_[correlation[: SAMPLE_RATE // 10], correlation[-SAMPLE_RATE // 10 :]])

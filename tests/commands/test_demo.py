@@ -1,4 +1,4 @@
-"""What the demo models are trained on and with: nothing held out leaks, and the short-cuts equal the originals."""
+"""The corpus and the training of the demo models: nothing held out leaks, and the short-cuts equal the originals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each written file says, read back by a small parser where the format has rules."""
+"""Each written file, read back by a small parser where the format has rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a family refuses, and the small pieces between FunASR's output and the app's segments."""
+"""Refusals of a family, and the small pieces between FunASR's output and the app's segments."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ ON_THE_EDGE = pytest.mark.xfail(strict=False, raises=AssertionError, reason="one
 
 
 def known(card, precision, name):
-    """What is known to come out otherwise."""
+    """Marks the results that are known to differ."""
     if card.id != "demo-whisper":
         return ()
     if name == "english-numbers.ogg":

@@ -62,7 +62,7 @@ def clip(tmp_path_factory):
 
 
 def _elements(place):
-    """How many numbers the checkpoint holds; a table that is the head, too, once."""
+    """Elements of the checkpoint. A table that is the head too counts once."""
     saved = torch.load(place if place.is_file() else place / "model.pt", map_location="meta", weights_only=True)
     state = saved.get("model_state_dict", saved)
     return sum(v.numel() for k, v in state.items() if k != "llm.lm_head.weight")

@@ -168,7 +168,7 @@ def module(path: Path) -> torch.nn.Module:
 
 
 def logits(model: torch.nn.Module, mel: torch.Tensor) -> torch.Tensor:
-    """What the decoder says after its first tokens, by openai-whisper's own forward pass."""
+    """Logits of the decoder after its first tokens, by openai-whisper's own forward pass."""
     from whisper.model import TextDecoder
 
     with torch.no_grad():

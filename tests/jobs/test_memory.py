@@ -239,7 +239,7 @@ print(json.dumps({
 
 
 def limited(model: Path, more: int, tmp_path: Path) -> dict:
-    """What happens in a process that may take `more` bytes of address space than it has."""
+    """Loads in a process that may take `more` bytes of address space than it has."""
     out = subprocess.run(
         [sys.executable, "-c", LIMITED, str(ROOT), str(tmp_path / "cache"), str(model), str(EXAMPLE / "english-home.flac"),
          str(more)],

@@ -279,7 +279,7 @@ def test_the_stop_of_a_job_reaches_the_engine_that_it_uses_and_its_vad(model):
 
 
 class Stack(torch.nn.Sequential):
-    """As FunASR's MultiSequential."""
+    """A module that calls its layers as FunASR's MultiSequential does."""
 
 
 def test_an_encoder_ends_between_two_layers():

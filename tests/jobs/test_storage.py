@@ -30,7 +30,7 @@ from asr_app.ui import render
 
 
 def upload(kept: Storage, name: str = "speech.wav", size: int = 5000) -> Path:
-    """As Gradio leaves one."""
+    """An upload, in the place that Gradio gives it."""
     path = kept.uploads / ("0" * 64) / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(os.urandom(size))

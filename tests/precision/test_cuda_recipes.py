@@ -1,4 +1,4 @@
-"""What CUDA's recipes make of a model, as far as a CPU can tell: the same kernel's results, shapes, dtypes and bytes."""
+"""CUDA's recipes, as far as a CPU can run them: the same kernel's results, shapes, dtypes and bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured on this machine is what the page says of the switch; what failed its self-check is not offered."""
+"""The page shows measurements of this machine beside the switch; a precision that failed its self-check is not offered."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ PAGE = f"<!doctype html><script src='x.js'></script><script type='module'>{INLIN
 
 
 def house(folder: Path) -> Starlette:
-    """What answers behind the door: a page, files by their paths, an upload, and a stream."""
+    """An app behind the door: a page, files by their paths, an upload, and a stream."""
 
     async def page(_: Request) -> HTMLResponse:
         return HTMLResponse(PAGE * 20)

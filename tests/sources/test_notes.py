@@ -1,4 +1,4 @@
-"""What is kept in the cache: found again, whole or not at all, and never in the way where it cannot be."""
+"""Small cache entries are found again, whole or not at all, and never in the way where it cannot be."""
 
 from __future__ import annotations
 
