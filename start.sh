@@ -59,6 +59,8 @@ install requirements.lock --no-deps
 if [ "${1:-}" = "test" ]; then
     shift
     install tests/requirements.txt
+    # The fast tests run in two processes. The others have a browser that waits: they need the machine for themselves.
+    case " $* " in *" --fast "*) set -- -n 2 "$@" ;; esac
     exec .venv/bin/python -m pytest "$@"
 fi
 exec .venv/bin/python app.py "$@"

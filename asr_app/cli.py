@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr_app import catalog, config, hub
-from asr_app.datatypes import ModelCard
+from asr_app.datatypes import ModelCard, Options
 from asr_app.errors import UserError
 from asr_app.evaluate.arguments import add_arguments
 from asr_app.formats import WRITERS
@@ -113,13 +113,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _transcribe(args: argparse.Namespace, language: str) -> int:
-    # Model libraries take seconds to import: `models` and a mistyped flag must not wait for them.
-    from asr_app import pipeline
-    from asr_app.audio import Limits
-    from asr_app.datatypes import Options
-    from asr_app.engines import Engines, pick_device, usable_cores
-    from asr_app.families.base import require
-
     paths = [Path(p) for p in args.paths]
     outputs = Outputs(paths, args.format, args.output, args.overwrite)
     card = catalog.find(args.model)
@@ -129,11 +122,16 @@ def _transcribe(args: argparse.Namespace, language: str) -> int:
         tuple(args.hotword), spoken, None if args.itn else False, args.translate, args.prompt,
         languages=among, script=args.script, short_windows=args.short_windows,
     )  # fmt: skip
-    require(card, options)  # before anything is downloaded for it
-    device = pick_device(args.device)
     picked = Precision.parse(args.precision) if args.precision else None
-    threads = config.threads(args) or usable_cores()
-    engines = Engines(device, threads, config.hub_name(args), cache=config.cache())
+    threads = config.threads(args)
+    # Model libraries take seconds to import: `models` and a mistyped flag must not wait for them.
+    from asr_app import pipeline
+    from asr_app.audio import Limits
+    from asr_app.engines import Engines, pick_device, usable_cores
+    from asr_app.families.base import require
+
+    require(card, options)  # before anything is downloaded for it
+    engines = Engines(pick_device(args.device), threads or usable_cores(), config.hub_name(args), cache=config.cache())
     precision = engines.choose(card, config.lite(args), picked)
     progress = DownloadProgress(card.id)
     failed = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from asr_app import config, hub
@@ -16,11 +17,11 @@ from benchmarks.command import speed
 from benchmarks.evaluation import peers_of
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 2 for a UserError, and 1 if an arm of `error` failed."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        args = _parser().parse_args()
+        args = _parser().parse_args(arguments)
         return int(args.run(args))
     except UserError as error:
         print(f"error: {error.en}", file=sys.stderr)

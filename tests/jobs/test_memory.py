@@ -46,6 +46,7 @@ def test_whisper_large_v3_takes_twice_its_download_at_fp32(large):
     assert catalog.find("whisper-large-v3").size_mb == 3087
 
 
+@pytest.mark.models
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
 @pytest.mark.parametrize("model", DEMOS)
 def test_what_is_needed_is_what_is_loaded(model, precision, cache):

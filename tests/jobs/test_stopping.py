@@ -240,6 +240,7 @@ def test_a_cancel_while_the_level_of_pauses_is_raised_ends_it():
 DEMOS = [card.id for card in catalog.CARDS.values() if card.note == "demo"]
 
 
+@pytest.mark.models
 @pytest.mark.parametrize("model", DEMOS)
 def test_every_family_ends_within_a_layer_or_a_token(model):
     """The stop comes in the last part's second call: the second token of a decoder, or of another chunk."""
@@ -264,6 +265,7 @@ def test_every_family_ends_within_a_layer_or_a_token(model):
     assert not any(m._forward_pre_hooks for part in loaded.engine.parts.values() for m in part.modules())
 
 
+@pytest.mark.models
 @pytest.mark.parametrize("model", DEMOS)
 def test_the_stop_of_a_job_reaches_the_engine_that_it_uses_and_its_vad(model):
     card, stop = catalog.find(model), Stop()
