@@ -1,4 +1,4 @@
-"""Recordings with reference texts: their folders, the error of a text, and their decoded samples.
+"""Recordings with reference texts: the error of a text, and their decoded samples. datasets/ reads them from folders.
 
 A recording is identified by its samples, not by its file. So a result stays valid as long as an arm would get the same
 numbers, whatever changes in the decoder.
@@ -45,36 +45,6 @@ def examples(card: ModelCard) -> list[Recording]:
         Recording(EXAMPLES / name, (entry["text"], entry["written"]), entry["language"])
         for name, entry in understood_by(card).items()
     ]
-
-
-def references(folder: Path) -> list[Recording]:
-    """Recordings of `folder` with references: in refs.tsv, in transcripts.tsv, or in NAME.txt beside NAME.wav.
-
-    A line of refs.tsv is file, language, text. One of transcripts.tsv begins with the file's name and ends with its
-    text. Listed files that are missing are left out. Raises UserError if there are no references.
-    """
-    recordings: list[Recording] = []
-    if (folder / "refs.tsv").is_file():
-        for row in _rows(folder / "refs.tsv"):
-            if len(row) == 3 and (folder / row[0]).is_file():
-                recordings.append(Recording(folder / row[0], (row[2],), row[1]))
-    elif (folder / "transcripts.tsv").is_file():
-        for row in _rows(folder / "transcripts.tsv"):
-            if len(row) > 1 and (folder / row[0]).is_file():
-                recordings.append(Recording(folder / row[0], (row[-1],)))
-    else:
-        for path in sorted(folder.glob("*")):
-            text = path.with_suffix(".txt")
-            if path.suffix != ".txt" and text.is_file():
-                recordings.append(Recording(path, (text.read_text(encoding="utf-8").strip(),)))
-    if not recordings:
-        raise UserError(
-            f"{folder.name}: no recordings with references are there. Put NAME.txt beside each NAME.wav, or a refs.tsv "
-            "with file, language and text in each line (separated by tabs), or a transcripts.tsv with file and text.",
-            f"{folder.name}：没有带参考文本的录音。请在每个 NAME.wav 旁放 NAME.txt，或提供 refs.tsv（每行以制表符分隔："
-            "文件名、语言、文本），或 transcripts.tsv（文件名、文本）。",
-        )
-    return recordings
 
 
 def reference_of(recording: Path, reference: Path | None) -> Recording | None:

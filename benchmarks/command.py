@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_app import catalog, config
+from asr_app.datasets import references
 from asr_app.datatypes import ModelCard
 from asr_app.engines import usable_cores
 from asr_app.errors import UserError
 from asr_app.evaluate.arms import SHORT_WINDOWS, Task
 from asr_app.loading import locate
 from asr_app.precision import Precision
-from asr_app.recordings import reference_of, references
+from asr_app.recordings import reference_of
 from benchmarks.export import export
 from benchmarks.peers import PEERS
 from benchmarks.requests import Request, cut, of_length, request_of

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from asr_app import catalog, config, hub
+from asr_app.datasets import references
 from asr_app.datatypes import ModelCard
 from asr_app.engines import pick_device, usable_cores
 from asr_app.errors import UserError
@@ -25,7 +26,7 @@ from asr_app.hub import OnProgress
 from asr_app.loading import locate
 from asr_app.precision import Precision
 from asr_app.precision.evidence import processor
-from asr_app.recordings import Recording, Sound, examples, references, sound_of, spread
+from asr_app.recordings import Recording, Sound, examples, sound_of, spread
 
 _LOG_EVERY_S = 30.0
 Pairs = Sequence[tuple[Recording, Sound]]

@@ -21,7 +21,20 @@ from asr_app.precision.evidence import here
 _COMPUTED = "encoder.positional_embedding"
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Modules and folders of this package that no text of an engine depends on.
-_BESIDE = {"evaluate", "ui", "quantize", "cli", "server", "jobs", "journal", "formats", "scoring", "selfbench"}
+_BESIDE = {
+    "evaluate",
+    "ui",
+    "quantize",
+    "cli",
+    "server",
+    "jobs",
+    "journal",
+    "formats",
+    "scoring",
+    "selfbench",
+    "datasets",
+    "report",
+}
 
 
 @dataclass(frozen=True)

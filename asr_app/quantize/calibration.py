@@ -14,9 +14,9 @@ import numpy as np
 from asr_app import audio as audio_module
 from asr_app import vad
 from asr_app.audio import Limits
+from asr_app.datasets import references
 from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk, ModelCard
 from asr_app.errors import UserError
-from asr_app.recordings import references
 
 _NO_SOUND = {".txt", ".tsv", ".csv", ".json", ".md"}
 _QUIET_S = 0.3  # less than this outside of speech is too short to measure the noise

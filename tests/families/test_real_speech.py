@@ -20,12 +20,12 @@ from test_whisper_decoding import assert_as_the_library
 
 from asr_app import audio, catalog, hub, pipeline
 from asr_app.audio import Limits
+from asr_app.datasets import references
 from asr_app.datatypes import SAMPLE_RATE, Options, Transcript
 from asr_app.examples import expected
 from asr_app.families import _whisper_engine, _whisper_modules
 from asr_app.loading import Loaded, load
 from asr_app.precision import Precision
-from asr_app.recordings import references
 from asr_app.scoring import normalise, score
 
 pytestmark = pytest.mark.real

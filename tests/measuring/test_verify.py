@@ -15,6 +15,7 @@ from conftest import DATA, EXAMPLE, ROOT
 
 from asr_app import catalog
 from asr_app.audio import decode
+from asr_app.datasets import references
 from asr_app.errors import UserError
 from asr_app.evaluate.arms import FP32_NO_VAD, App, ArmText, Clip, Task
 from asr_app.evaluate.figures import ALL, figures, same_texts
@@ -24,7 +25,7 @@ from asr_app.evaluate.run import ArmResult, clip_of, evaluate
 from asr_app.evaluate.store import Store
 from asr_app.evaluate.table import tables
 from asr_app.precision import Precision
-from asr_app.recordings import Recording, reference_of, references, spread
+from asr_app.recordings import Recording, reference_of, spread
 
 CLIPS = [Clip(Path(f"{i}.wav"), language, f"text {i}") for i, language in enumerate(["en", "en", "de", "en"])]
 DIGESTS = ["a", "b", "c", "d"]
