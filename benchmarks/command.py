@@ -17,7 +17,9 @@ from asr_app.datasets import references
 from asr_app.datatypes import ModelCard
 from asr_app.engines import usable_cores
 from asr_app.errors import UserError
-from asr_app.evaluate.arms import SHORT_WINDOWS, Task
+from asr_app.evaluate.arms import APP, SHORT_WINDOWS, Task
+from asr_app.evaluate.process import ArmProcess
+from asr_app.evaluate.rounds import Measured, measure
 from asr_app.loading import locate
 from asr_app.precision import Precision
 from asr_app.recordings import reference_of
@@ -25,7 +27,6 @@ from benchmarks.export import export
 from benchmarks.peers import PEERS
 from benchmarks.requests import Request, cut, of_length, request_of
 from benchmarks.requests import speech as spoken
-from benchmarks.rounds import Measured, measure
 from benchmarks.table import Result
 from training.published import MODELS
 
@@ -43,7 +44,7 @@ def speed(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="asr-bench-") as folder:
         requests = _requests(args, card, arms, Path(folder))
         tasks, problems = _tasks(arms, task)
-        measured = measure(tasks, [request.clip for request in requests], _tell)
+        measured = measure(tasks, [request.clip for request in requests], _tell, start=start)
     measured = {arm: problems.get(arm) or measured[arm] for arm in arms}
     result = Result(name, bool(args.random_weights), threads, requests, measured, bool(args.clips))
     if args.random_weights:
@@ -101,6 +102,11 @@ def _tasks(arms: Sequence[str], task: Task) -> tuple[dict[str, Task], dict[str, 
                 problems[arm] = Measured(str(error))
                 del tasks[arm]
     return tasks, problems
+
+
+def start(name: str, task: Task) -> ArmProcess:
+    """Starts the process of this app's arm or of a peer."""
+    return ArmProcess(name, task, "asr_app.evaluate.arm" if name in APP else "benchmarks.arm")
 
 
 def _tell(arm: str, doing: str) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asr_app.evaluate.rounds import Measured
 from asr_app.evaluate.versions import versions
 from asr_app.precision import Precision
 from asr_app.precision.evidence import processor
 from benchmarks.requests import Request
-from benchmarks.rounds import Measured
 
 
 @dataclass(frozen=True)

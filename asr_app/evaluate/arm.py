@@ -53,12 +53,13 @@ def serve(make: Callable[[Task], Arm], libraries: Sequence[str], task: str) -> N
     for line in sys.stdin:
         clips = [Clip(**{**clip, "path": Path(clip["path"])}) for clip in json.loads(line)]
         began, cpu = time.perf_counter(), time.process_time()
-        with PeakMemory("cpu") as memory:
+        with PeakMemory(json.loads(task)["device"]) as memory:
             texts = arm.transcribe(clips)
         seconds = time.perf_counter() - began
-        cpu_s, peak = time.process_time() - cpu, memory.as_dict(0)["peak_rss"]
+        cpu_s, peak = time.process_time() - cpu, memory.as_dict(0)
         answer(
-            seconds=seconds, cpu_s=cpu_s, rss_mb=(peak - empty) / 1e6,
+            seconds=seconds, cpu_s=cpu_s, rss_mb=(peak["peak_rss"] - empty) / 1e6,
+            device_mb=peak.get("peak_device", 0) / 1e6,
             texts=[dataclasses.asdict(text) for text in texts],
         )  # fmt: skip
 

@@ -41,7 +41,8 @@ _BESIDE = {
 class EvaluationArm:
     """A system on a model's weights. `problem` is the reason why it cannot run. `key` identifies its results.
 
-    `start` starts its process, and raises RuntimeError if that fails. `own` is True for this app.
+    `start` starts its process, and raises RuntimeError if that fails. `own` is True for this app. `weights` is a hash of
+    the weights that the arm is made of.
     """
 
     name: str
@@ -49,6 +50,7 @@ class EvaluationArm:
     key: str = ""
     problem: str = ""
     own: bool = True
+    weights: str = ""
 
 
 # Makes the arms of other programs for a card, its task and the digest of its weights.
@@ -78,7 +80,7 @@ def arms_of(
         for name in names:
             key = digest(name, task.device, weights, code, *here())
             start = functools.partial(ArmProcess, name, task)
-            arms.append(EvaluationArm(name, start, key, problem.en if problem else ""))
+            arms.append(EvaluationArm(name, start, key, problem.en if problem else "", weights=weights))
     return arms + (others(card, task, weights) if others else [])
 
 

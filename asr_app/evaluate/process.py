@@ -34,12 +34,13 @@ class Started:
 
 @dataclass(frozen=True)
 class Answer:
-    """A request's result and cost; `seconds` of wall clock, `rss_mb` at its peak."""
+    """A request's result and cost; `seconds` of wall clock, `rss_mb` at its peak, `device_mb` that CUDA allocated."""
 
     seconds: float
     cpu_s: float
     rss_mb: float
     texts: list[ArmText]
+    device_mb: float = 0.0
 
 
 class ArmProcess:

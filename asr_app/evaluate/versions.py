@@ -7,7 +7,7 @@ import platform
 
 _LIBRARIES = (
     "torch", "onnxruntime", "funasr", "openai-whisper", "funasr-onnx", "sherpa-onnx", "faster-whisper", "ctranslate2",
-    "pywhispercpp", "transcribe-cpp",
+    "pywhispercpp", "transcribe-cpp", "jiwer", "opencc", "numpy",
 )  # fmt: skip
 
 

@@ -14,11 +14,13 @@ from conftest import DATA, ROOT
 
 from asr_app import catalog
 from asr_app.errors import UserError
+from asr_app.evaluate import rounds
 from asr_app.evaluate.arms import Clip, Task
 from asr_app.precision import Precision
 from asr_app.recordings import Recording
-from benchmarks import ggml_export, rounds
+from benchmarks import ggml_export
 from benchmarks.__main__ import main
+from benchmarks.command import start
 from benchmarks.requests import cut, of_length, request_of, speech
 from benchmarks.table import Result
 
@@ -78,7 +80,7 @@ def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path, monkeypatc
     task = Task(str(model), model, 1, tmp_path, "modelscope")
     told = []
     tasks = dict.fromkeys(["peer:openai-whisper", "fp32"], task)
-    found = rounds.measure(tasks, [Clip(audio)] * 2, lambda arm, doing: told.append((arm, doing)))
+    found = rounds.measure(tasks, [Clip(audio)] * 2, lambda arm, doing: told.append((arm, doing)), start=start)
     assert found["peer:openai-whisper"].problem
     assert [doing for arm, doing in told if arm == "peer:openai-whisper"] == ["start 1 of 2"]
     assert len(found["fp32"].loads) == len(found["fp32"].seconds) == 2
@@ -156,7 +158,7 @@ def test_short_clips_are_cut_evenly_or_chosen_by_their_length(tmp_path):
 def test_error_and_percentiles_are_in_the_row():
     clip = request_of(EXAMPLE, catalog.find("whisper-base"), Recording(EXAMPLE, (WORDS,), "en"), with_chunks=False)
     seconds = [0.1 * i for i in range(1, 21)]
-    measured = rounds.Measured("", 0, [1.0], 2.0, 3.0, 4.0, seconds, [1.0] * 20, 5.0, {}, [WORDS] * 19 + ["What"])
+    measured = rounds.Measured("", 0, [1.0], 2.0, 3.0, 4.0, seconds, [1.0] * 20, 5.0, [], [WORDS] * 19 + ["What"])
     result = Result("m", False, 1, [clip] * 20, {"int8": measured}, short=True)
     assert result.head().split()[1:3] == ["p50", "p95"]
     row = result.line("int8").split()
