@@ -27,6 +27,7 @@ from asr_app.languages import language_code
 from asr_app.login import Account
 from asr_app.outputs import Outputs
 from asr_app.precision import Precision
+from asr_app.report.arguments import add_bench_arguments, add_report_arguments
 from asr_app.terminal import DownloadProgress
 from asr_app.ui.texts import t
 
@@ -93,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="run models at each precision; 1 where one does not hold")
     add_arguments(check)
     check.set_defaults(run=_verify)
+    bench = commands.add_parser("bench", help="error, speed and size of models at each precision: a report")
+    add_bench_arguments(bench)
+    bench.set_defaults(run=_bench)
+    report = commands.add_parser("report", help="run a benchmark again; 1 where a text differs")
+    add_report_arguments(report)
+    report.set_defaults(run=_report)
     quantize = commands.add_parser("quantize", help="make a lower precision ahead of time; 2 where it loses too much")
     quantize.add_argument("model", metavar="MODEL")
     quantize.add_argument("--precision", default="int8")
@@ -172,6 +179,18 @@ def _verify(args: argparse.Namespace, _language: str) -> int:
     from asr_app.evaluate.command import verify
 
     return verify(args, DownloadProgress("download"))
+
+
+def _bench(args: argparse.Namespace, language: str) -> int:
+    from asr_app.report.command import bench
+
+    return bench(args, language, DownloadProgress("download"))
+
+
+def _report(args: argparse.Namespace, language: str) -> int:
+    from asr_app.report.command import report
+
+    return report(args, language, DownloadProgress("download"))
 
 
 def _quantize(args: argparse.Namespace, language: str) -> int:

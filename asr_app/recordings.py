@@ -19,7 +19,7 @@ from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES, understood_by
 from asr_app.notes import Note
 from asr_app.pipeline import read
-from asr_app.scoring import Score, score, score_in
+from asr_app.scoring import Score, normalise, score, score_in, units_in
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class Recording:
         """Errors of `text` against the nearest of the references, in the units of the language if it is known."""
         reference = nearest(self.texts, text, self.language)
         return score_in(reference, text, self.language) if self.language else score([(reference, text)])
+
+    def compared(self, text: str) -> tuple[str, str]:
+        """The reference and `text` in the units that `score` compares, separated by spaces."""
+        reference = nearest(self.texts, text, self.language)
+        units = [units_in(t, self.language) if self.language else normalise(t) for t in (reference, text)]
+        return " ".join(units[0]), " ".join(units[1])
 
 
 def examples(card: ModelCard) -> list[Recording]:
