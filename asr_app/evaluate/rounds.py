@@ -90,8 +90,8 @@ class Measured:
 
 
 def steps(arms: int, requests: int, users: Sequence[int] = (), rounds: int = 1) -> int:
-    """Number of times that `measure` calls `tell`, if no arm fails."""
-    return arms * (1 + min(requests, _STARTS) + 1 + requests + len(users) * rounds)
+    """Number of times that `measure` calls `tell` for `prepared` arms, if none fails."""
+    return arms * (min(requests, _STARTS) + 1 + requests + len(users) * rounds)
 
 
 def measure(
@@ -101,15 +101,18 @@ def measure(
     users: Sequence[int] = (),
     rounds: int = 1,
     start: Start = ArmProcess,
+    *,
+    prepared: bool = False,
 ) -> dict[str, Measured]:
     """Runs each arm of `tasks` on each of the `requests`, in turn, after a warm-up run that is not counted.
 
-    Before that the arms are started in turn, once a request, at most three times. After it, each arm gets as many
+    Before that the arms are started in turn, once a request, at most three times; and once more before that, to make
+    the variants, unless they are `prepared`. After the requests, each arm gets as many
     requests at once as each of `users` says, `rounds` times, in turn. An arm serves one request at a time.
     """
     measured = {name: Measured() for name in tasks}
     for name in APP:
-        if name in tasks:
+        if name in tasks and not prepared:
             tell(name, "its first start, which makes the variant that is not cached")
             _start_once(start(name, tasks[name]))
     running: dict[str, ArmProcess] = {}

@@ -183,7 +183,9 @@ def _speed(
     measured: dict[str, Measured] = {}
     for group in [names] if together else [[name] for name in names]:
         if group:
-            measured |= measure(dict.fromkeys(group, task), requests, tell, request.users, request.rounds)
+            measured |= measure(
+                dict.fromkeys(group, task), requests, tell, request.users, request.rounds, prepared=True
+            )
     on_step(Step("speed", total, total))
     return SpeedPart(measured, picked, request.rounds, together)
 

@@ -49,9 +49,11 @@ def compare(before: Entry, now: Entry) -> Comparison:
     figures: list[str] = []
     for model in before["models"]:
         other = models.get(model["model"])
+        if model["problem"]:  # then it has no arms to compare
+            continue
         if other is None or other["problem"]:
             weights.append(f"{model['model']}: {other['problem'] if other else 'not run'}")
-        elif not model["problem"] and other["weights"] != model["weights"]:
+        elif other["weights"] != model["weights"]:
             weights.append(f"{model['model']}: {model['weights']} -> {other['weights']}")
         arms = {arm["arm"]: arm for arm in other["arms"]} if other else {}
         for arm in model["arms"]:
