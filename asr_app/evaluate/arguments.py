@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="default: those on this disk")
     parser.add_argument("--precision", action="append", help="may be repeated; default all the model has")
     parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="recordings with references, instead of the examples"
+        "--data", type=Path, metavar="FOLDER|MANIFEST", help="recordings with references, instead of the examples"
     )
     parser.add_argument("--windows", action="store_true", help="also FP32 and INT8 with short encoder windows")
     parser.add_argument("--arm", action="append", metavar="NAME", help="only that row of the table; may be repeated")

@@ -24,9 +24,9 @@ LABELS: dict[str, tuple[str, str]] = {
     ),
     "speed_table": ("Speed", "速度"),
     "speed_note": (
-        "One clip at a time, from the file to the text: one warm-up, then {rounds} rounds over {clips} clips. {how} "
+        "One clip at a time, from the file to the text: one warm-up, then {clips} clips, {rounds} × each. {how} "
         "Cold start: from the start of the process, its files not in memory, to the first text.",
-        "每次一段，从文件到文本：预热一次，随后对 {clips} 段录音做 {rounds} 轮。{how}冷启动：从进程启动（文件不在内存中）到得到第一段文本。",
+        "每次一段，从文件到文本：预热一次，随后 {clips} 段录音各计时 {rounds} 次。{how}冷启动：从进程启动（文件不在内存中）到得到第一段文本。",
     ),
     "alternated": ("The arms took turns.", "各项轮流进行。"),
     "not_alternated": (
@@ -54,7 +54,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "loss": ("loss", "损失"), "loss_change": ("loss from FP32, %", "损失变化（%）"),
     "rtf": ("RTF", "RTF"), "rtfx": ("RTFx", "RTFx"), "speedup": ("× FP32", "× FP32"), "mean": ("mean", "平均"), "p50": ("p50", "p50"),
     "p95": ("p95", "p95"), "cpu": ("CPU s a clip", "CPU 秒/段"), "cold": ("cold start", "冷启动"), "load": ("load", "加载"),
-    "weights": ("weights", "权重"), "disk": ("on disk", "磁盘"), "peak": ("peak memory", "峰值内存"), "device_memory": ("CUDA allocated", "CUDA 分配"),
+    "weights": ("weights", "权重"), "disk": ("on disk", "磁盘"), "peak": ("peak memory", "峰值内存"), "rest": ("the rest of the peak", "峰值的其余部分"), "device_memory": ("CUDA allocated", "CUDA 分配"),
     "users": ("users", "用户数"), "throughput": ("clips a second", "段/秒"), "wait50": ("wait p50", "等待 p50"), "wait95": ("wait p95", "等待 p95"),
     "language": ("language", "语言"), "all": ("all", "全部"), "reason": ("reason", "原因"), "count": ("count", "数量"),
     "which": ("which", "条目"), "line": ("line {line} of {table}", "{table} 第 {line} 行"), "and_more": ("and {count} more", "另有 {count} 项"),

@@ -43,11 +43,10 @@ def _page(results: Mapping[str, Any], language: str) -> Iterator[str]:
         yield "</section>"
     for number, model in enumerate(results["models"]):
         yield f"<h2>{escape(model['model'])}</h2>" if len(results["models"]) > 1 else ""
+        drawn = "".join(_plot(plot, number, language) for plot in plots(model, language))
+        yield f'<div class="plots">{drawn}</div>' if drawn else ""
         for table in model_tables(model, language):
             yield _section(table)
-        drawn = list(plots(model, language))
-        if drawn:
-            yield f'<div class="plots">{"".join(_plot(plot, number, language) for plot in drawn)}</div>'
     yield _section(left_out(results, language))
     yield _section(recipe(results, language))
     yield "</main></body></html>\n"

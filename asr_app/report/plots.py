@@ -36,8 +36,8 @@ def plots(model: Mapping[str, Any], language: str) -> Iterator[Plot]:
     arms = [arm for arm in model["arms"] if arm["texts"] and arm["speed"] and not arm["speed"]["problem"]]
     if arms:
         yield _error(arms, language)
-        yield _memory(arms, language)
         yield _latency(arms, language)
+        yield _memory(arms, language)
         yield _stages(arms, language)
 
 
@@ -50,7 +50,7 @@ def _error(arms: Sequence[Mapping[str, Any]], language: str) -> Plot:
         low, high = (full + difference[1], full + difference[2]) if difference and full is not None else (None, None)
         ends = [None if value is None else 100 * value for value in (low, high)]
         text = f"{name(arm)}: {error:.2%}, RTF {rtf:.4f}"
-        series.append(Series(name(arm), [Point(rtf, 100 * error, text, *ends)], named=True))
+        series.append(Series(name(arm), [Point(rtf, 100 * error, text, *ends)]))
         rows.append((name(arm), f"{rtf:.5f}", f"{100 * error:.3f}", *("" if e is None else f"{e:.3f}" for e in ends)))
     marks = []
     if full is not None:
@@ -64,7 +64,13 @@ def _error(arms: Sequence[Mapping[str, Any]], language: str) -> Plot:
     title = label("plot_error", language)
     svg = scatter(title, series, label("rtf", language), label("error_axis", language), marks)
     columns = [label(key, language) for key in ("arm", "rtf", "error_axis", "low", "high")]
-    return Plot("error-rtf", svg, Table(title, columns, rows, label("plot_error_note", language)))
+    return Plot(
+        "error-rtf",
+        svg,
+        Table(title, columns, rows, label("plot_error_note", language)),
+        [one.name for one in series],
+        symbols=True,
+    )
 
 
 def _memory(arms: Sequence[Mapping[str, Any]], language: str) -> Plot:
@@ -77,7 +83,7 @@ def _memory(arms: Sequence[Mapping[str, Any]], language: str) -> Plot:
     title = label("plot_memory", language)
     columns = [label("arm", language), *(f"{label(k, language)}, MB" for k in ("peak", "weights", "disk"))]
     svg = bars(title, made, label("megabytes", language))
-    legend = [label("weights", language), label("peak", language)]
+    legend = [label("weights", language), label("rest", language)]
     return Plot("memory", svg, Table(title, columns, rows, label("size_note", language)), legend)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from html import escape
 
 # As wide as a phone, so that its letters stay readable there.
-_WIDTH, _HEIGHT = 400, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 14, 40
+_WIDTH, _HEIGHT = 360, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 18, 26, 40
 _ROW, _BAR = 22, 14
 _Scale = Callable[[float], float]  # from a value to a place of the picture
 
@@ -27,12 +27,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one symbol and colour. `line` joins them, `named` writes their names beside them."""
+    """Points of one symbol and colour. `line` joins them."""
 
     name: str
     points: Sequence[Point]
     line: bool = False
-    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,11 @@ def scatter(title: str, series: Sequence[Series], x_label: str, y_label: str, ma
     parts += [_text(_LEFT - 5, at_y(y) + 4, _number(y, ys), "end") for y in ys]
     parts += [_text(at_x(x), _HEIGHT - _BOTTOM + 15, _number(x, xs), "middle") for x in xs]
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_label, "middle", "soft"))
-    parts.append(_text(4, 10, y_label, "start", "soft"))
+    parts.append(_text(4, 12, y_label, "start", "soft"))
     for mark, below in zip(marks, _labels_below([at_y(mark.y) for mark in marks]), strict=True):
         y = at_y(mark.y)
         parts.append(_line(_LEFT, y, _WIDTH - _RIGHT, y, "mark dotted" if mark.dotted else "mark"))
-        parts.append(_text(_WIDTH - _RIGHT, y + (12 if below else -4), mark.name, "end", "marked"))
+        parts.append(_text(_LEFT + 4, y + (12 if below else -4), mark.name, "start", "marked"))
     for number, one in enumerate(series):
         parts.extend(_series(number, one, at_x, at_y))
     return _svg(title, _HEIGHT, parts)
@@ -137,9 +136,6 @@ def _series(number: int, one: Series, at_x: _Scale, at_y: _Scale) -> Iterator[st
             yield _line(x, low, x, high, f"whisker s{number}")
             yield from (_line(x - 4, end, x + 4, end, f"whisker s{number}") for end in (low, high))
         yield symbol(number, x, y, point.name)
-        if one.named:
-            after = x < _WIDTH - 70
-            yield _text(x + (9 if after else -9), y + 4, one.name, "start" if after else "end", "named")
 
 
 def _labels_below(heights: Sequence[float]) -> list[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jiwer
 import numpy as np
 import pytest
 
@@ -149,3 +150,44 @@ def test_the_unit_is_the_word_or_the_character_by_language() -> None:
     assert score_in("The cat's colour", "the cat's color", "en").errors == 0
     assert score_in("ein Hund", "ein und", "de") == Score(1, 2, 1, 0, 0)
     assert score_in("ein Hund", "", "de") == Score(2, 2, 0, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "normalised"),
+    [
+        ("Let's", "let us"), ("he's like", "he is like"), ("she's been like", "she has been like"), ("10km", "10 km"),
+        ("RC232", "rc 232"),
+        ("Mr. Park visited Assoc. Prof. Kim Jr.", "mister park visited associate professor kim junior"),
+    ],
+)  # fmt: skip
+def test_english_is_normalised_as_in_the_tests_of_whisper(text: str, normalised: str) -> None:
+    """The examples of openai/whisper, tests/test_normalizer.py."""
+    assert " ".join(units_in(text, "en")) == normalised
+
+
+def test_the_rate_is_the_one_that_jiwer_documents() -> None:
+    """The examples of jiwer's documentation: 0.6 over both sentences, not the mean of 2/3 and 1/2."""
+    assert score([("i can spell", "i kan cpell"), ("i hope", "i hop")]).rate == pytest.approx(0.6)
+    assert score([("hello world", "hello duck")]).rate == 0.5
+
+
+def test_counts_are_those_of_jiwer_alone() -> None:
+    random = np.random.default_rng(5)
+    words = ["a", "b", "c", "d"]
+    pairs = [tuple(" ".join(random.choice(words, random.integers(0, 9))) for _ in range(2)) for _ in range(200)]
+    out = jiwer.process_words([r for r, _ in pairs], [h for _, h in pairs])
+    found = score(pairs)
+    assert (found.substitutions, found.deletions, found.insertions) == (
+        out.substitutions,
+        out.deletions,
+        out.insertions,
+    )
+    assert found.rate == pytest.approx(out.wer)
+
+
+def test_chinese_is_scored_by_the_protocol_of_the_field() -> None:
+    """No punctuation, half width, one case, simplified characters: each step alone is no error."""
+    reference = "打开ＷＩＦＩ，調到２５度。"
+    for hypothesis in ("打开WIFI调到25度", "打开wifi,调到25度!", "打開ＷiＦi調到２５度"):
+        assert score_in(reference, hypothesis, "zh").errors == 0
+    assert score_in("二十五度", "25度", "zh").errors == 3  # numbers are compared as they are written
