@@ -85,7 +85,7 @@ def run(
     request: BenchRequest, cache: Path, home: Path, on_step: OnStep, downloading: OnProgress | None = None,
     *, fresh: bool = False,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Yields the results after each model, each time with all models so far.
+    """Yields the results so far: after the texts of each model, and again after its speed.
 
     Finished clips are kept in the folder `home`, so that an interrupted run goes on; `fresh` forgets them. A model that
     cannot be run is an entry with its `problem`. Raises UserError for an unknown model or precision, and for data
@@ -108,9 +108,11 @@ def run(
             arms = [_fitting(arm, folders, card, task) for arm in arms_of(card, task, precisions, False, None)]
         except UserError as error:  # the other models are still wanted
             results["models"].append({"model": name, "problem": error.en, "arms": []})
-        else:
-            results["models"].append(_model(request, card, folders, task, arms, chosen, home, on_step, fresh))
-        yield results
+            yield results
+            continue
+        results["models"].append({})
+        for results["models"][-1] in _model(request, card, folders, task, arms, chosen, home, on_step, fresh):
+            yield results
 
 
 def choose(request: BenchRequest, cache: Path, on_step: OnStep) -> Chosen:
@@ -144,8 +146,8 @@ def choose(request: BenchRequest, cache: Path, on_step: OnStep) -> Chosen:
 def _model(
     request: BenchRequest, card: ModelCard, folders: Mapping[str, Path], task: Task, arms: Sequence[EvaluationArm],
     chosen: Chosen, home: Path, on_step: OnStep, fresh: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """The results of one model."""
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The results of one model: its texts, then with its speed."""
     clips = [clip_of(recording, card, request.detect_language) for recording in chosen.recordings]
     total, done = len(arms) * len(clips), 0
 
@@ -156,9 +158,11 @@ def _model(
 
     results = list(evaluate(arms, clips, [sound.digest for sound in chosen.sounds], home, fresh, finished))
     made = figures(results, chosen.recordings, [sound.seconds for sound in chosen.sounds])
-    speed = _speed(request, card, folders, task, results, clips, chosen.sounds, on_step)
     disk = {arm.name: _disk_bytes(card, folders, task, Precision(arm.name)) for arm in arms}
-    return model_entry(card.id, arms[0].weights if arms else "", made, chosen.recordings, chosen.sounds, speed, disk)
+    weights = arms[0].weights if arms else ""
+    yield model_entry(card.id, weights, made, chosen.recordings, chosen.sounds, SpeedPart({}, [], 0, True), disk)
+    speed = _speed(request, card, folders, task, results, clips, chosen.sounds, on_step)
+    yield model_entry(card.id, weights, made, chosen.recordings, chosen.sounds, speed, disk)
 
 
 def _speed(

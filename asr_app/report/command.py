@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from asr_app import catalog, config, hub
 from asr_app.engines import pick_device, usable_cores
+from asr_app.errors import UserError
 from asr_app.hub import OnProgress
 from asr_app.report.bench import BenchRequest, Step, run
 from asr_app.report.compare import compare
@@ -26,7 +27,7 @@ _LOG_EVERY_S = 30.0
 
 
 def bench(args: argparse.Namespace, language: str, downloading: OnProgress) -> int:
-    """Runs the benchmark and writes its report, after each model. Returns 1 if a model or an arm failed, else 0.
+    """Runs the benchmark and writes its report, whenever there is more of it. Returns 1 if a model or an arm failed, else 0.
 
     Raises UserError for wrong arguments, data without a usable recording, or a folder that cannot be written.
     """
@@ -39,15 +40,13 @@ def bench(args: argparse.Namespace, language: str, downloading: OnProgress) -> i
     output = args.output or Path(f"asr-report-{datetime.now():%Y-%m-%d}")
     make_folder(output)  # before hours of work
     cache = config.cache()
-    failed = False
     with _Bars() as bars:
         for results in run(request, cache, cache / "evaluations", bars, downloading, fresh=args.fresh):
             write_report(results, output, language)
-            failed |= has_failed(results)
     for model in results["models"]:
         print(f"{model['model']}: {sentence(model, language)}")
     print(output / "report.html")
-    return 1 if failed else 0
+    return 1 if has_failed(results) else 0
 
 
 def report(args: argparse.Namespace, _language: str, downloading: OnProgress) -> int:
@@ -56,8 +55,14 @@ def report(args: argparse.Namespace, _language: str, downloading: OnProgress) ->
     An interrupted run goes on. Raises UserError for a file that is no results.json, and like `bench`.
     """
     before = read_results(args.verify)
-    request = BenchRequest.from_dict(before["request"])
-    files = tuple(clip["file"] for clip in before["data"]["clips"])
+    try:
+        request = BenchRequest.from_dict(before["request"])
+        files = tuple(clip["file"] for clip in before["data"]["clips"])
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{args.verify.name} lacks parts of a results.json ({error}). Run `bench` again.",
+            f"{args.verify.name} 缺少 results.json 的内容（{error}）。请重新运行 bench。",
+        ) from error
     request = dataclasses.replace(request, data=args.data or request.data, limit=None, only=files)
     cache = config.cache()
     home = cache / "verifications" / hashlib.sha256(args.verify.read_bytes()).hexdigest()[:32]
@@ -96,7 +101,9 @@ class _Bars:
         if self._bar is None or self._phase != (step.phase, step.total):
             self.__exit__()
             often = 0.5 if sys.stderr.isatty() else _LOG_EVERY_S
-            self._bar = tqdm(total=step.total, desc=step.phase, file=sys.stderr, leave=False, mininterval=often)
+            self._bar = tqdm(
+                total=step.total, desc=step.phase, unit=" steps", file=sys.stderr, leave=False, mininterval=often
+            )
             self._phase = step.phase, step.total
         self._bar.set_postfix_str(step.doing, refresh=False)
         self._bar.update(step.done - self._bar.n)

@@ -184,6 +184,22 @@ def test_wrong_arguments_are_refused(
     assert "error:" in capsys.readouterr().err
 
 
+def test_the_texts_are_there_before_the_speed(tmp_path: Path, data: Path, fakes: dict) -> None:
+    request = BenchRequest(("demo-paraformer",), data, 1)
+    steps = bench.run(request, tmp_path / "cache", tmp_path / "home", lambda _: None)
+    first = json.loads(json.dumps(next(steps)))["models"][0]["arms"]
+    assert [(len(arm["texts"]), arm["speed"]) for arm in first] == [(3, None), (3, None)]
+    assert all(arm["speed"] for arm in next(steps)["models"][0]["arms"])
+    assert next(steps, None) is None
+
+
+def test_a_results_json_that_lacks_parts_is_refused(tmp_path: Path, capsys: Any) -> None:
+    for text in ('{"format": 1}', '{"format": 1, "request": {"models": ["x"]}}', '{"format": 1, "request": []}'):
+        (tmp_path / "results.json").write_text(text)
+        assert cli.main(("report", "--verify", str(tmp_path / "results.json"))) == 2
+        assert "Run `bench` again" in capsys.readouterr().err
+
+
 @pytest.mark.models
 def test_the_commands_write_the_report_and_verify_it(tmp_path: Path, cache: Path) -> None:
     soundfile.write(tmp_path / "a.wav", soundfile.read(EXAMPLE / "english-home.flac")[0], 16000)
