@@ -21,9 +21,9 @@ Start = Callable[[str, Task], ArmProcess]
 
 
 @dataclass(frozen=True)
-class Load:
-    """`users` requests at once to one arm. `waits` has the seconds from there to each answer, `whole_s` to the last
-    one of each round."""
+class Concurrency:
+    """`users` requests that wait for one arm from the same moment. `waits` has the seconds from there to each answer,
+    `whole_s` to the last one of each round."""
 
     users: int
     waits: list[float] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Measured:
     texts: list[str] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
     device_mb: float = 0.0
-    users: list[Load] = field(default_factory=list)
+    users: list[Concurrency] = field(default_factory=list)
 
     @property
     def mean_stages(self) -> dict[str, float]:
@@ -125,7 +125,7 @@ def measure(
                     with _problem(measured[name]):
                         _one(running[name], clip, measured[name], warm_up=not i)
         for name in running:
-            measured[name].users = [Load(count) for count in users]
+            measured[name].users = [Concurrency(count) for count in users]
         for k, count in enumerate(users):
             for _ in range(rounds):
                 for name in list(running):
@@ -176,13 +176,13 @@ def _one(process: ArmProcess, clip: Clip, measured: Measured, *, warm_up: bool) 
     measured.texts.append(answer.texts[0].text)
 
 
-def _at_once(process: ArmProcess, clips: Sequence[Clip], load: Load) -> None:
-    """Sends one clip of each user at the same moment; the arm answers them one after the other."""
+def _at_once(process: ArmProcess, clips: Sequence[Clip], queue: Concurrency) -> None:
+    """Serves one clip of each user, one after the other. All of them wait from the same moment."""
     began = time.perf_counter()
-    for i in range(load.users):
+    for i in range(queue.users):
         process.ask([clips[i % len(clips)]])
-        load.waits.append(time.perf_counter() - began)
-    load.whole_s.append(load.waits[-1])
+        queue.waits.append(time.perf_counter() - began)
+    queue.whole_s.append(queue.waits[-1])
 
 
 def _leave_cache(task: Task) -> None:

@@ -11,7 +11,7 @@ from asr_app.datasets import Dataset, LeftOut, Reason
 from asr_app.evaluate.arms import ArmText
 from asr_app.evaluate.figures import figures
 from asr_app.evaluate.plan import EvaluationArm
-from asr_app.evaluate.rounds import Load, Measured
+from asr_app.evaluate.rounds import Concurrency, Measured
 from asr_app.evaluate.run import ArmResult
 from asr_app.recordings import Recording, Sound
 from asr_app.report.results import FORMAT, SpeedPart, audio_digest, data_entry, model_entry, recipe
@@ -30,7 +30,7 @@ def measured(seconds: float, count: int) -> Measured:
     times = [seconds * (1 + k) for k in range(count)]
     return Measured(
         "", 1.0, [2.0], 99.0, 120.0, 0.7, times, [0.3] * count, 300.0, [{"decode": 0.1, "asr": seconds}] * count,
-        ["x"] * count, [3.0], users=[Load(1, [seconds], [seconds]), Load(2, [seconds, 2 * seconds], [2 * seconds])],
+        ["x"] * count, [3.0], users=[Concurrency(1, [seconds], [seconds]), Concurrency(2, [seconds, 2 * seconds], [2 * seconds])],
     )  # fmt: skip
 
 
