@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import statistics
 import time
@@ -91,7 +92,7 @@ class Measured:
 
 def steps(arms: int, requests: int, users: Sequence[int] = (), rounds: int = 1) -> int:
     """Number of times that `measure` calls `tell` for `prepared` arms, if none fails."""
-    return arms * (min(requests, _STARTS) + 1 + requests + len(users) * rounds)
+    return arms * (min(requests, _STARTS) + 1 + requests + sum(users) * rounds)
 
 
 def measure(
@@ -130,9 +131,9 @@ def measure(
             for _ in range(rounds):
                 for name in list(running):
                     if not measured[name].problem:
-                        tell(name, f"{count} at once")
+                        telling = functools.partial(tell, name, f"{count} at once")
                         with _problem(measured[name]):
-                            _at_once(running[name], requests, measured[name].users[k])
+                            _at_once(running[name], requests, measured[name].users[k], telling)
     finally:
         for process in running.values():
             process.end()
@@ -176,10 +177,11 @@ def _one(process: ArmProcess, clip: Clip, measured: Measured, *, warm_up: bool) 
     measured.texts.append(answer.texts[0].text)
 
 
-def _at_once(process: ArmProcess, clips: Sequence[Clip], queue: Concurrency) -> None:
+def _at_once(process: ArmProcess, clips: Sequence[Clip], queue: Concurrency, tell: Callable[[], None]) -> None:
     """Serves one clip of each user, one after the other. All of them wait from the same moment."""
     began = time.perf_counter()
     for i in range(queue.users):
+        tell()
         process.ask([clips[i % len(clips)]])
         queue.waits.append(time.perf_counter() - began)
     queue.whole_s.append(queue.waits[-1])
