@@ -1,7 +1,7 @@
 """The recommendation: one sentence with its evidence, and one arm for each way of use.
 
 An arm is recommended for its speed only where the data bound its loss: the 95 % interval of its paired difference from
-FP32 must end below MLPerf's bar and must not lie wholly above the product's.
+FP32 must end below MLPerf's bar and must not lie wholly above the product's. A handful of clips bounds nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from asr_app.precision import Precision
 PRODUCT_BAR = 0.0002  # of units: the product's aim is 0.02 points
 _MLPERF_LOSS = 0.01  # MLPerf asks for 99 % of the reference's accuracy
 _FASTER = 1.05  # below that a ratio is the noise of the machine
+FEWEST_CLIPS = 20  # of fewer, the bootstrap's interval is too narrow
 
 
 class Verdict(enum.Enum):
@@ -31,7 +32,8 @@ class Verdict(enum.Enum):
 class Candidate:
     """An arm beside FP32. `difference` is (delta, low, high) as shares of units, `speedup` times FP32's speed.
 
-    `waits_s` is the p95 of the wait with the most users. None where it was not measured.
+    `loss` is the change of the reference text's loss, (delta, low, high) as shares of FP32's. `waits_s` is the p95 of the
+    wait with the most users. None where it was not measured.
     """
 
     name: str
@@ -39,14 +41,17 @@ class Candidate:
     speedup: float | None = None
     peak_mb: float | None = None
     waits_s: float | None = None
+    loss: tuple[float, float, float] | None = None
 
     @property
     def is_faster(self) -> bool:
         return self.speedup is not None and self.speedup >= _FASTER
 
-    def verdict(self, full_error: float) -> Verdict:
-        """The verdict of the interval, for an error rate of FP32."""
+    def verdict(self, full_error: float, clips: int) -> Verdict:
+        """The verdict of the interval over so many clips, for an error rate of FP32."""
         _, low, high = self.difference
+        if clips < FEWEST_CLIPS:
+            return Verdict.UNTOLD
         if low > PRODUCT_BAR:
             return Verdict.LOSES
         return Verdict.HOLDS if high <= mlperf_bar(full_error) else Verdict.UNTOLD
@@ -81,12 +86,15 @@ def advise(model: Mapping[str, Any], language: str) -> Advice:
 def candidates(model: Mapping[str, Any]) -> list[Candidate]:
     """The arms of an entry of "models" that ran without a problem and can be compared with FP32."""
     made = []
+    losses = {arm["arm"]: arm["languages"].get(ALL, {}).get("loss") for arm in model["arms"]}
     for arm in model["arms"]:
         difference = arm["languages"].get(ALL, {}).get("difference_from_fp32")
         if difference is None or arm["problem"]:
             continue
-        low, waits = _speed(arm)
-        made.append(Candidate(arm["arm"].upper(), tuple(difference), arm["speedup"], low, waits))
+        peak, waits = _speed(arm)
+        change, before = arm["languages"][ALL].get("loss_difference_from_fp32"), losses.get(Precision.FP32.value)
+        loss = (change[0] / before, change[1] / before, change[2] / before) if change and before else None
+        made.append(Candidate(arm["arm"].upper(), tuple(difference), arm["speedup"], peak, waits, loss))
     return made
 
 
@@ -96,15 +104,16 @@ def choose(arms: Sequence[Candidate], full_error: float, clips: int, language: s
     here = say(f"On this machine, for these {clips} clips: ", f"在本机上，就这 {clips} 段录音而言：")
     full = Precision.FP32.label
     fast = sorted((arm for arm in arms if arm.is_faster), key=lambda arm: -(arm.speedup or 0.0))
-    by_verdict = {verdict: [a for a in fast if a.verdict(full_error) is verdict] for verdict in Verdict}
+    by_verdict = {verdict: [a for a in fast if a.verdict(full_error, clips) is verdict] for verdict in Verdict}
     if by_verdict[Verdict.HOLDS]:
         best = by_verdict[Verdict.HOLDS][0]
         return Advice(best.name, f"{here}{best.name}{say(', ', '，')}{_evidence(best, language)}{say('.', '。')}")
     if by_verdict[Verdict.UNTOLD]:
         best = by_verdict[Verdict.UNTOLD][0]
         return Advice(full, here + say(
-            f"the data cannot tell {best.name} and {full} apart ({_evidence(best, language)}); more clips would.",
-            f"数据无法区分 {best.name} 与 {full}（{_evidence(best, language)}）；需要更多录音。",
+            f"the data cannot tell {best.name} and {full} apart ({_evidence(best, language)}{_loss(best, language)}); "
+            "more clips would.",
+            f"数据无法区分 {best.name} 与 {full}（{_evidence(best, language)}{_loss(best, language)}）；需要更多录音。",
         ))  # fmt: skip
     if by_verdict[Verdict.LOSES]:
         best = by_verdict[Verdict.LOSES][0]
@@ -123,7 +132,9 @@ def by_use(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     if full is None:
         return []
     error, (peak, waits) = full["languages"][ALL]["error"], _speed(full)
-    arms = [arm for arm in candidates(model) if arm.verdict(error) is not Verdict.LOSES]
+    arms = [
+        arm for arm in candidates(model) if arm.verdict(error, full["languages"][ALL]["clips"]) is not Verdict.LOSES
+    ]
     arms.insert(0, Candidate(Precision.FP32.label, (0.0, 0.0, 0.0), 1.0, peak, waits))
 
     def least(key: Callable[[Candidate], float | None]) -> str:
@@ -151,6 +162,16 @@ def _evidence(arm: Candidate, language: str) -> str:
     return _speak(language)(
         f"{arm.speedup:.1f}x as fast, {delta:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}",
         f"速度为 {arm.speedup:.1f} 倍，错误率 {delta:+.2f} 个百分点，95 % 区间 {low:+.2f} 至 {high:+.2f}",
+    )
+
+
+def _loss(arm: Candidate, language: str) -> str:
+    if arm.loss is None:
+        return ""
+    delta, low, high = (100 * value for value in arm.loss)
+    return _speak(language)(
+        f"; loss of the reference text {delta:+.2f} %, {low:+.2f} to {high:+.2f}",
+        f"；参考文本的损失 {delta:+.2f} %，{low:+.2f} 至 {high:+.2f}",
     )
 
 

@@ -9,7 +9,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "one_language": ("language {name}", "语言 {name}"),
     "no_language": ("no language given", "未注明语言"),
     "failed_model": ("could not be run: {problem}", "无法运行：{problem}"),
-    "uses": ("By use", "按用途"),
+    "uses": ("By use, of the precisions not shown to lose", "按用途（未证实更差的精度）"),
     "service": ("service: shortest wait", "服务：等待最短"),
     "edge": ("edge box: least memory", "边缘设备：内存最少"),
     "offline": ("offline: fastest", "离线：最快"),
@@ -17,10 +17,10 @@ LABELS: dict[str, tuple[str, str]] = {
     "error_table": ("Error", "错误率"),
     "error_note": (
         "Error is CER for zh, yue, ja and th, and WER for the others, micro-averaged over all clips. In brackets: the 95 % "
-        "interval of the paired difference from FP32 (bootstrap over clips). Loss is the cross-entropy of the reference "
+        "interval of the paired difference from FP32 (bootstrap over clips; left out of fewer than 20). Loss is the cross-entropy of the reference "
         "text, in nats a token; it tells precisions apart where the error is noise.",
         "中文、粤语、日语、泰语为字错误率（CER），其他语言为词错误率（WER），对全部录音做微平均。方括号内为与 FP32 成对差值的 95 % 区间"
-        "（按录音自助抽样）。损失为参考文本的交叉熵（奈特/词元），在错误率差异淹没于噪声时仍能区分精度。",
+        "（按录音自助抽样；少于 20 段时不列）。损失为参考文本的交叉熵（奈特/词元），在错误率差异淹没于噪声时仍能区分精度。",
     ),
     "speed_table": ("Speed", "速度"),
     "speed_note": (

@@ -56,7 +56,8 @@ def _uses(model: Mapping[str, Any], language: str) -> str:
     items = "".join(
         f"<li>{escape(label(use, language))} <b>{escape(arm)}</b></li>" for use, arm in by_use(model) if arm
     )
-    return f'<ul class="uses">{items}</ul>' if items else ""
+    lead = escape(label("uses", language))
+    return f'<p class="soft">{lead}</p><ul class="uses">{items}</ul>' if items else ""
 
 
 def _section(table: Table) -> str:
@@ -84,6 +85,11 @@ def _plot(plot: Plot, model: int, language: str) -> str:
     legend = "".join(
         f'<li><svg viewBox="0 0 14 14" aria-hidden="true">{_swatch(i, plot)}</svg>{escape(text)}</li>'
         for i, text in enumerate(plot.legend)
+    )
+    legend += "".join(
+        f'<li><svg viewBox="0 0 28 14" class="wide" aria-hidden="true"><line class="{mark.style}" x2="28" y1="7" y2="7"/></svg>'
+        f"{escape(mark.name)}</li>"
+        for mark in plot.marks
     )
     return (
         f"<section><h3>{escape(plot.table.title)}</h3>{plot.svg}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from asr_app.evaluate.figures import ALL
 from asr_app.precision import Precision
-from asr_app.report.advice import PRODUCT_BAR, mlperf_bar
+from asr_app.report.advice import FEWEST_CLIPS, PRODUCT_BAR, mlperf_bar
 from asr_app.report.labels import label
 from asr_app.report.sections import Table, megabytes, name, seconds
 from asr_app.report.svg import Bar, Mark, Point, Series, bars, scatter
@@ -29,6 +29,7 @@ class Plot:
     table: Table
     legend: Sequence[str] = ()
     symbols: bool = False
+    marks: Sequence[Mark] = ()
 
 
 def plots(model: Mapping[str, Any], language: str) -> Iterator[Plot]:
@@ -46,7 +47,8 @@ def _error(arms: Sequence[Mapping[str, Any]], language: str) -> Plot:
     series, rows = [], []
     for arm in arms:
         error, rtf = arm["languages"][ALL]["error"], arm["speed"]["rtf"]
-        difference = arm["languages"][ALL].get("difference_from_fp32")
+        enough = arm["languages"][ALL]["clips"] >= FEWEST_CLIPS
+        difference = arm["languages"][ALL].get("difference_from_fp32") if enough else None
         low, high = (full + difference[1], full + difference[2]) if difference and full is not None else (None, None)
         ends = [None if value is None else 100 * value for value in (low, high)]
         text = f"{name(arm)}: {error:.2%}, RTF {rtf:.4f}"
@@ -70,6 +72,7 @@ def _error(arms: Sequence[Mapping[str, Any]], language: str) -> Plot:
         Table(title, columns, rows, label("plot_error_note", language)),
         [one.name for one in series],
         symbols=True,
+        marks=marks,
     )
 
 

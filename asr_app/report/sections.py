@@ -9,6 +9,7 @@ from typing import Any
 from asr_app.datasets import Reason
 from asr_app.evaluate.figures import ALL
 from asr_app.precision import Precision
+from asr_app.report.advice import FEWEST_CLIPS
 from asr_app.report.labels import label
 from asr_app.scoring import CHARACTERS, base_language
 
@@ -92,10 +93,12 @@ def name(arm: Entry) -> str:
     return str(arm["arm"]).upper()
 
 
-def points(difference: Sequence[float] | None) -> str:
-    """`+0.01 [-0.05, +0.07]`, in percentage points."""
+def points(difference: Sequence[float] | None, clips: int = FEWEST_CLIPS) -> str:
+    """`+0.01 [-0.05, +0.07]`, in percentage points; of too few clips without the interval."""
     if difference is None:
         return ""
+    if clips < FEWEST_CLIPS:
+        return f"{100 * difference[0]:+.2f}"
     return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*(100 * value for value in difference))
 
 
@@ -107,9 +110,9 @@ def _errors(arms: Sequence[Entry], language: str) -> Table:
         change, before = group.get("loss_difference_from_fp32"), full.get("loss")
         rows.append((
             name(arm), str(group["clips"]), f"{group['error']:.2%}", f"{group['deletion_rate']:.2%}",
-            points(group.get("difference_from_fp32")), "" if arm["no_worse"] is None else f"{arm['no_worse']:.1%}",
+            points(group.get("difference_from_fp32"), group["clips"]), "" if arm["no_worse"] is None else f"{arm['no_worse']:.1%}",
             f"{group['loss']:.4f}" if "loss" in group else "",
-            points([value / before for value in change]) if change and before else "",
+            points([value / before for value in change], group["clips"]) if change and before else "",
         ))  # fmt: skip
     keys = ("arm", "clips", "error", "deleted", "from_fp32", "no_worse", "loss", "loss_change")
     columns = [label(key, language) for key in keys]
@@ -167,7 +170,7 @@ def _by_language(arms: Sequence[Entry], language: str) -> Iterator[Table]:
         "language_table", names, language,
         [(name(arm), arm, lambda g: f"{g['error']:.2%}") for arm in arms]
         + [
-            (f"{name(arm)}: {label('from_fp32', language)}", arm, lambda g: points(g.get("difference_from_fp32")))
+            (f"{name(arm)}: {label('from_fp32', language)}", arm, lambda g: points(g.get("difference_from_fp32"), g["clips"]))
             for arm in compared
         ],
     )  # fmt: skip

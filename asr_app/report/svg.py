@@ -36,11 +36,16 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A horizontal line at `y` with its name, dashed or dotted."""
+    """A horizontal line at `y`, dashed or dotted."""
 
     y: float
     name: str
     dotted: bool = False
+
+    @property
+    def style(self) -> str:
+        """Class of the line, for the plot and its legend."""
+        return "mark dotted" if self.dotted else "mark"
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,9 @@ def scatter(title: str, series: Sequence[Series], x_label: str, y_label: str, ma
     parts += [_text(at_x(x), _HEIGHT - _BOTTOM + 15, _number(x, xs), "middle") for x in xs]
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_label, "middle", "soft"))
     parts.append(_text(4, 12, y_label, "start", "soft"))
-    for mark, below in zip(marks, _labels_below([at_y(mark.y) for mark in marks]), strict=True):
-        y = at_y(mark.y)
-        parts.append(_line(_LEFT, y, _WIDTH - _RIGHT, y, "mark dotted" if mark.dotted else "mark"))
-        parts.append(_text(_LEFT + 4, y + (12 if below else -4), mark.name, "start", "marked"))
+    for mark in marks:
+        line = _line(_LEFT, at_y(mark.y), _WIDTH - _RIGHT, at_y(mark.y), mark.style)
+        parts.append(f"<g><title>{escape(mark.name)}</title>{line}</g>")
     for number, one in enumerate(series):
         parts.extend(_series(number, one, at_x, at_y))
     return _svg(title, _HEIGHT, parts)
@@ -136,11 +140,6 @@ def _series(number: int, one: Series, at_x: _Scale, at_y: _Scale) -> Iterator[st
             yield _line(x, low, x, high, f"whisker s{number}")
             yield from (_line(x - 4, end, x + 4, end, f"whisker s{number}") for end in (low, high))
         yield symbol(number, x, y, point.name)
-
-
-def _labels_below(heights: Sequence[float]) -> list[bool]:
-    """Whether each mark's name stands under its line: the lowest of two that are near each other does."""
-    return [any(0 < y - other < 16 for other in heights) for y in heights]
 
 
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:

@@ -57,11 +57,19 @@ def test_what_the_data_do_not_show_is_not_recommended(arms: list[Candidate], arm
 def test_the_bars(low: float, high: float, verdict: Verdict) -> None:
     assert mlperf_bar(0.1) == pytest.approx(0.009)
     assert mlperf_bar(1.2) == 0
-    assert Candidate("INT8", (0.001, low, high), 2.0).verdict(0.1) is verdict
+    assert Candidate("INT8", (0.001, low, high), 2.0).verdict(0.1, 20) is verdict
+    assert Candidate("INT8", (0.001, low, high), 2.0).verdict(0.1, 19) is Verdict.UNTOLD
+
+
+def test_a_handful_of_clips_bounds_nothing() -> None:
+    advice = choose([Candidate("INT8", points(0, 0, 0), 2.4, loss=(0.0024, -0.0021, 0.0074))], 0.1, 6, "en")
+    assert advice.arm == "FP32"
+    assert "cannot tell" in advice.sentence
+    assert "loss of the reference text +0.24 %, -0.21 to +0.74" in advice.sentence
 
 
 def entry(name: str, speedup: float | None, difference: list[float] | None, peak: float, wait: float) -> dict:
-    group = {"error": 0.1, "clips": 9} | ({"difference_from_fp32": difference} if difference else {})
+    group = {"error": 0.1, "clips": 20} | ({"difference_from_fp32": difference} if difference else {})
     speed = {"problem": "", "peak_mb": peak, "users": [{"wait_p95_s": wait}]}
     return {"arm": name, "problem": "", "texts": [{}], "languages": {"all": group}, "speedup": speedup, "speed": speed}
 
