@@ -102,7 +102,7 @@ class _Bars:
             self.__exit__()
             often = 0.5 if sys.stderr.isatty() else _LOG_EVERY_S
             self._bar = tqdm(
-                total=step.total, desc=step.phase, unit=" steps", file=sys.stderr, leave=False, mininterval=often
+                total=step.total, desc=step.phase, unit="step", file=sys.stderr, leave=False, mininterval=often
             )
             self._phase = step.phase, step.total
         self._bar.set_postfix_str(step.doing, refresh=False)
