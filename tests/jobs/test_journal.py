@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_app import database
+from asr_app import database, speeds
 from asr_app.datatypes import SAMPLE_RATE, Chunk, Options, Segment, StageTimes, Word
 from asr_app.errors import UserError
 from asr_app.journal import Journal
@@ -151,7 +151,7 @@ def test_a_result_that_cannot_be_read_is_told_and_not_compared(tmp_path):
     add(journal, "done")
     changed(tmp_path, "UPDATE jobs SET state = 'done', result = '{\"device\": \"cpu\"}'")
     assert "cannot be read" in str(journal.view("done").error)
-    assert journal.compare("demo-paraformer", "cpu", Precision.FP32, Precision.INT8) is None
+    assert speeds.compare(journal, "demo-paraformer", "cpu", Precision.FP32, Precision.INT8) is None
 
 
 def test_what_comes_after_the_end_does_not_change_it(tmp_path):
