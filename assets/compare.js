@@ -18,14 +18,14 @@ window.asrCompare = (() => {
     [comparison, language, tag] = [id || "", label === "中文" ? "zh" : "en", ""];
     if (comparison && !stored().includes(comparison)) store([comparison, ...stored()]);
     if (!comparison) clear();
-    translate();
-    if (comparison || stored().length) ask();
+    translate(language); // the page may be told of another language later
+    ask();
   };
 
   const clear = () => {
     for (const id of ["compare-progress", "compare-player-box"]) put(byId(id), "");
     put(byId("comparison"), emptyTab);
-    translate();
+    translate(language);
   };
 
   const ask = async () => {

@@ -44,8 +44,8 @@ window.asr = (() => {
     ask();
   };
 
-  const translate = () => {
-    for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[language];
+  const translate = (to = language) => {
+    for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[to];
   };
 
   const putNoJob = () => {

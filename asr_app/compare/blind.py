@@ -13,7 +13,7 @@ from asr_app.compare.units import Unit
 
 MOST_PLACES = 10
 _CONTEXT, _APART = 4, 2  # units shown before and after a difference; differences that are nearer are one place
-_MARGIN_S, _LONGEST_S = 0.4, 12.0  # played before and after; longer places are hard to judge
+_MARGIN_S, _LONGEST_S = 0.4, 8.0  # played before and after; of a longer difference the beginning is judged
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,17 @@ def verdict(judged: Sequence[tuple[Place, str]], arm: int) -> Verdict:
 def _places_of(first: Sequence[Unit], other: Sequence[Unit], steps: Sequence[Step], arm: int) -> list[Place]:
     made = []
     for a, b in _joined(steps):
-        units = [*first[a[0] : a[1]], *other[b[0] : b[1]]]
-        start_s, end_s = min(u.start_s for u in units) - _MARGIN_S, max(u.end_s for u in units) + _MARGIN_S
-        if end_s - start_s <= _LONGEST_S:
-            sides = _side(first, *a), _side(other, *b)
-            made.append(Place(arm, max(0.0, start_s), end_s, sides, swapped=False))
+        start_s = min(unit.start_s for unit in [*first[a[0] : a[1]], *other[b[0] : b[1]]])
+        a, b = (_begun_before(start_s + _LONGEST_S, *pair) for pair in ((first, a), (other, b)))
+        end_s = max(unit.end_s for unit in [*first[a[0] : a[1]], *other[b[0] : b[1]]])
+        sides = _side(first, *a), _side(other, *b)
+        made.append(Place(arm, max(0.0, start_s - _MARGIN_S), end_s + _MARGIN_S, sides, swapped=False))
     return made
+
+
+def _begun_before(time_s: float, units: Sequence[Unit], span: tuple[int, int]) -> tuple[int, int]:
+    """The span without its units that begin later."""
+    return span[0], next((i for i in range(*span) if units[i].start_s > time_s), span[1])
 
 
 def _joined(steps: Sequence[Step]) -> list[tuple[tuple[int, int], tuple[int, int]]]:

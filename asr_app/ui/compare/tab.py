@@ -39,8 +39,6 @@ class CompareTab:
     start: gr.Button
     cancel: gr.Button
     refusal: gr.HTML
-    opener: gr.Button
-    from_job: gr.Button
 
 
 def lay_out(cards: Mapping[str, ModelCard], engines: Engines, labels: Labels) -> CompareTab:
@@ -73,9 +71,7 @@ def lay_out(cards: Mapping[str, ModelCard], engines: Engines, labels: Labels) ->
     labels(blind, label="compare_blind")
     labels(start, value="compare_start")
     labels(cancel, value="cancel")
-    opener = gr.Button(visible="hidden", elem_id="open-comparison")
-    from_job = gr.Button(visible="hidden", elem_id="compare-job")
-    return CompareTab(upload, arms, reference, blind, start, cancel, refused, opener, from_job)
+    return CompareTab(upload, arms, reference, blind, start, cancel, refused)
 
 
 def connect(
@@ -90,8 +86,10 @@ def connect(
     language: gr.Radio,
     quiet: Mapping[str, Any],
 ) -> None:
-    """Lets the components begin comparisons into `comparison`, and cancel them. `opened` is the tab itself. `from_job` compares the job shown in the
-    other tab at the precisions of its model's switch."""
+    """Lets the components begin comparisons into `comparison`, and cancel them. `opened` is the tab itself.
+
+    Called outside of the tab, whose components Gradio makes when it is first opened: the scripts' buttons are made here.
+    """
     comparisons = Comparisons(jobs)
 
     def begin(
@@ -139,8 +137,11 @@ def connect(
     given = [comparison, language, tab.upload, tab.arms, tab.reference, tab.blind]
     tab.start.click(begin, given, answered, **quiet)
     tab.cancel.click(cancel, [comparison, language], tab.refusal, **quiet)
-    tab.from_job.click(begin_from, [comparison, language, job_id], [*answered, tabs], **quiet)
-    tab.opener.click(None, None, comparison, js=_OPENED_JS, **quiet)
+    # Compares the job that is shown in the other tab, at both sides of its model's switch.
+    from_job = gr.Button(visible="hidden", elem_id="compare-job")
+    from_job.click(begin_from, [comparison, language, job_id], [*answered, tabs], **quiet)
+    opener = gr.Button(visible="hidden", elem_id="open-comparison")
+    opener.click(None, None, comparison, js=_OPENED_JS, **quiet)
     gr.on([comparison.change, language.change, opened.select], None, [comparison, language], None, js=_SHOW_JS, **quiet)
 
 
