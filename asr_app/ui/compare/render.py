@@ -97,9 +97,9 @@ def results(comparison: Comparison, compared: Compared, language: str) -> str:
     """The sentence, a card for each arm, and the differences of each arm from the first one."""
     judged = list(zip(compared.places, comparison.votes, strict=False))
     parts = [_summary(compared, judged, language), _cards(comparison, compared, judged, language)]
-    for n, steps in enumerate(compared.steps, 1):
-        if any(step.kind != "equal" for step in steps):
-            parts.append(_differences(compared, n, steps, language))
+    differing = [(n, steps) for n, steps in enumerate(compared.steps, 1) if any(s.kind != "equal" for s in steps)]
+    for n, steps in differing:
+        parts.append(_differences(compared, n, steps, n == differing[0][0], language))
     return "".join(parts)
 
 
@@ -185,7 +185,7 @@ def _figures(
         yield t("compare_votes", language), f"{verdict.other} : {verdict.first}"
 
 
-def _differences(compared: Compared, n: int, steps: Sequence[Step], language: str) -> str:
+def _differences(compared: Compared, n: int, steps: Sequence[Step], is_open: bool, language: str) -> str:
     """A fold with the lines of the first arm, the differences of arm `n` in them."""
     first, arm = (escape(name_of(compared.arms[i], compared.arms)) for i in (0, n))
     pieces = _pieces(compared.units[0], compared.units[n], steps, (first, arm), language)
@@ -202,7 +202,7 @@ def _differences(compared: Compared, n: int, steps: Sequence[Step], language: st
     edits = sum(step.kind != "equal" for step in steps)
     title = t("compare_lines", language, arm=arm, first=first, n=edits)
     return (
-        f'<details class="differences" {"open" if n == 1 else ""}><summary>{title}</summary>'
+        f'<details class="differences" {"open" if is_open else ""}><summary>{title}</summary>'
         f'<p class="key">{t("compare_legend", language, arm=arm, first=first)} '
         f'<label><input type="checkbox" class="all-lines"> {t("compare_all_lines", language)}</label></p>'
         f'<div class="lines">{"".join(lines)}</div></details>'
