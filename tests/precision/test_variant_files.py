@@ -206,6 +206,7 @@ def test_what_nobody_has_used_for_a_month_makes_room(tmp_path):
     killed.mkdir()
     busy.mkdir()
     used_days_ago(killed, 2)
+    used_days_ago(busy, 0.5)
     written("new")
     assert {path.name for path in tmp_path.iterdir()} == {"rare", "in-use", "new", ".making-busy"}
 
