@@ -27,7 +27,7 @@ class Clock:
     """Stands still until somebody works."""
 
     def __init__(self) -> None:
-        self.now = 100.0
+        self.now = 1.25
 
     def perf_counter(self) -> float:
         return self.now
@@ -51,7 +51,7 @@ class Works:
             self.threads.append(torch.get_num_threads())
             self.lengths += [len(samples) // SAMPLE_RATE for samples in batch]
             found = [self.texts.pop(0) if self.texts else "" for _ in batch]
-        self.clock.now += 3 * sum(map(len, batch)) / SAMPLE_RATE
+            self.clock.now += 3 * sum(map(len, batch)) / SAMPLE_RATE
         return [[Segment(0.1, 0.9, text, (Word(0.1, 0.9, text),))] if text else [] for text in found]
 
     def punctuate(self, words):
@@ -103,6 +103,20 @@ def test_seconds_of_recognition_add_up_to_what_was_waited_and_are_shared_by_leng
     assert told[-1].times.punctuation_s == 0
 
 
+def test_of_chunks_at_once_only_the_seconds_of_waiting_count(clock):
+    """Both are worked on from the beginning; the second one may be done while the first one is waited for."""
+    engine, asked = Works(clock, workers=2), threading.Event()
+    says = engine.transcribe
+
+    def transcribe(batch, options):
+        assert asked.wait(10)
+        return says(batch, options)
+
+    engine.transcribe = transcribe
+    threading.Timer(0.1, asked.set).start()
+    assert 3 <= steps(engine, chunks(1, 1))[-1].times.asr_s <= 6
+
+
 def test_seconds_to_the_first_words_begin_with_the_decoding_and_are_noted_once(clock):
     told = steps(Works(clock, "", "one", "two"), chunks(1, 1, 1), times=StageTimes(decode_s=2.0, vad_s=0.25))
     assert [s.times.first_text_s for s in told] == [None, 8.25, 8.25]
@@ -144,10 +158,10 @@ def test_the_first_chunk_is_begun_first_and_of_the_last_the_longest():
 
 
 def test_a_chunk_that_is_cut_elsewhere_now_keeps_the_speech_that_is_left():
-    chunk = Chunk(10.0, np.arange(10 * SAMPLE_RATE, dtype=np.float32), ((0.5, 2.0), (3.0, 6.0), (7.0, 9.0)))
-    left, first = pipeline.remaining([chunk, *chunks(1)], 14.0)
+    chunk = Chunk(3.0, np.arange(10 * SAMPLE_RATE, dtype=np.float32), ((0.5, 2.0), (3.0, 6.0), (7.0, 9.0)))
+    left, first = pipeline.remaining([chunk, *chunks(1)], 7.0)
     assert (first, len(left)) == (1, 3)
-    assert (left[0].end_s, left[1].start_s, left[1].end_s) == (14.0, 14.0, 20.0)
+    assert (left[0].end_s, left[1].start_s, left[1].end_s) == (7.0, 7.0, 13.0)
     assert left[1].speech == ((0.0, 2.0), (3.0, 5.0))
 
 
@@ -207,13 +221,29 @@ def test_a_file_in_one_call_has_its_text_its_times_and_what_it_is_like():
     assert min(found.times.decode_s, found.times.vad_s, found.times.asr_s, found.times.first_text_s) > 0
 
 
-def test_a_model_with_a_vad_of_its_own_is_cut_by_it(monkeypatch):
+def test_a_model_with_a_vad_of_its_own_is_cut_by_it(clock, monkeypatch):
+    def finds(spans):
+        def found(*_):
+            clock.now += 2
+            return spans
+
+        return found
+
     sound = Audio(np.ones(20 * SAMPLE_RATE, np.float32), "x")
-    by_model = [(1.0, 3.0)]
-    monkeypatch.setattr(pipeline.vad, "fsmn_spans", lambda _audio, _vad: by_model)
-    monkeypatch.setattr(pipeline.vad, "speech_spans", lambda _audio, _threads, _check: [(8.0, 12.0)])
+    by_model, by_silero = [(1.0, 3.0)], [(8.0, 12.0)]
+    monkeypatch.setattr(pipeline.vad, "fsmn_spans", finds(by_model))
+    monkeypatch.setattr(pipeline.vad, "speech_spans", finds(by_silero))
     monkeypatch.setattr(pipeline.vad, "pack", lambda _audio, spans, longest_s, gap_s: [(spans, longest_s, gap_s)])
-    plain = loaded(Works(Clock()))
+    plain = loaded(Works(clock))
     own = dataclasses.replace(plain, vad=SimpleNamespace(module=torch.nn.Identity()))
-    assert pipeline.cut(sound, plain)[0] == [([(8.0, 12.0)], CARD.max_chunk_s, CARD.max_gap_s)]
-    assert pipeline.cut(sound, own)[0] == [(by_model, CARD.max_chunk_s, CARD.max_gap_s)]
+    assert pipeline.cut(sound, plain) == ([(by_silero, CARD.max_chunk_s, CARD.max_gap_s)], 2.0)
+    assert pipeline.cut(sound, own) == ([(by_model, CARD.max_chunk_s, CARD.max_gap_s)], 2.0)
+
+
+def test_decoding_has_its_seconds(clock, monkeypatch):
+    def decode(path, **_):
+        clock.now += 4
+        return path
+
+    monkeypatch.setattr(pipeline.audio_module, "decode", decode)
+    assert pipeline.read("sound", "name", Limits()) == ("sound", 4.0)
