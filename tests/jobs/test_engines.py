@@ -156,6 +156,6 @@ def test_the_limit_of_a_cgroup_counts_for_the_cores(limit, cores, monkeypatch):
             raise limit
         return limit
 
-    monkeypatch.setattr(engines.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(engines.os, "sched_getaffinity", lambda pid: set(range(8 - pid)), raising=False)
     monkeypatch.setattr(engines, "Path", lambda _: SimpleNamespace(read_text=read))
     assert usable_cores() == cores

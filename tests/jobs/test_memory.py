@@ -152,6 +152,8 @@ def test_lite_mode_is_advised_only_where_it_fits(monkeypatch):
     with pytest.raises(UserError, match=r"are free\. Choose a smaller model") as told:
         room.use("demo-paraformer", 2).__enter__()
     assert "轻量" not in told.value.zh
+    with pytest.raises(UserError, match=r"needs 901 MB of memory"), room.use("demo-sensevoice", 0.3):
+        room.use("demo-paraformer", 0.9007, Precision.INT8).__enter__()
     with pytest.raises(UserError, match=r"needs 3\.0 GB.* are free\. Choose a smaller model"):
         room.use("demo-paraformer", 3, Precision.INT8).__enter__()
 
