@@ -75,7 +75,7 @@ def key(family: str, weights: Mapping[str, str], precision: Precision, recipe: R
     about = {
         "format": _FORMAT,
         "family": family,
-        "weights": dict(sorted(weights.items())),
+        "weights": dict(weights),
         "precision": precision.value,
         "device": torch.device(device).type,
         "vnni": cpu_has_vnni(),

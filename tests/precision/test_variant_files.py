@@ -23,9 +23,9 @@ class Tied(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding, self.norm = nn.Embedding(5, 3), nn.BatchNorm1d(3)
+        self.table, self.norm = nn.Embedding(5, 3), nn.BatchNorm1d(3)
         self.head = nn.Linear(3, 5, bias=False)
-        self.head.weight = self.embedding.weight
+        self.head.weight = self.table.weight
         self.register_buffer("nothing", torch.zeros(0))
         self.register_buffer("nothing_either", torch.zeros(0))
 
@@ -49,7 +49,7 @@ def test_what_is_written_is_read_and_a_tensor_with_two_names_stays_one(tmp_path)
         stored = read[name].state_dict()
         assert set(stored) == set(part.state_dict())
         assert all(torch.equal(stored[own], tensor) for own, tensor in part.state_dict().items())
-    assert read["model"].head.weight is read["model"].embedding.weight
+    assert read["model"].head.weight is read["model"].table.weight
     assert not any(p.requires_grad for part in read.values() for p in part.parameters())
 
 
@@ -163,13 +163,13 @@ def test_a_model_folder_brings_a_variant_only_with_its_manifest(tmp_path):
 
 def test_what_fails_while_it_is_written_leaves_nothing(tmp_path):
     def fail() -> None:
-        with variants.written(tmp_path / "home" / "v", RECIPE) as folder:
+        with variants.written(tmp_path / "new" / "home" / "v", RECIPE) as folder:
             (folder / "weights").write_text("half")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert list((tmp_path / "home").iterdir()) == []
+    assert list((tmp_path / "new" / "home").iterdir()) == []
 
 
 def test_of_two_who_write_the_same_the_first_one_stays(tmp_path):
