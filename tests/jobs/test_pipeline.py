@@ -171,10 +171,8 @@ def test_a_place_that_is_off_by_milliseconds_divides_nothing(resume_s, first, co
     assert (index, len(left)) == (first, count)
 
 
-def finished(engine, segments=(), options=None, of=None, **changed):
-    of = of or loaded(engine, **changed)
-    with PeakMemory("cpu") as memory:
-        pass
+def finished(engine, segments=(), options=None, of=None, memory=None, **changed):
+    of, memory = of or loaded(engine, **changed), memory or PeakMemory("cpu")
     return pipeline.finish(segments, [], of, options or Options(), 60.0, StageTimes(load_s=1.0, asr_s=6.0), memory)
 
 
@@ -188,6 +186,20 @@ def test_only_the_first_transcript_of_an_engine_has_what_loading_it_cost(clock):
     assert "given_back" not in second.memory
     assert "given_back" not in finished(engine).memory
     assert (first.rtf, first.device, first.model_id) == (0.1, "cpu", CARD.id)
+
+
+@pytest.mark.parametrize(("before", "first", "later"), [(60, 60, 64), (10, 100, 100)])
+def test_memory_that_a_model_adds_is_beyond_what_was_there_without_it(clock, before, first, later):
+    """Of the first job that uses it, beyond what stayed when others went for it; of later ones, without its weights."""
+    engine = Works(clock)
+    engine.parts = {"encoder": torch.nn.Linear(2, 2)}  # 24 bytes
+    of = loaded(engine)
+    of.given_back, of.disk_bytes = 20, 9
+    memory = SimpleNamespace(before=before, as_dict=lambda weights: {"weights": weights, "peak_rss": 100})
+    for added in (first, later):
+        found = finished(engine, of=of, memory=memory)
+        assert (found.memory["weights"], found.memory["disk"], found.memory["peak_added"]) == (24, 9, added)
+        assert found.load_s == 2.0  # whoever waited for it
 
 
 SAID, TOLD = Segment(0, 1, "a", (Word(0, 1, "a"),)), Segment(0, 1, "a")
@@ -238,6 +250,8 @@ def test_a_model_with_a_vad_of_its_own_is_cut_by_it(clock, monkeypatch):
     own = dataclasses.replace(plain, vad=SimpleNamespace(module=torch.nn.Identity()))
     assert pipeline.cut(sound, plain) == ([(by_silero, CARD.max_chunk_s, CARD.max_gap_s)], 2.0)
     assert pipeline.cut(sound, own) == ([(by_model, CARD.max_chunk_s, CARD.max_gap_s)], 2.0)
+    for each in (plain, own):  # models that are compared get the same chunks
+        assert pipeline.cut(sound, each, (9.0, 0.5)) == ([(by_silero, 9.0, 0.5)], 2.0)
 
 
 def test_decoding_has_its_seconds(clock, monkeypatch):

@@ -120,6 +120,15 @@ def test_the_seconds_before_the_recognition_are_those_of_the_first_attempt(jobs,
     assert times.queue_s == pytest.approx(100, abs=5)
 
 
+def test_the_seconds_of_each_chunk_add_up_to_those_of_the_recognition(jobs, recording):
+    job = submit(jobs, recording)
+    attempt(jobs)
+    latencies = jobs.journal.latencies(job)
+    assert len(latencies) == len(jobs.observe(job).segments)
+    assert min(latencies) > 0
+    assert sum(latencies) == pytest.approx(jobs.observe(job).transcript.times.asr_s)
+
+
 def test_a_stop_between_two_chunks_leaves_the_job_in_the_queue_with_its_text(jobs, recording):
     jobs._engines.engine.gate = threading.Semaphore(2)
     job = submit(jobs, recording)
