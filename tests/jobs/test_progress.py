@@ -72,7 +72,7 @@ def test_the_making_of_a_variant_is_a_stage_and_its_steps_are_told(jobs, recordi
 
 def test_the_time_left_is_reckoned_by_the_speech_done_since_the_start(jobs, recording, monkeypatch):
     """The clock goes two seconds for each second of speech; what an earlier run has done does not count."""
-    clock, engine, left = SimpleNamespace(now=50.0), jobs._engines.engine, []
+    clock, engine, left = SimpleNamespace(now=0.5), jobs._engines.engine, []
     monkeypatch.setattr(jobs_module, "time", SimpleNamespace(
         monotonic=time.monotonic, time=time.time, perf_counter=lambda: clock.now
     ))  # fmt: skip
