@@ -114,7 +114,7 @@ def test_of_chunks_at_once_only_the_seconds_of_waiting_count(clock):
 
     engine.transcribe = transcribe
     threading.Timer(0.1, asked.set).start()
-    assert steps(engine, chunks(1, 1))[-1].times.asr_s in (3.0, 6.0)
+    assert steps(engine, chunks(1, 1.5))[-1].times.asr_s in (3.0, 7.5)
 
 
 def test_seconds_to_the_first_words_begin_with_the_decoding_and_are_noted_once(clock):
