@@ -238,7 +238,7 @@ class Journal:
         with self.transaction() as db:
             return bool(db.execute("SELECT cancel FROM jobs WHERE id = ?", (job,)).fetchone()["cancel"])
 
-    def stage(self, job: str, stage: str, done: float = 0.0, total: float = 0.0) -> None:
+    def stage(self, job: str, stage: str, done: float, total: float) -> None:
         """Sets the stage and the progress of the running job."""
         self._set(job, stage=stage, done=done, total=total, eta=None)
 

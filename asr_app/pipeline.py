@@ -87,7 +87,7 @@ def remaining(chunks: Sequence[Chunk], resume_s: float) -> tuple[list[Chunk], in
     chunk = chunks[first]
     at = round((resume_s - chunk.start_s) * SAMPLE_RATE)
     speech = tuple((max(0.0, a - at / SAMPLE_RATE), b - at / SAMPLE_RATE) for a, b in chunk.speech)
-    begun = replace(chunk, samples=chunk.samples[:at], speech=tuple((a, b) for a, b in chunk.speech if a < b))
+    begun = Chunk(chunk.start_s, chunk.samples[:at])  # done already: only its length counts
     rest = Chunk(resume_s, chunk.samples[at:], tuple((a, b) for a, b in speech if a < b))
     return [*chunks[:first], begun, rest, *chunks[first + 1 :]], first + 1
 

@@ -75,7 +75,7 @@ def key(family: str, weights: Mapping[str, str], precision: Precision, recipe: R
     about = {
         "format": _FORMAT,
         "family": family,
-        "weights": dict(sorted(weights.items())),
+        "weights": dict(weights),
         "precision": precision.value,
         "device": torch.device(device).type,
         "vnni": cpu_has_vnni(),
@@ -109,7 +109,7 @@ def intact(path: Path) -> bool:
         files = _manifest(path)["files"]
         with ThreadPoolExecutor(torch.get_num_threads(), "checksum") as pool:
             return list(pool.map(_digest, [path / name for name in files])) == list(files.values())
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

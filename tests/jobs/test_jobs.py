@@ -147,7 +147,7 @@ def test_a_file_that_is_no_recording_fails_with_its_name(jobs, tmp_path):
 def test_over_the_size_limit_nothing_is_kept(tmp_path):
     jobs = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits(max_bytes=2 * 2**20))
     large = tmp_path / "large.wav"
-    large.write_bytes(bytes(3 * 2**20))
+    large.write_bytes(bytes(11 * 2**18))  # 2.75 MB
     with pytest.raises(UserError, match="has 3 MB; at most 2 MB") as refused:
         submit(jobs, large)
     assert "3 MB，上限为 2 MB" in refused.value.zh
