@@ -51,6 +51,15 @@ ALTER TABLE jobs ADD COLUMN client TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN started REAL NOT NULL DEFAULT 0;
 CREATE INDEX jobs_of_client ON jobs (client, started);
 """,
+    # A comparison is a row here and a job for each of its arms.
+    """
+CREATE TABLE latencies (job TEXT NOT NULL, n INTEGER NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (job, n));
+CREATE TABLE comparisons (
+    id TEXT PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, reference TEXT NOT NULL, blind INTEGER NOT NULL,
+    votes TEXT NOT NULL DEFAULT '[]');
+CREATE TABLE arms (comparison TEXT NOT NULL, n INTEGER NOT NULL, job TEXT NOT NULL, PRIMARY KEY (comparison, n));
+CREATE INDEX arms_by_job ON arms (job);
+""",
 )
 
 

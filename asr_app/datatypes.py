@@ -165,7 +165,8 @@ class Options:
     style and spelling the model continues. `short_windows` lets a model with encoder windows of a fixed length encode
     only as much as a chunk needs. `languages` limits language detection to those codes; empty is all. `script` is that
     of Chinese text: "simplified", "traditional" or "as-heard"; None is the language's default. Without `retries` a
-    chunk is decoded only once: for measuring and checking, not for users.
+    chunk is decoded only once: for measuring and checking, not for users. `cuts` are the longest chunk and the longest
+    pause inside one in seconds, in place of the model's own: models that are compared share them.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -177,6 +178,7 @@ class Options:
     retries: bool = True
     languages: tuple[str, ...] = ()
     script: str | None = None
+    cuts: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -196,9 +198,12 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The result of a job; `memory` holds bytes (`weights`, `peak_rss`, on CUDA `peak_device`).
+    """The result of a job.
 
-    `given_back` is set if other models were unloaded for this one. `script` is that of the Chinese text, None without
+    `memory` holds bytes: `weights` in memory, `disk` of the files they are loaded from, `peak_rss` of the process,
+    `peak_added` of the peak above what the process held without the model, on CUDA `peak_device`. `given_back` is set
+    if other models were unloaded for this one. `load_s` is what loading and warm-up of the model took, whichever job
+    waited for it. `script` is that of the Chinese text, None without
     any. `short_windows` is True if the encoder got only as much as each chunk needed, None for a model without that
     choice. `timestamps` is the source of the times: the "model", or the "vad" for a model without times, whose
     sentences share a stretch of speech by their letters.
@@ -216,6 +221,7 @@ class Transcript:
     script: str | None = None
     recording: Recording | None = None
     short_windows: bool | None = None
+    load_s: float = 0.0
 
     @property
     def text(self) -> str:
@@ -254,6 +260,7 @@ class Transcript:
             "times": {k: None if v is None else round(v, 4) for k, v in dataclasses.asdict(self.times).items()}
             | {"total_s": round(self.times.total_s, 4)},
             "rtf": round(self.rtf, 5),
+            "load_s": round(self.load_s, 3),
             "memory": dict(self.memory),
             "doubts": [
                 {

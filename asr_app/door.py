@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
-_PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove")
-_NEWS = "/news"
+_PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove", "/judge", "/comparison/remove")
+_NEWS = ("/news", "/comparison")
 _JOBS = ("/recording/", "/transcript/")
 _UNCHANGING = ("/assets/", "/static/", "/svelte/", "/theme.css")  # their names or queries hold a hash
 _API = ("upload", "upload_progress", "run/predict", "reset", "reset/", "app_id")
@@ -82,7 +82,7 @@ class Door:
         if (refusal := self._refusal(scope)) is not None:
             await refusal(scope, receive, send)
             return
-        app = {"/": self._page, _NEWS: self._news}.get(scope["path"], self._app)
+        app = {"/": self._page, **dict.fromkeys(_NEWS, self._news)}.get(scope["path"], self._app)
         if self._login is None:
             await app(scope, receive, send)
         else:
@@ -211,7 +211,7 @@ def _inline_scripts(html: str) -> list[str]:
 
 
 def _is_served(path: str) -> bool:
-    if path in (*_PAGE, _NEWS) or path.startswith(_UNCHANGING + _JOBS):
+    if path in _PAGE + _NEWS or path.startswith(_UNCHANGING + _JOBS):
         return True
     if path.startswith(_FILES):
         return path.startswith(_FILES + "/")  # Gradio fetches `file=https://...` itself

@@ -217,7 +217,7 @@ class Jobs:
             show("loading")
             with self._engines.use(card, task.precision, downloading, making, stop) as loaded:
                 show("vad")
-                chunks, vad_s = pipeline.cut(audio, loaded)
+                chunks, vad_s = pipeline.cut(audio, loaded, task.options.cuts)
                 if task.times is None:
                     times = dataclasses.replace(times, decode_s=decode_s, vad_s=vad_s)
                 chunks, first = pipeline.remaining(chunks, task.resume_s)
@@ -229,13 +229,13 @@ class Jobs:
                     at=functools.partial(self._engines.use, card, stop=stop),
                 ):  # fmt: skip
                     stop.check()
-                    times = step.times
+                    latency_s, times = step.times.asr_s - times.asr_s, step.times
                     audio.leave_memory()
                     pace = (time.perf_counter() - began) / max(step.done_s - before_s, 1e-6)
                     eta = (step.speech_s - step.done_s) * pace
                     self.journal.write_chunk(
                         task.id, step.end_s, step.segments, step.carry, step.done_s, step.speech_s, eta, times,
-                        step.doubts,
+                        step.doubts, latency_s,
                     )  # fmt: skip
                     self._raise_if_unwanted(task)
                 segments, doubts = self.journal.segments(task.id), self.journal.doubts(task.id)

@@ -5,7 +5,6 @@ It knows nothing of models or threads; jobs.py works from it, the page looks int
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import logging
@@ -16,7 +15,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from asr_app import turns
@@ -91,16 +89,6 @@ class Task:
     times: StageTimes | None
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two precisions on the same recordings of this machine: medians over `recordings` of them."""
-
-    speed: float  # how many times as fast the second one is
-    rtfs: tuple[float, float]
-    weight_bytes: tuple[int, int]
-    recordings: int
-
-
 class Journal:
     """The journal in the folder `home`, beside the files of `storage`. Raises UserError as `Database` does."""
 
@@ -169,6 +157,15 @@ class Journal:
             row["id"], row["name"], recording, row["model"], "failed", "", 0.0, 0.0, None, 0, (), None, unreadable(error)
         )  # fmt: skip
 
+    def task(self, job: str) -> Task | None:
+        """The job's inputs; None for an unknown id. Raises UserError if its row cannot be read."""
+        with self.transaction() as db:
+            row = db.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
+        try:
+            return row and self._task(row)
+        except UNREADABLE as error:
+            raise unreadable(error) from error
+
     def ask_to_cancel(self, job: str) -> None:
         """Ends a queued job at once; a running one looks with `cancel_asked`."""
         with self.transaction() as db:
@@ -183,35 +180,6 @@ class Journal:
             ).fetchone()
             if row is not None:
                 self._delete(db, row)
-
-    def compare(self, model: str, device: str, first: Precision, second: Precision) -> Comparison | None:
-        """The two precisions on recordings done at both, on `device`; None while there is no such recording.
-
-        Only what was asked alike is compared: a translation takes another time than a transcript. The latest of each
-        counts; recordings under 2 s are left out, since they measure the overheads.
-        """
-        with self.transaction() as db:
-            rows = db.execute(
-                "SELECT name, precision, options, result FROM jobs WHERE model = ? AND state = 'done' ORDER BY created",
-                (model,),
-            ).fetchall()
-        recordings: dict[tuple[str, float, str], dict[str, Any]] = {}
-        for row in rows:
-            with contextlib.suppress(*UNREADABLE):
-                result = json.loads(row["result"])
-                if result["device"] == device and result["duration_s"] >= 2:
-                    recordings.setdefault((row["name"], result["duration_s"], row["options"]), {})[row["precision"]] = (
-                        result
-                    )
-        pairs = [
-            (x[first.value], x[second.value]) for x in recordings.values() if first.value in x and second.value in x
-        ]
-        if not pairs:
-            return None
-        rtfs = tuple(median(p[i]["rtf"] for p in pairs) for i in (0, 1))
-        sizes = tuple(pairs[-1][i]["memory"]["weights"] for i in (0, 1))
-        speed = median(a["rtf"] / b["rtf"] for a, b in pairs)
-        return Comparison(speed, (rtfs[0], rtfs[1]), (sizes[0], sizes[1]), len(pairs))
 
     # -- from the worker -----------------------------------------------------------------------------------------------
 
@@ -270,7 +238,7 @@ class Journal:
         with self.transaction() as db:
             return bool(db.execute("SELECT cancel FROM jobs WHERE id = ?", (job,)).fetchone()["cancel"])
 
-    def stage(self, job: str, stage: str, done: float = 0.0, total: float = 0.0) -> None:
+    def stage(self, job: str, stage: str, done: float, total: float) -> None:
         """Sets the stage and the progress of the running job."""
         self._set(job, stage=stage, done=done, total=total, eta=None)
 
@@ -280,12 +248,13 @@ class Journal:
 
     def write_chunk(
         self, job: str, end_s: float, segments: Sequence[Segment], carry: Sequence[Word], done: float, total: float,
-        eta: float, times: StageTimes, doubts: Sequence[Doubt] = (),
+        eta: float, times: StageTimes, doubts: Sequence[Doubt] = (), latency_s: float = 0.0,
     ) -> None:  # fmt: skip
-        """A finished chunk's text, its doubts, and its end, from which the job goes on, in one transaction."""
+        """A finished chunk's text, its doubts, its end, from which the job goes on, and the seconds of its recognition."""
         body = json.dumps([written_segment(s) for s in segments], ensure_ascii=False)
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (job, round(end_s * 1000), body))
+            db.execute("INSERT OR REPLACE INTO latencies VALUES (?, ?, ?)", (job, round(end_s * 1000), latency_s))
             for doubt in doubts:
                 kept = json.dumps([doubt.end_s, doubt.reason, doubt.redone_at and doubt.redone_at.value])
                 db.execute("INSERT OR REPLACE INTO doubts VALUES (?, ?, ?)", (job, doubt.start_s, kept))
@@ -304,6 +273,12 @@ class Journal:
         """The chunks of the job that were in doubt, in order."""
         with self.transaction() as db:
             return read_doubts(db, job)
+
+    def latencies(self, job: str) -> list[float]:
+        """Seconds of recognition of each chunk, in order."""
+        with self.transaction() as db:
+            rows = db.execute("SELECT seconds FROM latencies WHERE job = ? ORDER BY n", (job,)).fetchall()
+        return [row["seconds"] for row in rows]
 
     def finish(self, job: str, transcript: Transcript) -> None:
         """The job is done; its segments are in the journal already."""
@@ -337,9 +312,11 @@ class Journal:
 
     def _delete(self, db: sqlite3.Connection, row: sqlite3.Row) -> None:
         self.storage.remove(row["recording"])
-        db.execute("DELETE FROM segments WHERE job = ?", (row["id"],))
-        db.execute("DELETE FROM doubts WHERE job = ?", (row["id"],))
+        for table in ("segments", "doubts", "latencies"):
+            db.execute(f"DELETE FROM {table} WHERE job = ?", (row["id"],))  # noqa: S608 (names are ours)
         db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
+        db.execute("DELETE FROM arms WHERE job = ?", (row["id"],))
+        db.execute("DELETE FROM comparisons WHERE id NOT IN (SELECT comparison FROM arms)")
 
     def _set(self, job: str, **columns: Any) -> None:
         names = ", ".join(f"{name} = ?" for name in columns)

@@ -59,6 +59,7 @@ class Loaded:
     fresh: bool = True  # the job that waited for the loading has not been told what it cost
     given_back: int = 0  # bytes by which memory fell when others went to make room for it
     weights: str = ""  # a fingerprint of the files it came from
+    disk_bytes: int = 0  # of the files that it is loaded from at its next start
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -121,8 +122,20 @@ def load_from(
     if not check.passed:
         log.warning("%s at %s failed its self-check: %s", card.id, precision.label, check.reason)
     return Loaded(
-        card, engine, counted, device, load_s, warmup_s, check, threads, vad, weights=variants.fingerprint(folders)
-    )
+        card, engine, counted, device, load_s, warmup_s, check, threads, vad, weights=variants.fingerprint(folders),
+        disk_bytes=_disk_bytes(folders, card, precision, device, cache),
+    )  # fmt: skip
+
+
+def _disk_bytes(
+    folders: Mapping[str, Path], card: ModelCard, precision: Precision, device: str, cache: Path | None
+) -> int:
+    """Size of the variant's files, or of the weights where there is no variant."""
+    path = None if precision is Precision.FP32 else variants.carried(folders["model"], precision)
+    if path is None and precision is not Precision.FP32 and cache is not None:
+        path = variant_of(folders, card, precision, device, cache)[0]
+    files = path.rglob("*") if path and path.is_dir() else (file for _, file in variants.files(folders))
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _full_checks(card: ModelCard, device: str, folders: Mapping[str, Path], cache: Path | None) -> SelfCheckCache:

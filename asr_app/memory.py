@@ -83,12 +83,15 @@ def resident_bytes() -> int:
 
 
 class PeakMemory:
-    """Samples resident memory in the background: the peak while the work runs, not since the process began."""
+    """Samples resident memory in the background: the peak while the work runs, not since the process began.
+
+    `before` is the resident memory when the work begins.
+    """
 
     def __init__(self, device: str, every_s: float = 0.05) -> None:
         self._device, self._every_s = device, every_s
         self._stop = threading.Event()
-        self.peak = resident_bytes()
+        self.before = self.peak = resident_bytes()
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
 
     def _watch(self) -> None:

@@ -59,15 +59,19 @@ def read(
     return audio, time.perf_counter() - began
 
 
-def cut(audio: Audio, loaded: Loaded) -> tuple[list[Chunk], float]:
-    """The chunks of speech for this model, and the seconds finding them took. The same audio gives the same chunks."""
+def cut(audio: Audio, loaded: Loaded, cuts: tuple[float, float] | None = None) -> tuple[list[Chunk], float]:
+    """The chunks of speech for this model, and the seconds finding them took. The same audio gives the same chunks.
+
+    With `cuts` (`Options.cuts`), it gives the same chunks to every model: all use Silero's VAD then.
+    """
     began = time.perf_counter()
     spans = (
         vad.fsmn_spans(audio, loaded.vad)
-        if loaded.vad is not None
+        if loaded.vad is not None and cuts is None
         else vad.speech_spans(audio, loaded.threads, loaded.stop.check)
     )
-    chunks = vad.pack(audio, spans, loaded.card.max_chunk_s, loaded.card.max_gap_s)
+    longest_s, longest_gap_s = cuts or (loaded.card.max_chunk_s, loaded.card.max_gap_s)
+    chunks = vad.pack(audio, spans, longest_s, longest_gap_s)
     audio.leave_memory()
     return chunks, time.perf_counter() - began
 
@@ -83,7 +87,7 @@ def remaining(chunks: Sequence[Chunk], resume_s: float) -> tuple[list[Chunk], in
     chunk = chunks[first]
     at = round((resume_s - chunk.start_s) * SAMPLE_RATE)
     speech = tuple((max(0.0, a - at / SAMPLE_RATE), b - at / SAMPLE_RATE) for a, b in chunk.speech)
-    begun = replace(chunk, samples=chunk.samples[:at], speech=tuple((a, b) for a, b in chunk.speech if a < b))
+    begun = Chunk(chunk.start_s, chunk.samples[:at])  # done already: only its length counts
     rest = Chunk(resume_s, chunk.samples[at:], tuple((a, b) for a, b in speech if a < b))
     return [*chunks[:first], begun, rest, *chunks[first + 1 :]], first + 1
 
@@ -197,7 +201,7 @@ def transcribe(
     """A whole file in one call, for the command line and tests."""
     with PeakMemory(loaded.device) as memory:
         audio, decode_s = read(path, path.name, limits)
-        chunks, vad_s = cut(audio, loaded)
+        chunks, vad_s = cut(audio, loaded, options.cuts)
         times = StageTimes(decode_s=decode_s, vad_s=vad_s)
         segments: list[Segment] = []
         doubts: list[Doubt] = []
@@ -223,6 +227,8 @@ def finish(
     # Counted now: a graph may be held twice since a lone chunk used all cores.
     counted = report(loaded.engine.parts, loaded.precision.requested)
     held = memory.as_dict(counted.weight_bytes)
+    without = memory.before - (loaded.given_back if loaded.fresh else counted.weight_bytes)
+    held |= {"disk": loaded.disk_bytes, "peak_added": held["peak_rss"] - max(0, without)}
     if loaded.fresh:
         times = replace(times, load_s=times.load_s + loaded.load_s, warmup_s=times.warmup_s + loaded.warmup_s)
         if loaded.given_back:
@@ -235,4 +241,5 @@ def finish(
         tuple(segments), loaded.card.id, counted, loaded.device, audio_s, times, held, timestamps,
         tuple(doubts), chinese.script_of(segments, options.language, options.script),
         short_windows=options.short_windows if "short_windows" in loaded.card.capabilities else None,
+        load_s=loaded.load_s + loaded.warmup_s,
     )  # fmt: skip

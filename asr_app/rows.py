@@ -82,4 +82,5 @@ def read_transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tup
         script=result.get("script"),
         recording=Recording.from_dict(result["recording"]) if result.get("recording") else None,
         short_windows=result.get("short_windows"),
+        load_s=result.get("load_s", 0.0),
     )  # fmt: skip

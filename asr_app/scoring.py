@@ -18,7 +18,7 @@ import opencc
 
 from asr_app.text import is_spaceless
 
-_APOSTROPHES = "'’ʼ"
+APOSTROPHES = "'’ʼ"
 CHARACTERS = ("zh", "yue", "ja", "th")  # languages whose unit is a character: the rate is a CER
 HAN = ("zh", "yue")  # of these, languages written in either set of Chinese characters
 
@@ -51,7 +51,7 @@ def normalise(text: str) -> list[str]:
     """
     spaced = ""
     for character in _to_simplified().convert(unicodedata.normalize("NFKC", text).lower()):
-        if character in _APOSTROPHES:
+        if character in APOSTROPHES:
             continue
         if unicodedata.category(character)[0] in "PSCZ":
             spaced += " "

@@ -30,6 +30,7 @@ from asr_app.login import Login, read_accounts, read_key
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
 from asr_app.ui import news
+from asr_app.ui.compare import news as compare
 from asr_app.ui.page import build
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ def theme() -> gr.Theme:
 
 
 def _script() -> str:
-    return (ASSETS / "page.js").read_text(encoding="utf-8")
+    """The page's scripts as one: the door lets this very text run."""
+    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("page.js", "compare.js"))
 
 
 def _head() -> str:
@@ -130,7 +132,7 @@ def run(config: Config) -> None:
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
     page = build(config, engines, jobs, preparer)
     login = _login(config)
-    routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer)]
+    routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *compare.routes(jobs)]
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:

@@ -36,7 +36,7 @@ class Storage:
         suffix = path.suffix.lower() if path.suffix[1:].isalnum() and path.suffix.isascii() else ""
         kept = self.recordings / f"{job}{suffix}"
         try:
-            if path.is_relative_to(self.uploads):
+            if path.is_relative_to(self.uploads) or path.is_relative_to(self.recordings):
                 self.require_room(0)
                 with contextlib.suppress(OSError):  # not every file system has links
                     os.link(path, kept)

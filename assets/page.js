@@ -44,8 +44,8 @@ window.asr = (() => {
     ask();
   };
 
-  const translate = () => {
-    for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[language];
+  const translate = (to = language) => {
+    for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[to];
   };
 
   const putNoJob = () => {
@@ -112,15 +112,17 @@ window.asr = (() => {
     if (id === job) open("");
   };
 
+  const sure = (button) => { // the first click asks, the second one within 4 s does it
+    if (button.classList.contains("sure")) return true;
+    const before = button.textContent;
+    button.classList.add("sure");
+    button.textContent = button.dataset.sure;
+    setTimeout(() => { button.classList.remove("sure"); button.textContent = before; }, 4000);
+    return false;
+  };
+
   const remove = async (button, id) => {
-    if (!button.classList.contains("sure")) {
-      const before = button.textContent;
-      button.classList.add("sure");
-      button.textContent = button.dataset.sure;
-      setTimeout(() => { button.classList.remove("sure"); button.textContent = before; }, 4000);
-      return;
-    }
-    if (await post("remove", { job: id })) forget(id);
+    if (sure(button) && (await post("remove", { job: id }))) forget(id);
   };
 
   const open = (id) => {
@@ -208,7 +210,8 @@ window.asr = (() => {
     } else if (hit("#copy")) {
       const said = [...document.querySelectorAll("button.segment span")].map((s) => s.lastChild.textContent.trim());
       navigator.clipboard.writeText(said.join("\n"));
-    } else if (hit("#jobs .open")) open(hit("li").dataset.job);
+    } else if (hit("#compare-here")) byId("compare-job").click(); // it has the id of the job that is shown
+    else if (hit("#jobs .open")) open(hit("li").dataset.job);
     else if (hit("#jobs .remove")) remove(hit(".remove"), hit("li").dataset.job);
   });
   const follow = () => {
@@ -227,5 +230,5 @@ window.asr = (() => {
   document.addEventListener("timeupdate", follow, true);
   document.addEventListener("seeked", follow, true);
 
-  return { start, show, opened: () => opening };
+  return { start, show, opened: () => opening, post, put, sure, translate };
 })();

@@ -23,6 +23,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 # Modules and folders of this package that no text of an engine depends on.
 _BESIDE = {
     "evaluate",
+    "compare",
+    "speeds",
     "ui",
     "quantize",
     "cli",

@@ -47,7 +47,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _files(folders: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+def files(folders: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
     """The model's weights and configuration files, by role and name."""
     for role, folder in folders.items():
         for path in [folder] if folder.is_file() else sorted(p for kind in _KINDS for p in folder.glob(kind)):
@@ -67,7 +67,7 @@ def fingerprint(folders: Mapping[str, Path]) -> str:
 
 def weights(folders: Mapping[str, Path], home: Path) -> dict[str, str]:
     """Checksum of each weights or configuration file, by role and name."""
-    return {name: sha256(path, home / "checksums") for name, path in _files(folders)}
+    return {name: sha256(path, home / "checksums") for name, path in files(folders)}
 
 
 def key(family: str, weights: Mapping[str, str], precision: Precision, recipe: Recipe, device: str) -> str:
@@ -75,7 +75,7 @@ def key(family: str, weights: Mapping[str, str], precision: Precision, recipe: R
     about = {
         "format": _FORMAT,
         "family": family,
-        "weights": dict(sorted(weights.items())),
+        "weights": dict(weights),
         "precision": precision.value,
         "device": torch.device(device).type,
         "vnni": cpu_has_vnni(),
@@ -109,7 +109,7 @@ def intact(path: Path) -> bool:
         files = _manifest(path)["files"]
         with ThreadPoolExecutor(torch.get_num_threads(), "checksum") as pool:
             return list(pool.map(_digest, [path / name for name in files])) == list(files.values())
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

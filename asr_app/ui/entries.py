@@ -11,7 +11,7 @@ from asr_app.ui.texts import in_both, t
 
 def frame() -> str:
     """The list without entries; page.js shows it once there are some, and writes the heading."""
-    return f'<section id="jobs" hidden><h3 {in_both("jobs")}></h3><ul></ul></section>'
+    return f'<section id="jobs" class="list" hidden><h3 {in_both("jobs")}></h3><ul></ul></section>'
 
 
 def entry(status: Status, language: str) -> str:

@@ -20,6 +20,7 @@ from asr_app.ui import arrival as band
 from asr_app.ui import choices, models, options
 from asr_app.ui import inputs as left
 from asr_app.ui import result as right
+from asr_app.ui.compare import tab as compare
 from asr_app.ui.labels import Labels
 from asr_app.ui.texts import LANGUAGES, t
 from asr_app.ui.watch import Watch
@@ -28,7 +29,9 @@ from asr_app.ui.watch import Watch
 _STORAGE_KEY = "asr-app"
 # Nothing here is a public function of an API, and the page shows progress of its own.
 # Called by page.js; `asr` is what it exports.
-_START_JS = "(job, language) => window.asr.start(job, language)"
+_START_JS = (
+    "(job, comparison, language) => { window.asr.start(job, language); window.asrCompare.show(comparison, language); }"
+)
 _SHOW_JS = "(job, language) => window.asr.show(job, language)"
 _OPENED_JS = "() => window.asr.opened()"
 # Events answer in milliseconds and need no queue. Gradio's client loses answers of the queue: an event that is sent while
@@ -43,6 +46,7 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
     with gr.Blocks(title=t("title", "en"), analytics_enabled=False) as page:
         job_id = gr.BrowserState("", storage_key="asr-job", secret=_STORAGE_KEY)
         kept = gr.BrowserState({}, storage_key="asr-choices", secret=_STORAGE_KEY)
+        comparison = gr.BrowserState("", storage_key="asr-comparison", secret=_STORAGE_KEY)
         kept_language = gr.BrowserState("", storage_key="asr-language", secret=_STORAGE_KEY)
         with gr.Row(elem_id="head", equal_height=True):
             with gr.Column(scale=6, min_width=260):
@@ -59,17 +63,26 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
                     elem_id="language",
                 )
         arrival = band.lay_out(pill, labels)
-        with gr.Row():
-            with gr.Column(scale=4, min_width=300):
-                inputs = left.lay_out(cards, config, labels)
-            with gr.Column(scale=6, min_width=320):
-                right.lay_out()
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with (
+                labels(gr.Tab(t("tab_transcribe", "en"), id="transcribe"), label="tab_transcribe"),
+                gr.Row(),
+            ):
+                with gr.Column(scale=4, min_width=300):
+                    inputs = left.lay_out(cards, config, labels)
+                with gr.Column(scale=6, min_width=320):
+                    right.lay_out()
+            with labels(gr.Tab(t("tab_compare", "en"), id="compare"), label="tab_compare") as opened:
+                comparing = compare.lay_out(cards, engines, labels)
         opener = gr.Button(visible="hidden", elem_id="open-job")
         band.connect(arrival, preparer, _QUIET)
         left.connect(inputs, cards, engines, jobs, preparer, job_id, kept, language, _QUIET)
         choices.connect(kept, inputs, _QUIET)
+        compare.connect(comparing, tabs, opened, cards, engines, jobs, comparison, job_id, language, _QUIET)
         default = left.default_precision(config)
-        Watch(arrival, inputs, cards, engines, jobs, preparer, default).connect(job_id, kept, language, _QUIET)
+        Watch(arrival, inputs, comparing.arms, cards, engines, jobs, preparer, default).connect(
+            job_id, kept, language, _QUIET
+        )
         opener.click(None, None, job_id, js=_OPENED_JS, **_QUIET)
         gr.on([job_id.change, language.change], None, [job_id, language], None, js=_SHOW_JS, **_QUIET)
         model, shown_first = inputs.models.model, next(iter(cards))
@@ -104,7 +117,7 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
         greeted = page.load(greet, [kept_language, kept, inputs.precision], [language, *renamed], **_QUIET)
         # Labels and values are updates of the same components: one event may not have both.
         restored = greeted.then(restore, kept, [inputs.lite, inputs.advanced, *inputs.options.common], **_QUIET)
-        restored.then(None, [job_id, language], None, js=_START_JS, **_QUIET)
+        restored.then(None, [job_id, comparison, language], None, js=_START_JS, **_QUIET)
         language.input(rename, [language, model, inputs.precision], renamed, **_QUIET)
     return page
 

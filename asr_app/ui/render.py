@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from asr_app.datatypes import Doubt, Finding, ModelCard, Recording, Segment, Transcript
+from asr_app.datatypes import Doubt, Finding, ModelCard, Recording, Segment, StageTimes, Transcript
 from asr_app.errors import UserError
-from asr_app.journal import Comparison
 from asr_app.observer import Status
 from asr_app.precision import Evidence, Precision
 from asr_app.served import recording_url, transcript_url
+from asr_app.speeds import Speeds
 from asr_app.ui.texts import t
 
 _WORK = ("decode", "vad", "asr", "punctuation")
@@ -51,7 +51,7 @@ def duration(seconds: float) -> str:
 
 
 def evidence(
-    compared: Comparison | None,
+    compared: Speeds | None,
     measured: Mapping[Precision, Evidence],
     lite: Precision | None,
     busy: bool,
@@ -65,7 +65,7 @@ def evidence(
         said = t("no_lite", language)
     elif compared is not None:
         count = t("on_recordings", language, n=compared.recordings)
-        said = _compared(lite, compared.speed, compared.rtfs, compared.weight_bytes, count, language)
+        said = _compared(lite, compared.ratio, compared.rtfs, compared.weight_bytes, count, language)
     elif (full := measured.get(Precision.FP32)) and (low := measured.get(lite)) and low.speed:
         smaller = 1 - low.weight_bytes / full.weight_bytes
         spread = low.speed
@@ -206,7 +206,8 @@ def downloads(job: str, done: bool, language: str) -> str:
     """
     links = "".join(f'<a id="download-{f}" href="{transcript_url(job, f)}" download>{f}</a>' for f in _DOWNLOADS)
     copy = f'<button id="copy">{t("copy", language)}</button>'
-    return f'<div class="downloads">{copy}{links if done else ""}</div>'
+    compare = f'<button id="compare-here">{t("compare_here", language)}</button>'
+    return f'<div class="downloads">{copy}{links + compare if done else ""}</div>'
 
 
 def _weights(done: Transcript) -> str:
@@ -247,23 +248,25 @@ def card(done: Transcript | None, language: str) -> str:
     if done.timestamps == "vad":
         figures.append(("card_timestamps", t("timestamps_vad", language)))
     cells = "".join(f"<div><dt>{t(k, language)}</dt><dd>{escape(v)}</dd></div>" for k, v in figures)
-    spent = {stage: getattr(times, f"{stage}_s") for stage in _WORK}
-    total = sum(spent.values()) or 1.0
     # Waiting and loading stand apart: beside them the work itself would be a sliver of the bar.
     waits = [(s, getattr(times, f"{s}_s")) for s in _WAITS]
     before = " · ".join(t(f"stage_{s}", language) + " " + duration(v) for s, v in waits)
     waited = f'<p class="waits">{t("before", language)} {before}</p>'
-    bar = "".join(f'<i class="{s}" style="width:{100 * v / total:.2f}%"></i>' for s, v in spent.items() if v)
+    head = f"{escape(done.model_id)} · {done.precision.requested.label} · {escape(done.device)}"
+    return f'<section class="card"><h3>{head}</h3><dl>{cells}</dl>{stages(times, language)}{waited}</section>'
+
+
+def stages(times: StageTimes, language: str, longest_s: float = 0.0) -> str:
+    """A bar of the seconds in each stage of the work, with its legend. The full width is `longest_s`, or their sum."""
+    spent = {stage: getattr(times, f"{stage}_s") for stage in _WORK}
+    whole = longest_s or sum(spent.values()) or 1.0
+    bar = "".join(f'<i class="{s}" style="width:{100 * v / whole:.2f}%"></i>' for s, v in spent.items() if v)
     legend = "".join(
         f'<span><i class="{s}"></i>' + t(f"stage_{s}", language) + f" {duration(v)}</span>"
         for s, v in spent.items()
         if v
     )
-    head = f"{escape(done.model_id)} · {done.precision.requested.label} · {escape(done.device)}"
-    return (
-        f'<section class="card"><h3>{head}</h3><dl>{cells}</dl><div class="stages">{bar}</div>'
-        f'<div class="legend">{legend}</div>{waited}</section>'
-    )
+    return f'<div class="stages">{bar}</div><div class="legend">{legend}</div>'
 
 
 def recording(done: Transcript | None, language: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from asr_app.ui.compare.texts import COMPARE
+
 LANGUAGES = {"中文": "zh", "English": "en"}
 
 TEXTS: dict[str, dict[str, str]] = {
@@ -302,7 +304,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "stage_vad": {"en": "VAD", "zh": "语音检测"},
     "stage_asr": {"en": "recognition", "zh": "识别"},
     "stage_punctuation": {"en": "punctuation", "zh": "标点"},
-}
+} | COMPARE
 
 
 def in_both(key: str) -> str:

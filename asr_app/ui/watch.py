@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from asr_app import speeds
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.errors import UserError
@@ -21,6 +22,7 @@ from asr_app.startup import Preparer
 from asr_app.ui import arrival as band
 from asr_app.ui import choices, models, options, render
 from asr_app.ui.arrival import Arrival
+from asr_app.ui.compare import tab as compare
 from asr_app.ui.inputs import Inputs
 from asr_app.ui.texts import LANGUAGES
 
@@ -70,6 +72,7 @@ class Watch:
 
     arrival: Arrival
     inputs: Inputs
+    arms: gr.Dropdown
     cards: Mapping[str, ModelCard]
     engines: Engines
     jobs: Jobs
@@ -98,7 +101,7 @@ class Watch:
 
         watched = [
             *self.arrival.components, model, *self.inputs.models.described, self.inputs.precision,
-            *self.inputs.options.components, self.inputs.evidence, self.inputs.cancel, before,
+            *self.inputs.options.components, self.inputs.evidence, self.inputs.cancel, self.arms, before,
         ]  # fmt: skip
         changes: list[Callable[..., Any]] = [refresh.click, job_id.change, model.change, language.change]
         gr.on(
@@ -113,6 +116,7 @@ class Watch:
         chosen = (shown.model, shown.language) != (now.model, now.language)
         if on_disk:
             out[inputs.models.model] = self._listed(shown.standing, now.standing, card, language)
+            out[self.arms] = gr.update(choices=compare.choices(self.cards, self.engines))
         if chosen:
             out[inputs.precision] = choices.precision(kept, card, self.default_precision, language)
             out |= zip(inputs.options.components, options.fitted(card, language, kept), strict=True)
@@ -134,5 +138,7 @@ class Watch:
             lite = self.engines.choose(card, True, None)
         except UserError:  # every lower precision has failed its self-check: said beside the switch
             lite = None
-        compared = self.jobs.journal.compare(card.key, self.engines.device, Precision.FP32, lite) if lite else None
+        compared = (
+            speeds.compare(self.jobs.journal, card.key, self.engines.device, Precision.FP32, lite) if lite else None
+        )
         return render.evidence(compared, measured, lite, self.engines.evidence.busy, language)

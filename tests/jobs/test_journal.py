@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from asr_app import database
+from asr_app import database, speeds
 from asr_app.datatypes import SAMPLE_RATE, Chunk, Options, Segment, StageTimes, Word
 from asr_app.errors import UserError
 from asr_app.journal import Journal
@@ -151,7 +153,7 @@ def test_a_result_that_cannot_be_read_is_told_and_not_compared(tmp_path):
     add(journal, "done")
     changed(tmp_path, "UPDATE jobs SET state = 'done', result = '{\"device\": \"cpu\"}'")
     assert "cannot be read" in str(journal.view("done").error)
-    assert journal.compare("demo-paraformer", "cpu", Precision.FP32, Precision.INT8) is None
+    assert speeds.compare(journal, "demo-paraformer", "cpu", Precision.FP32, Precision.INT8) is None
 
 
 def test_what_comes_after_the_end_does_not_change_it(tmp_path):
@@ -235,3 +237,80 @@ def test_the_length_of_jobs_done_by_an_older_version_is_known(tmp_path):
             )  # fmt: skip
     observer = Observer(Journal(tmp_path))
     assert [s.seconds for s in observer.statuses(["done", "torn", "waits", "gone"])] == [75.5, None, None]
+
+
+def done(journal: Journal, name: str, precision: Precision, rtf: float, seconds: float = 10.0, size: int = 1) -> None:
+    """A recording that was done at `precision`."""
+    job = f"{name} {precision} {time.monotonic_ns()}"
+    journal.add(job, name, Path("x.wav"), "m", precision, Options())
+    result = {"device": "cpu", "duration_s": seconds, "rtf": rtf, "memory": {"weights": size}}
+    with journal.transaction() as db:
+        db.execute("UPDATE jobs SET state = 'done', result = ? WHERE id = ?", (json.dumps(result), job))
+
+
+def test_precisions_are_compared_by_medians_over_the_latest_of_each_recording(tmp_path):
+    journal = Journal(tmp_path)
+    for name, full, low in (("a", 0.4, 0.1), ("b", 0.3, 0.3), ("c", 0.6, 0.3)):
+        done(journal, name, Precision.FP32, 9.0)  # an earlier try
+        done(journal, name, Precision.FP32, full, size=400)
+        done(journal, name, Precision.INT8, low, size=100)
+    done(journal, "b", Precision.FP32, 0.9, seconds=11.0)  # another recording of that name
+    done(journal, "d", Precision.INT8, 9.0)
+    found = speeds.compare(journal, "m", "cpu", Precision.FP32, Precision.INT8)
+    assert found == speeds.Speeds(2.0, (0.4, 0.3), (400, 100), 3)
+    assert speeds.compare(journal, "other", "cpu", Precision.FP32, Precision.INT8) is None
+
+
+@pytest.mark.parametrize(("seconds", "counts"), [(1.99, False), (2.0, True)])
+def test_a_recording_under_two_seconds_compares_nothing(tmp_path, seconds, counts):
+    journal = Journal(tmp_path)
+    for precision in (Precision.FP32, Precision.INT8):
+        done(journal, "a", precision, 0.1, seconds)
+    assert (speeds.compare(journal, "m", "cpu", Precision.FP32, Precision.INT8) is not None) is counts
+
+
+def test_a_double_click_is_the_same_within_seconds(tmp_path):
+    journal = Journal(tmp_path)
+    add(journal, "job")
+    changed(tmp_path, "UPDATE jobs SET created = created - 10")
+
+    def same(name: str = "job.wav", within_s: float = 20.0) -> bool:
+        return journal.is_just_added("job", name, "demo-paraformer", Precision.INT8, Options(), within_s)
+
+    assert same()
+    assert not same(within_s=5.0)
+    assert not same(name="other.wav")
+    journal.take()
+    assert same()  # it runs
+    journal.end("job", "failed", UserError("why", "为什么"))
+    assert not same()
+
+
+def test_what_is_older_than_a_week_goes_but_not_what_runs(tmp_path):
+    journal = Journal(tmp_path)
+    for job, days in (("running", 9), ("old", 8), ("new", 6)):
+        add(journal, job)
+        write(journal, job, 1.0)
+        with journal.transaction() as db:
+            db.execute("UPDATE jobs SET created = created - ? WHERE id = ?", (days * 86400, job))
+    assert journal.take().id == "running"
+    assert not journal.idle()
+    journal.forget_old()
+    assert [job for job in ("running", "old", "new") if journal.view(job)] == ["running", "new"]
+    assert journal.segments("old") == ()
+
+
+def test_a_failure_is_shown_in_both_languages_and_ends_the_job(tmp_path):
+    journal = Journal(tmp_path)
+    add(journal, "job")
+    assert journal.view("job").error is None
+    journal.take()
+    journal.stage("job", "loading", 3.0, 4.0)
+    view = journal.view("job")
+    assert (view.state, view.stage, view.done, view.total, view.eta_s) == ("running", "loading", 3.0, 4.0, None)
+    journal.end("job", "failed", UserError("why", "为什么"))
+    view = journal.view("job")
+    assert (view.state, view.stage, view.error.en, view.error.zh) == ("failed", "", "why", "为什么")
+    assert view.finished
+    assert journal.idle()
+    assert journal.take() is None

@@ -95,16 +95,20 @@ def test_more_is_not_free_than_the_machine_has():
 class Room:
     """Engines over models of stated sizes, on a machine with so many bytes."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, machine: int, budget: int = 100 * GB) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, machine: int, budget: int = 100 * GB, device: str = "cpu"
+    ) -> None:
         self.sizes: dict[tuple[str, Precision], int] = {}
-        self.engines = Engines("cpu", 1, "modelscope", budget=budget)
+        self.more: dict[str, int] = {}  # bytes that a model takes beyond what was reckoned
+        self.engines = Engines(device, 1, "modelscope", budget=budget)
         self.beside: list[str] = []  # what was resident when the last one was loaded
+        self.failure = ""  # of the self-check
 
         def load(_folders, card, precision, *_):
-            size = self.sizes[card.id, precision]
+            size = self.sizes[card.id, precision] + self.more.get(card.id, 0)
             self.beside = self.resident()
             counted = PrecisionReport(precision, (PartReport("x", {"FP32": size}, {}),))
-            return Loaded(card, FakeEngine(), counted, "cpu", 1.5, 0.5, Check("x"), 1)
+            return Loaded(card, FakeEngine(), counted, "cpu", 1.5, 0.5, Check("x", self.failure), 1)
 
         def needed(_folders, card, precision, *_):
             return Needs(self.sizes[card.id, precision], self.sizes[card.id, precision])
@@ -148,6 +152,8 @@ def test_lite_mode_is_advised_only_where_it_fits(monkeypatch):
     with pytest.raises(UserError, match=r"are free\. Choose a smaller model") as told:
         room.use("demo-paraformer", 2).__enter__()
     assert "轻量" not in told.value.zh
+    with pytest.raises(UserError, match=r"needs 901 MB of memory"), room.use("demo-sensevoice", 0.3):
+        room.use("demo-paraformer", 0.9007, Precision.INT8).__enter__()
     with pytest.raises(UserError, match=r"needs 3\.0 GB.* are free\. Choose a smaller model"):
         room.use("demo-paraformer", 3, Precision.INT8).__enter__()
 
@@ -198,6 +204,58 @@ def test_room_for_both_sides_is_counted_by_true_bytes(monkeypatch):
         assert not room.engines.has_room(low.card, Precision.FP32)
         room.sizes["whisper-large-v3", Precision.FP32] = 4 * GB
         assert room.engines.has_room(low.card, Precision.FP32)
+
+
+def test_equal_models_are_not_resident_together_where_the_budget_has_room_for_one(monkeypatch):
+    room = Room(monkeypatch, 100 * GB, budget=5 * GB)
+    with room.use("demo-paraformer", 3):
+        pass
+    with room.use("demo-sensevoice", 3):
+        assert room.beside == []
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_what_came_back_for_a_model_is_told_with_it(monkeypatch, device):
+    """One goes before the loading, and one more after it, since the model is larger than was reckoned."""
+    room = Room(monkeypatch, 100 * GB, budget=5 * GB, device=device)
+    on_device = device != "cpu"
+    monkeypatch.setattr(engines, "resident_bytes", lambda: GB + (0 if on_device else room.engines._weights()))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: room.engines._weights() if on_device else 0)
+    for model, size in (("demo-paraformer", 1), ("demo-sensevoice", 3)):
+        with room.use(model, size) as loaded:
+            assert loaded.given_back == 0
+    room.more["whisper-base"] = GB
+    with room.use("whisper-base", 2) as loaded:
+        assert room.beside == ["demo-sensevoice"]
+        assert room.resident() == ["whisper-base"]
+        assert loaded.given_back == 4 * GB
+
+
+def test_a_lowered_precision_that_fails_its_self_check_is_refused_and_never_lite_again(monkeypatch):
+    room, card = Room(monkeypatch, 100 * GB), catalog.find("demo-paraformer")
+    room.failure = "no text"
+    with pytest.raises(UserError, match="demo-paraformer at INT8 failed its self-check: no text") as told:
+        room.use("demo-paraformer", 1, Precision.INT8).__enter__()
+    assert "自检未通过：no text" in told.value.zh
+    assert room.resident() == []
+    assert room.engines.choose(card, True, None) is Precision.BF16
+    with room.use("demo-paraformer", 1) as loaded:  # there is nothing better than FP32 to give
+        assert loaded.check.reason == "no text"
+
+
+def test_without_a_budget_half_of_the_free_memory_is_used_or_most_of_the_cards(monkeypatch):
+    monkeypatch.setattr(engines, "free_bytes", lambda *_: 10 * GB)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=10 * GB))
+    assert Engines("cpu", 1, "modelscope").budget == 5 * GB
+    assert Engines("cuda:0", 1, "modelscope").budget == 7 * GB
+
+
+def test_the_memory_free_at_the_moment_counts_for_both_sides(monkeypatch):
+    room = Room(monkeypatch, 6 * GB)
+    with room.use("whisper-large-v3", 3, Precision.INT8) as low:
+        for size, has_room in ((3, True), (4, False)):
+            room.sizes["whisper-large-v3", Precision.FP32] = size * GB
+            assert room.engines.has_room(low.card, Precision.FP32) is has_room
 
 
 LIMITED = """

@@ -104,12 +104,13 @@ def test_a_second_try_that_fails_costs_no_text(error):
     assert doubts[0].redone_at is None
 
 
-def test_at_most_a_fifth_of_the_chunks_is_tried_again():
+@pytest.mark.parametrize(("count", "most"), [(30, 6), (5, 3), (2, 2)])
+def test_at_most_a_fifth_of_the_chunks_is_tried_again_and_three_of_a_short_recording(count, most):
     up = Says({})
-    engines = ByPrecision({Precision.INT8: Says(dict.fromkeys(range(30), LOOP)), Precision.FP32: up})
-    _, doubts, _ = recognised(engines, Precision.INT8, 30)
-    assert len(up.asked) == 6
-    assert [d.redone_at for d in doubts] == [Precision.FP32] * 6 + [None] * 24
+    engines = ByPrecision({Precision.INT8: Says(dict.fromkeys(range(count), LOOP)), Precision.FP32: up})
+    _, doubts, _ = recognised(engines, Precision.INT8, count)
+    assert len(up.asked) == most
+    assert [d.redone_at for d in doubts] == [Precision.FP32] * most + [None] * (count - most)
 
 
 def test_at_full_precision_a_doubt_is_told_and_the_text_stays():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from asr_app import catalog, selfbench
 from asr_app.engines import Engines
 from asr_app.errors import UserError
-from asr_app.precision import Evidence, Precision, Speed, choose
+from asr_app.precision import Evidence, Precision, Speed, choose, evidence
 from asr_app.precision.evidence import Table
 from asr_app.ui import render
 
@@ -47,6 +49,19 @@ def test_a_damaged_table_is_an_empty_one(tmp_path, content):
     (file,) = (tmp_path / "measured").iterdir()
     file.write_text(content)
     assert Table(tmp_path, "cpu", 2).of("m") == {}
+
+
+def test_a_new_table_knows_of_no_busy_machine(tmp_path):
+    assert not Table(tmp_path, "cpu", 2).busy
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"), [("vendor_id : x\nmodel name : Some 9 CPU\nmodel name : b", "Some 9 CPU"), ("", "arm")]
+)
+def test_the_processor_has_a_name(monkeypatch, cpuinfo, name):
+    monkeypatch.setattr(evidence, "Path", lambda _: SimpleNamespace(read_text=lambda encoding: cpuinfo))
+    monkeypatch.setattr(evidence.platform, "processor", lambda: "arm")
+    assert evidence.processor.__wrapped__() == name
 
 
 def lite(measured):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -128,52 +127,11 @@ def test_half_a_variant_is_made_anew(cache, caplog):
     assert "damaged" in caplog.text
 
 
-def test_what_nobody_has_used_for_a_month_makes_room(tmp_path):
-    recipe = catalog.recipes(catalog.find(CARD))[Precision.INT8, "cpu"]
-
-    def written(name):
-        with variants.written(tmp_path / name, recipe) as folder:
-            (folder / "weights").write_text(name)
-        return tmp_path / name
-
-    def used_days_ago(place, days):
-        os.utime(place, (time.time() - days * 86400,) * 2)
-        return place
-
-    used_days_ago(written("forgotten"), 31)
-    used_days_ago(written("rare"), 29)
-    assert variants.whole(used_days_ago(written("in-use"), 31))  # and now it is used
-    killed, busy = tmp_path / ".making-killed", tmp_path / ".making-busy"
-    killed.mkdir()
-    busy.mkdir()
-    used_days_ago(killed, 2)
-    written("new")
-    assert {path.name for path in tmp_path.iterdir()} == {"rare", "in-use", "new", ".making-busy"}
-
-
-def test_other_weights_are_another_variant(tmp_path):
-    weights = tmp_path / "model.pt"
-    weights.write_bytes(b"1")
-    one = variants.weights({"model": tmp_path}, tmp_path / "home")
-    weights.write_bytes(b"2")
-    os.utime(weights, ns=(0, 0))
-    two = variants.weights({"model": tmp_path}, tmp_path / "home")
-    recipe = catalog.recipes(catalog.find(CARD))[Precision.INT8, "cpu"]
-    keys = {variants.key("paraformer", w, Precision.INT8, recipe, "cpu") for w in (one, two)}
-    assert len(keys) == 2
-    assert variants.key("paraformer", one, Precision.BF16, recipe, "cpu") not in keys
-
-
 def test_where_no_variant_can_be_written_the_model_runs_without(tmp_path, caplog):
     (tmp_path / "variants").write_text("not a folder")
     without = loaded(tmp_path)
     assert "no variant of demo-paraformer could be written" in caplog.text
     assert without.precision.weight_bytes < 7e6
-
-
-def test_weights_that_cannot_be_written_are_an_error_of_the_disk(tmp_path):
-    with pytest.raises(OSError, match="directory"):
-        variants.save({"part": torch.nn.Linear(2, 2)}, tmp_path / "gone")
 
 
 def test_a_full_disk_costs_nothing_but_time(tmp_path, expected):
@@ -190,15 +148,3 @@ def test_a_full_disk_costs_nothing_but_time(tmp_path, expected):
     assert "could be written" in done.stderr
     assert done.stdout.replace("\n", "") == expected[name]["text"]
     assert not list((tmp_path / "variants").iterdir())
-
-
-def test_memory_of_a_variant_counts_a_graph_twice_where_it_has_two_sessions(tmp_path):
-    for name, size in (
-        ("weights.safetensors", 100),
-        ("small.onnx.weights", 6_000_000),
-        ("large.onnx.weights", 130_000_000),
-    ):
-        with (tmp_path / name).open("wb") as file:
-            file.truncate(size)
-    assert variants.resident_bytes(tmp_path, 1) == 136_000_100
-    assert variants.resident_bytes(tmp_path, 2) == 142_000_100

@@ -1,0 +1,77 @@
+"""Words of the Compare tab, in both languages of the page."""
+
+COMPARE: dict[str, dict[str, str]] = {
+    "tab_transcribe": {"en": "Transcribe", "zh": "转写"},
+    "tab_compare": {"en": "Compare", "zh": "对比"},
+    "compare_arms": {"en": "What to compare", "zh": "对比项"},
+    "compare_arms_info": {
+        "en": "Two to four. The first one is what the others are compared with.",
+        "zh": "选择两到四项，其余各项都与第一项比较。",
+    },
+    "compare_reference": {"en": "What is really said (optional)", "zh": "实际内容（可选）"},
+    "compare_reference_info": {
+        "en": "With it errors are counted. Without it only the agreement with the first one is known.",
+        "zh": "填写后可统计错误；不填则只能得到与第一项的一致程度。",
+    },
+    "compare_blind": {"en": "Let me judge first, without names", "zh": "先由我盲评（不显示名称）"},
+    "compare_start": {"en": "Compare", "zh": "开始对比"},
+    "compare_here": {"en": "Compare precisions", "zh": "对比精度"},
+    "compare_earlier": {"en": "Earlier comparisons", "zh": "以往的对比"},
+    "compare_empty": {
+        "en": "Give a recording, and choose what to compare. Every arm gets the same pieces of it, one arm after the other.",
+        "zh": "请上传录音并选择对比项。各项依次处理完全相同的语音片段。",
+    },
+    "compare_too_few_done": {
+        "en": "There is nothing to compare: fewer than two are done, or the first one is not.",
+        "zh": "无法对比：完成的少于两项，或第一项未完成。",
+    },
+    "compare_same_text": {"en": "The texts are the same.", "zh": "文本完全相同。"},
+    "compare_on": {"en": "On {length} of {name}:", "zh": "在 {name}（{length}）上："},
+    "compare_differs": {
+        "en": "<b>{arm}</b> differs from {first} in {n} of {total} {units} ({percent}).",
+        "zh": "<b>{arm}</b> 与 {first} 相比，{total} 个{units}中有 {n} 个不同（{percent}）。",
+    },
+    "compare_equals": {
+        "en": "<b>{arm}</b> has every one of the {total} {units} of {first}.",
+        "zh": "<b>{arm}</b> 与 {first} 的 {total} 个{units}完全一致。",
+    },
+    "compare_characters": {"en": "characters", "zh": "字"},
+    "compare_words": {"en": "words", "zh": "词"},
+    "compare_judged": {
+        "en": "You judged {n} places: {first} better in {a}, {arm} better in {b}, alike in {c}: {meaning}.",
+        "zh": "您评判了 {n} 处：{first} 更好 {a} 处，{arm} 更好 {b} 处，相当 {c} 处：{meaning}。",
+    },
+    "compare_no_difference": {
+        "en": "no evidence of a difference (exact sign test, p = {p})", "zh": "没有差异的证据（精确符号检验，p = {p}）",
+    },
+    "compare_difference": {
+        "en": "more than chance (exact sign test, p = {p})", "zh": "超出偶然（精确符号检验，p = {p}）",
+    },
+    "compare_agreement": {"en": "Agreement with {first}", "zh": "与 {first} 的一致度"},
+    "compare_error": {"en": "Error", "zh": "错误率"},
+    "compare_speed": {"en": "Real-time factor", "zh": "实时率 RTF"},
+    "compare_times": {"en": "{rtf} ({x}x as fast)", "zh": "{rtf}（{x} 倍速度）"},
+    "compare_chunk": {"en": "A chunk, p50 / p95", "zh": "每个片段 p50 / p95"},
+    "compare_load": {"en": "Load and warm-up", "zh": "加载与预热"},
+    "compare_memory": {"en": "Peak memory it adds", "zh": "新增内存峰值"},
+    "compare_disk": {"en": "On disk", "zh": "磁盘占用"},
+    "compare_dtypes": {"en": "Effective precision", "zh": "实际精度"},
+    "compare_cues": {"en": "Subtitles moved, p50 / p95", "zh": "字幕时间偏移 p50 / p95"},
+    "compare_cues_gone": {"en": "{n} elsewhere", "zh": "{n} 处断句不同"},
+    "compare_votes": {"en": "Judged better", "zh": "盲评更好"},
+    "compare_all_lines": {"en": "Show all lines", "zh": "显示全部行"},
+    "compare_lines": {"en": "{arm} beside {first}: {n} differ", "zh": "{arm} 与 {first}：{n} 处不同"},
+    "compare_legend": {
+        "en": "<del>only in {first}</del> <ins>only in {arm}</ins> · click a difference to hear it",
+        "zh": "<del>仅 {first}</del> <ins>仅 {arm}</ins> · 点击差异处即可播放",
+    },
+    "compare_hear": {"en": "Play {at}: {first} “{old}”, {arm} “{new}”", "zh": "播放 {at}：{first}“{old}”，{arm}“{new}”"},
+    "judge_title": {"en": "Place {n} of {total}: which one is right?", "zh": "第 {n} / {total} 处：哪一个正确？"},
+    "judge_play": {"en": "Play it", "zh": "播放"},
+    "judge_this": {"en": "This one", "zh": "选这个"},
+    "judge_same": {"en": "No difference to me", "zh": "看不出差别"},
+    "judge_end": {"en": "Show the results now", "zh": "直接看结果"},
+    "judge_nothing": {"en": "nothing", "zh": "（无）"},
+    "compare_state_queued": {"en": "waits, {ahead} before it", "zh": "等待中，前面 {ahead} 个"},
+    "compare_state_removed": {"en": "deleted", "zh": "已删除"},
+}  # fmt: skip
