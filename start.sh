@@ -60,6 +60,10 @@ if [ "${1:-}" = "test" ]; then
     shift
     install tests/requirements.txt
     # The fast tests run in two processes. The others have a browser that waits: they need the machine for themselves.
+    if [ $# = 0 ]; then
+        .venv/bin/python -m pytest -n 2 --fast
+        set -- --rest
+    fi
     case " $* " in *" --fast "*) set -- -n 2 "$@" ;; esac
     exec .venv/bin/python -m pytest "$@"
 fi

@@ -123,14 +123,14 @@ def load_from(
         log.warning("%s at %s failed its self-check: %s", card.id, precision.label, check.reason)
     return Loaded(
         card, engine, counted, device, load_s, warmup_s, check, threads, vad, weights=variants.fingerprint(folders),
-        disk_bytes=_disk_bytes(folders, card, precision, device, cache),
+        disk_bytes=disk_bytes(folders, card, precision, device, cache),
     )  # fmt: skip
 
 
-def _disk_bytes(
+def disk_bytes(
     folders: Mapping[str, Path], card: ModelCard, precision: Precision, device: str, cache: Path | None
 ) -> int:
-    """Size of the variant's files, or of the weights where there is no variant."""
+    """Size of the files that `load_from` reads with the same arguments: the variant's, or the weights without one."""
     path = None if precision is Precision.FP32 else variants.carried(folders["model"], precision)
     if path is None and precision is not Precision.FP32 and cache is not None:
         path = variant_of(folders, card, precision, device, cache)[0]

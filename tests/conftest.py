@@ -41,6 +41,7 @@ def cache() -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only the tests that load no model and open no browser")
+    parser.addoption("--rest", action="store_true", help="only the tests that --fast leaves out")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -48,6 +49,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     out = [] if "slow" in config.option.markexpr else ["slow"]
     out += ["models", "browser", "real"] if config.option.fast else []
     left = [item for item in items if any(item.get_closest_marker(name) for name in out)]
+    if config.option.rest:
+        heavy = ("models", "browser", "real")
+        left += [item for item in items if not any(item.get_closest_marker(name) for name in heavy)]
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]

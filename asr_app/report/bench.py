@@ -19,9 +19,9 @@ from asr_app.evaluate.plan import EvaluationArm, arms_of
 from asr_app.evaluate.rounds import Measured, measure, steps
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
 from asr_app.hub import OnProgress
-from asr_app.loading import locate, needs, variant_of
+from asr_app.loading import locate, needs
 from asr_app.memory import Needs, free_bytes
-from asr_app.precision import Precision, variants
+from asr_app.precision import Precision
 from asr_app.recordings import Recording, Sound, sound_of, spread
 from asr_app.report.results import FORMAT, SpeedPart, audio_digest, data_entry, model_entry, recipe
 
@@ -158,7 +158,7 @@ def _model(
 
     results = list(evaluate(arms, clips, [sound.digest for sound in chosen.sounds], home, fresh, finished))
     made = figures(results, chosen.recordings, [sound.seconds for sound in chosen.sounds])
-    disk = {arm.name: _disk_bytes(card, folders, task, Precision(arm.name)) for arm in arms}
+    disk = {arm.name: disk_bytes(folders, card, Precision(arm.name), task.device, task.cache) for arm in arms}
     weights = arms[0].weights if arms else ""
     yield model_entry(card.id, weights, made, chosen.recordings, chosen.sounds, SpeedPart({}, [], 0, True), disk)
     speed = _speed(request, card, folders, task, results, clips, chosen.sounds, on_step)
@@ -217,13 +217,3 @@ def _needs(folders: Mapping[str, Path], card: ModelCard, precision: Precision, t
         return needs(folders, card, precision, task.device, task.threads, task.cache)
     except UserError:
         return None
-
-
-def _disk_bytes(card: ModelCard, folders: Mapping[str, Path], task: Task, precision: Precision) -> int:
-    """Bytes of the files that the arm is loaded from: the model's at FP32, else its variant's."""
-    path = folders["model"]
-    if precision is not Precision.FP32:
-        carried = variants.carried(path, precision)
-        path = carried or variant_of(folders, card, precision, task.device, task.cache)[0]
-    files = [path] if path.is_file() else path.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -131,6 +131,7 @@ def damaged(whisper_base, tmp_path_factory) -> Path:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_a_damaged_arm_loses_in_the_card_and_in_a_blind_round(damaged, open_page, tmp_path):
     if not DATA.is_dir():
         pytest.skip("no real recordings here")
