@@ -45,13 +45,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is slow unless it is asked for by its name, `-m slow`; with --fast models and browsers, too."""
-    out = [] if "slow" in config.option.markexpr else ["slow"]
-    out += ["models", "browser", "real"] if config.option.fast else []
-    left = [item for item in items if any(item.get_closest_marker(name) for name in out)]
-    if config.option.rest:
-        heavy = ("models", "browser", "real")
-        left += [item for item in items if not any(item.get_closest_marker(name) for name in heavy)]
+    """Leaves out what is slow unless it is asked for by its name, `-m slow`; with --fast models and browsers, too,
+    and with --rest everything but these."""
+
+    def is_left(item: pytest.Item) -> bool:
+        heavy = any(item.get_closest_marker(name) for name in ("models", "browser", "real"))
+        slow = item.get_closest_marker("slow") is not None and "slow" not in config.option.markexpr
+        return slow or (heavy and config.option.fast) or (not heavy and config.option.rest)
+
+    left = [item for item in items if is_left(item)]
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]

@@ -19,7 +19,7 @@ from asr_app.evaluate.plan import EvaluationArm, arms_of
 from asr_app.evaluate.rounds import Measured, measure, steps
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
 from asr_app.hub import OnProgress
-from asr_app.loading import locate, needs
+from asr_app.loading import disk_bytes, locate, needs
 from asr_app.memory import Needs, free_bytes
 from asr_app.precision import Precision
 from asr_app.recordings import Recording, Sound, sound_of, spread
