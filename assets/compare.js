@@ -58,7 +58,11 @@ window.asrCompare = (() => {
       item.querySelector(".open").setAttribute("aria-current", id === comparison);
       return item;
     });
-    if (list.innerHTML !== items.map((item) => item.outerHTML).join("")) list.replaceChildren(...items);
+    const html = items.map((item) => item.outerHTML).join("");
+    if (list.asrHtml !== html) { // else the question of a remove button would be lost
+      list.asrHtml = html;
+      list.replaceChildren(...items);
+    }
     byId("comparisons").hidden = !items.length;
   };
 
