@@ -126,14 +126,13 @@ class Comparisons:
             if row is None:
                 return None
             jobs = db.execute(
-                "SELECT arms.job, jobs.model, jobs.precision FROM arms LEFT JOIN jobs ON jobs.id = arms.job "
+                "SELECT arms.job, jobs.model, jobs.precision FROM arms JOIN jobs ON jobs.id = arms.job "
                 "WHERE comparison = ? ORDER BY n",
                 (comparison,),
             ).fetchall()
+        statuses = {status.id: status for status in self._observer.statuses([job["job"] for job in jobs])}
         arms = tuple(
-            Arm(job["job"], job["model"], Precision(job["precision"]), self._observer.status(job["job"]))
-            for job in jobs
-            if job["model"] is not None
+            Arm(job["job"], job["model"], Precision(job["precision"]), statuses.get(job["job"])) for job in jobs
         )
         votes = tuple(json.loads(row["votes"]))
         return Comparison(row["id"], row["name"], row["reference"], arms, bool(row["blind"]), votes)

@@ -28,5 +28,10 @@ def entry(status: Status, language: str) -> str:
     )
     if not status.finished:
         return opens
-    label = escape(t("remove", language, name=status.name))
-    return f'{opens}<button class="remove" aria-label="{label}" title="{label}" data-sure="{t("sure", language)}">×</button>'
+    return opens + remover(status.name, language)
+
+
+def remover(name: str, language: str) -> str:
+    """The button that removes the entry of that name; the page's script asks once more before it does."""
+    label = escape(t("remove", language, name=name))
+    return f'<button class="remove" aria-label="{label}" title="{label}" data-sure="{t("sure", language)}">×</button>'

@@ -115,9 +115,8 @@ def connect(
             card = cards[key]
             wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
             precision = engines.choose(card, switch, wanted)
-            client = clients.client(request.headers.get("cookie", ""), request.client.host)
             wish = options.read(card, asked)
-            return jobs.submit(Path(path), Path(path).name, key, precision, wish, before, client), ""
+            return jobs.submit(Path(path), Path(path).name, key, precision, wish, before, client_of(request)), ""
         except UserError as error:
             return before, render.refusal(error, LANGUAGES[label])
 
@@ -149,6 +148,11 @@ def connect(
     inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
     inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
     inputs.models.better_button.click(fetch_better, [inputs.lite, kept], [model, kept], **quiet)
+
+
+def client_of(request: gr.Request) -> str:
+    """The client of an event, for its turns in the queue."""
+    return clients.client(request.headers.get("cookie", ""), request.client.host)
 
 
 def _example_buttons(labels: Labels) -> dict[str, gr.Button]:

@@ -59,7 +59,7 @@ def routes(jobs: Jobs, engines: Engines, preparer: Preparer) -> list[BaseRoute]:
         state = shown["state"] if shown else ""
         band = (standing(engines, preparer, asked.model), preparer.current, preparer.waiting, state, asked.job)
         busy = active or preparer.current is not None or (shown is not None and not shown["finished"])
-        return JSONResponse({"server": server, "busy": busy, "band": _tag(repr(band)), "job": shown, "jobs": listed})
+        return JSONResponse({"server": server, "busy": busy, "band": tag(repr(band)), "job": shown, "jobs": listed})
 
     def remove(asked: Removal) -> Response:
         jobs.journal.remove(asked.job)
@@ -110,10 +110,11 @@ def _listed(observer: Observer, asked: Asked) -> tuple[dict[str, Any], bool]:
     listed: dict[str, Any] = {job: None for job in asked.jobs if job not in known}
     for status in statuses:
         html = entries.entry(status, asked.language)
-        if asked.jobs[status.id] != (tag := _tag(html)):
-            listed[status.id] = {"html": html, "tag": tag, "finished": status.finished}
+        if asked.jobs[status.id] != (current := tag(html)):
+            listed[status.id] = {"html": html, "tag": current, "finished": status.finished}
     return listed, any(not status.finished for status in statuses)
 
 
-def _tag(text: str) -> str:
+def tag(text: str) -> str:
+    """A short checksum of what a page shows, by which it says what it has."""
     return f"{zlib.crc32(text.encode()):08x}"

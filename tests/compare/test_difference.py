@@ -1,4 +1,4 @@
-"""What differs between two texts: their units and times, the fewest edits, the moves of cues, the blind round."""
+"""Differences between two texts: units and their times, the fewest edits, the moves of cues, the blind round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pipeline tells after each chunk: seconds of speech and of work, words that wait, threads; and the transcript."""
+"""The pipeline's progress after each chunk: seconds of speech and of work, words that wait, threads; and the transcript."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_only_the_first_transcript_of_an_engine_has_what_loading_it_cost(clock):
 
 @pytest.mark.parametrize(("before", "first", "later"), [(60, 60, 64), (10, 100, 100)])
 def test_memory_that_a_model_adds_is_beyond_what_was_there_without_it(clock, before, first, later):
-    """Of the first job that uses it, beyond what stayed when others went for it; of later ones, without its weights."""
+    """The first job that uses it counts from what stayed when others went for it; later jobs count its weights, too."""
     engine = Works(clock)
     engine.parts = {"encoder": torch.nn.Linear(2, 2)}  # 24 bytes
     of = loaded(engine)

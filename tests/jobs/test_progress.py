@@ -1,4 +1,4 @@
-"""What a job tells on its way, and what it does where the journal or the disk fails under it."""
+"""The progress of a job, and its end where the journal or the disk fails under it."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_client_may_have_so_many_jobs_waiting_and_its_next_one_comes_with_room
     ids=["disk", "defect"],
 )
 def test_a_journal_that_fails_once_does_not_end_the_worker(jobs, recording, monkeypatch, error, said, caplog):
-    """What stands in the way is told until the journal can be used again."""
+    """The reason is told until the journal can be used again."""
     take, troubles = jobs.journal.take, []
 
     def fails():

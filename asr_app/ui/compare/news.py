@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from html import escape
 from typing import Annotated, Any, Literal
 
@@ -14,6 +13,8 @@ from starlette.routing import BaseRoute
 from asr_app.compare.comparisons import Comparison, Comparisons
 from asr_app.jobs import Jobs
 from asr_app.ui.compare import render
+from asr_app.ui.entries import remover
+from asr_app.ui.news import tag
 from asr_app.ui.texts import t
 
 _Id = Annotated[str, Field(max_length=64)]
@@ -54,9 +55,9 @@ def routes(jobs: Jobs) -> list[BaseRoute]:
             answer["progress"] = render.arms_progress(found, asked.language)
             answer["player"] = render.player(found)
             # What is shown depends on this alone, and takes seconds to make of hours of speech.
-            tag = _tag(repr((found.id, found.finished, found.blind, found.votes, asked.language)))
-            if tag != asked.tag:
-                answer |= {"tag": tag, "contents": _contents(comparisons, found, asked.language)}
+            current = tag(repr((found.id, found.finished, found.blind, found.votes, asked.language)))
+            if current != asked.tag:
+                answer |= {"tag": current, "contents": _contents(comparisons, found, asked.language)}
         known = [(listed, comparisons.find(listed)) for listed in asked.listed]
         answer["listed"] = {id_: c and _entry(c, asked.language) for id_, c in known}
         return JSONResponse(answer)
@@ -96,9 +97,4 @@ def _entry(comparison: Comparison, language: str) -> str:
     opens = f'<button class="open"><b>{escape(comparison.name)}</b><span>{arms}</span></button>'
     if not comparison.finished:
         return opens
-    label = escape(t("remove", language, name=comparison.name))
-    return f'{opens}<button class="remove" aria-label="{label}" title="{label}" data-sure="{t("sure", language)}">×</button>'
-
-
-def _tag(text: str) -> str:
-    return f"{zlib.crc32(text.encode()):08x}"
+    return opens + remover(comparison.name, language)

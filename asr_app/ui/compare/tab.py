@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from asr_app import catalog, clients, hub
+from asr_app import catalog, hub
 from asr_app.compare.comparisons import MOST, Comparisons
 from asr_app.datatypes import ModelCard, Options
 from asr_app.engines import Engines
@@ -17,6 +17,7 @@ from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision, refusal
 from asr_app.ui import render
+from asr_app.ui.inputs import client_of
 from asr_app.ui.labels import Labels
 from asr_app.ui.texts import LANGUAGES, in_both, t
 
@@ -106,7 +107,7 @@ def connect(
                 raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
             arms = [_arm(value, cards) for value in chosen]
             return comparisons.begin(
-                Path(path), Path(path).name, arms, Options(), reference, judge, before, _client(request)
+                Path(path), Path(path).name, arms, Options(), reference, judge, before, client_of(request)
             ), ""
         except UserError as error:
             return before, render.refusal(error, LANGUAGES[label])
@@ -121,7 +122,7 @@ def connect(
             precisions = [Precision.FP32, engines.choose(card, True, None), task.precision]
             arms = [(card, precision) for precision in precisions]
             return comparisons.begin(
-                task.recording, task.name, arms, task.options, before=before, client=_client(request)
+                task.recording, task.name, arms, task.options, before=before, client=client_of(request)
             ), "", shown  # fmt: skip
         except UserError as error:
             return before, render.refusal(error, LANGUAGES[label]), shown
@@ -176,7 +177,3 @@ def _arm(value: str, cards: Mapping[str, ModelCard]) -> tuple[ModelCard, Precisi
     if key not in cards:
         raise UserError("That model is not here any more. Reload the page.", "该模型已不可用，请刷新页面。")
     return cards[key], Precision.parse(precision)
-
-
-def _client(request: gr.Request) -> str:
-    return clients.client(request.headers.get("cookie", ""), request.client.host)
