@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from conftest import EXAMPLE, ROOT
@@ -88,6 +90,27 @@ def test_a_row_alone_comes_out_the_same_on_several_threads_and_both_sessions_are
         torch.set_num_threads(before)
     assert narrow.stored == counts.stored
     assert wide.stored == {name: 2 * size for name, size in counts.stored.items()}
+
+
+def test_a_chunk_recognised_beside_others_computes_on_one_thread(tmp_path, monkeypatch):
+    """Two chunks on two threads each made SenseVoice Small a fifth slower on two cores."""
+    ran: list[str] = []
+
+    class Session:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def run(self, _: None, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+            ran.append(self.name)
+            return [given["x"]]
+
+    monkeypatch.setattr(graph, "is_held_twice", lambda *_: True)
+    monkeypatch.setattr(graph, "session", lambda *_: Session("wide"))
+    both = graph.GraphLayers(tmp_path, Session("narrow"), SANM_ENCODER, graph.Counts({}, {}))
+    for threads in (2, 1):
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+            pool.submit(both, torch.zeros(1, 3, 4), None).result()
+    assert ran == ["wide", "narrow"]
 
 
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8], ids=str)
