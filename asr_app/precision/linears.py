@@ -93,8 +93,10 @@ class HalfLinear(QuantizedModule):
         return self.storage if native else torch.float32
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = nn.functional.linear(x.to(self.arithmetic), self.weight.to(self.arithmetic)).to(x.dtype)
-        return y if self.bias is None else y + self.bias
+        arithmetic = self.arithmetic
+        y = nn.functional.linear(x.to(arithmetic), self.weight.to(arithmetic))
+        # The sum with the bias is FP32: on a GPU, one kernel less than widening first.
+        return y.to(x.dtype) if self.bias is None else torch.add(y, self.bias).to(x.dtype)
 
 
 class HalfEmbedding(QuantizedModule):
@@ -192,7 +194,9 @@ class Int8CudaLinear(QuantizedModule):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         narrow, scale = int8_rows(x.reshape(-1, x.shape[-1]))
-        filled = nn.functional.pad(narrow, (0, 0, 0, max(0, self._fewest - len(narrow))))
-        summed = torch._int_mm(filled, self.get_buffer("weight").t())[: len(narrow)]
-        y = (summed * scale[:, None] * self.get_buffer("scale")).to(x.dtype).reshape(*x.shape[:-1], -1)
-        return y if self.bias is None else y + self.bias
+        missing = self._fewest - len(narrow)
+        filled = nn.functional.pad(narrow, (0, 0, 0, missing)) if missing > 0 else narrow
+        summed = torch._int_mm(filled, self.get_buffer("weight").t())[: len(narrow)] * scale[:, None]
+        by_channel = self.get_buffer("scale")
+        y = summed * by_channel if self.bias is None else torch.addcmul(self.bias, summed, by_channel)
+        return y.to(x.dtype).reshape(*x.shape[:-1], -1)

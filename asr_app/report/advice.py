@@ -150,11 +150,11 @@ def by_use(model: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _speed(arm: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Peak memory (MB), and the p95 of the wait (seconds) with the most users."""
+    """Peak memory (MB; the device's, if there is one), and the p95 of the wait (seconds) with the most users."""
     speed = arm["speed"]
     if not speed or speed["problem"]:
         return None, None
-    return speed["peak_mb"], speed["users"][-1]["wait_p95_s"] if speed["users"] else speed["latency_s"]["p95"]
+    return speed["device_mb"] or speed["peak_mb"], speed["users"][-1]["wait_p95_s"] if speed["users"] else speed["latency_s"]["p95"]
 
 
 def _evidence(arm: Candidate, language: str) -> str:

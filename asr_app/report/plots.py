@@ -79,7 +79,7 @@ def _error(arms: Sequence[Mapping[str, Any]], language: str) -> Plot:
 def _memory(arms: Sequence[Mapping[str, Any]], language: str) -> Plot:
     made, rows = [], []
     for arm in arms:
-        peak, weights = arm["speed"]["peak_mb"], arm["speed"]["weights_mb"]
+        peak, weights = arm["speed"]["device_mb"] or arm["speed"]["peak_mb"], arm["speed"]["weights_mb"]
         held = min(weights or 0.0, peak)
         made.append(Bar(name(arm), [(0, held), (1, peak - held)], megabytes(peak)))
         rows.append((name(arm), f"{peak:.1f}", "" if weights is None else f"{weights:.1f}", f"{arm['disk_mb']:.1f}"))

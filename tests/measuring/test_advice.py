@@ -70,7 +70,7 @@ def test_a_handful_of_clips_bounds_nothing() -> None:
 
 def entry(name: str, speedup: float | None, difference: list[float] | None, peak: float, wait: float) -> dict:
     group = {"error": 0.1, "clips": 20} | ({"difference_from_fp32": difference} if difference else {})
-    speed = {"problem": "", "peak_mb": peak, "users": [{"wait_p95_s": wait}]}
+    speed = {"problem": "", "peak_mb": peak, "device_mb": 0.0, "users": [{"wait_p95_s": wait}]}
     return {"arm": name, "problem": "", "texts": [{}], "languages": {"all": group}, "speedup": speedup, "speed": speed}
 
 
@@ -83,3 +83,12 @@ def test_an_arm_for_each_use_and_none_that_loses() -> None:
     assert advise({"arms": arms}, "en").arm == "INT8"
     assert by_use({"arms": arms[1:]}) == []
     assert advise({"arms": arms[1:]}, "en").arm == ""
+
+
+def test_on_a_gpu_the_memory_that_counts_is_the_gpus() -> None:
+    arms = [
+        entry("fp32", None, None, 1000, 1.0), entry("fp16", 0.9, [0.0, 0.0, 0.0], 1235, 1.7),
+    ]  # fmt: skip
+    for arm, device_mb in zip(arms, (423.0, 332.0), strict=True):
+        arm["speed"]["device_mb"] = device_mb
+    assert dict(by_use({"arms": arms}))["edge"] == "FP16"
