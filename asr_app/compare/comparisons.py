@@ -78,6 +78,8 @@ class Comparisons:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs, self._journal = jobs, jobs.journal
         self._observer = Observer(jobs.journal)
+        # Of a blind round that lasts: texts of hours take seconds to align, and each vote asks for them.
+        self._judged: tuple[str, Compared] | None = None
 
     def begin(
         self, path: Path, name: str, arms: Sequence[tuple[ModelCard, Precision]], options: Options, reference: str = "",
@@ -139,6 +141,14 @@ class Comparisons:
 
     def compared(self, comparison: Comparison) -> Compared | None:
         """The texts of the arms that are done, aligned. None if fewer than two of them are, or the first is not."""
+        if self._judged is not None and self._judged[0] == comparison.id:
+            found = self._judged[1]
+        else:
+            found = self._aligned(comparison)
+        self._judged = (comparison.id, found) if found and comparison.blind and comparison.finished else None
+        return found
+
+    def _aligned(self, comparison: Comparison) -> Compared | None:
         views = [self._journal.view(arm.job) for arm in comparison.arms]
         done = [(arm, v) for arm, v in zip(comparison.arms, views, strict=True) if v and v.transcript]
         if len(done) < FEWEST or done[0][0] is not comparison.arms[0]:

@@ -154,7 +154,8 @@ def _speed(arm: Mapping[str, Any]) -> tuple[float | None, float | None]:
     speed = arm["speed"]
     if not speed or speed["problem"]:
         return None, None
-    return speed["device_mb"] or speed["peak_mb"], speed["users"][-1]["wait_p95_s"] if speed["users"] else speed["latency_s"]["p95"]
+    waits_s = speed["users"][-1]["wait_p95_s"] if speed["users"] else speed["latency_s"]["p95"]
+    return speed["device_mb"] or speed["peak_mb"], waits_s
 
 
 def _evidence(arm: Candidate, language: str) -> str:

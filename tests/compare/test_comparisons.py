@@ -128,6 +128,17 @@ def test_votes_are_kept_in_order_until_the_end_of_the_round(comparisons, recordi
     assert comparisons.find("unknown") is None
 
 
+def test_votes_of_a_round_do_not_align_the_texts_anew(comparisons, jobs, recording, monkeypatch):
+    comparison = comparisons.begin(recording, "a.wav", BOTH, Options(), judge=True)
+    jobs.start()
+    first = comparisons.compared(finished(comparisons, comparison))
+    comparisons.vote(comparison, 0, "left")
+    assert comparisons.compared(comparisons.find(comparison)) is first
+    comparisons.reveal(comparison)
+    comparisons.compared(comparisons.find(comparison))
+    assert comparisons.compared(comparisons.find(comparison)) is not first  # the memory of hours of text is given back
+
+
 def test_a_comparison_goes_on_after_the_server_died(jobs, recording, tmp_path):
     comparison = Comparisons(jobs).begin(recording, "x.wav", BOTH, Options())
     jobs.journal.take()  # it ran when the process died
