@@ -141,10 +141,8 @@ class Comparisons:
 
     def compared(self, comparison: Comparison) -> Compared | None:
         """The texts of the arms that are done, aligned. None if fewer than two of them are, or the first is not."""
-        if self._judged is not None and self._judged[0] == comparison.id:
-            found = self._judged[1]
-        else:
-            found = self._aligned(comparison)
+        kept = self._judged
+        found = kept[1] if kept is not None and kept[0] == comparison.id else self._aligned(comparison)
         self._judged = (comparison.id, found) if found and comparison.blind and comparison.finished else None
         return found
 
