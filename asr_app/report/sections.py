@@ -88,6 +88,13 @@ def recipe(results: Entry, language: str) -> Table:
     )
 
 
+def language_name(code: str, language: str) -> str:
+    """`zh (CER)`, `en`, or the word for all languages."""
+    if code == ALL:
+        return label("all", language)
+    return f"{code} (CER)" if base_language(code) in CHARACTERS else code
+
+
 def name(arm: Entry) -> str:
     """The arm's name to read: `INT8`."""
     return str(arm["arm"]).upper()
@@ -194,10 +201,7 @@ def _grid(
         groups = [arm["languages"].get(code) for _, arm, _ in columns]
         count = max(group["clips"] for group in groups if group)
         cells = [cell(group) if group else "" for group, (_, _, cell) in zip(groups, columns, strict=True)]
-        shown = label("all", language) if code == ALL else code
-        if code != ALL and base_language(code) in CHARACTERS:
-            shown += " (CER)"
-        rows.append((shown, str(count), *cells))
+        rows.append((language_name(code, language), str(count), *cells))
     head = [label("language", language), label("clips", language), *(title for title, _, _ in columns)]
     return Table(label(title, language), head, rows)
 
