@@ -135,7 +135,7 @@ def by_use(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     arms = [
         arm for arm in candidates(model) if arm.verdict(error, full["languages"][ALL]["clips"]) is not Verdict.LOSES
     ]
-    arms.insert(0, Candidate(Precision.FP32.label, (0.0, 0.0, 0.0), 1.0, peak, waits))
+    arms.insert(0, Candidate(Precision.FP32.label, (0.0, 0.0, 0.0), None if peak is None else 1.0, peak, waits))
 
     def least(key: Callable[[Candidate], float | None]) -> str:
         known = [(value, arm.name) for arm in arms if (value := key(arm)) is not None]

@@ -83,3 +83,10 @@ def test_an_arm_for_each_use_and_none_that_loses() -> None:
     assert advise({"arms": arms}, "en").arm == "INT8"
     assert by_use({"arms": arms[1:]}) == []
     assert advise({"arms": arms[1:]}, "en").arm == ""
+
+
+def test_without_speed_no_arm_is_called_the_fastest() -> None:
+    arms = [entry("fp32", None, None, 900, 4.0), entry("int8", None, [0.0, -0.001, 0.001], 400, 2.0)]
+    for arm in arms:
+        arm["speed"] = None
+    assert [arm for _, arm in by_use({"arms": arms})] == ["", "", "", "FP32"]

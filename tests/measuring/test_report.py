@@ -66,6 +66,7 @@ def test_the_page_needs_no_network_and_shows_names_as_text(tmp_path: Path, langu
     assert "prefers-color-scheme: dark" in text
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "2026-01-02 03:04 UTC" in text
     for svg in re.findall(r"<svg.*?</svg>", text, re.S):
         ElementTree.fromstring(svg)  # noqa: S314  # our own
 
