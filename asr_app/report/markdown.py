@@ -44,9 +44,8 @@ def _lines(results: Mapping[str, Any], language: str) -> Iterator[str]:
     for model in results["models"]:
         yield ""
         yield f"## {plain(model['model'])}"
-        uses = by_use(model)
-        if uses:
-            rows = [(label(use, language), arm) for use, arm in uses]
+        rows = [(label(use, language), arm) for use, arm in by_use(model) if arm]
+        if rows:
             yield from table_lines(Table(label("uses", language), ["", label("arm", language)], rows, numeric=False))
         for table in model_tables(model, language):
             yield from table_lines(table)

@@ -90,3 +90,11 @@ def test_without_speed_no_arm_is_called_the_fastest() -> None:
     for arm in arms:
         arm["speed"] = None
     assert [arm for _, arm in by_use({"arms": arms})] == ["", "", "", "FP32"]
+
+
+def test_a_reference_that_failed_half_way_gives_no_advice() -> None:
+    arms = [entry("fp32", None, None, 900, 4.0), entry("int8", 2.0, [0.0, -0.001, 0.001], 400, 2.0)]
+    arms[0]["problem"] = "Killed"
+    advice = advise({"arms": arms}, "en")
+    assert (advice.arm, advice.sentence) == ("", "FP32 failed after 20 clips (Killed): no recommendation.")
+    assert by_use({"arms": arms}) == []

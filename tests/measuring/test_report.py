@@ -100,6 +100,13 @@ def test_the_markdown_has_every_section_and_hostile_names_do_not_break_its_table
     assert "its files are not here" in text
 
 
+def test_all_languages_together_stand_last(tmp_path: Path) -> None:
+    model = results(tmp_path)["models"][0]
+    model["arms"].insert(0, model["arms"].pop(2))  # the arm that died among the English clips
+    by_language = [table.rows for table in model_tables(model, "en") if table.columns[0] == "language"]
+    assert [[row[0] for row in rows] for rows in by_language] == [["en", "zh-TW (CER)", "all"]] * 3
+
+
 def test_every_label_has_both_languages_and_the_same_fields() -> None:
     for key, (english, chinese) in LABELS.items():
         fields = [sorted(re.findall(r"\{(\w+)", text)) for text in (english, chinese)]
