@@ -153,11 +153,11 @@ def _ours(run: Run | None, row: Figure | str, precision: Precision, language: st
         return nothing
     if arm["problem"]:  # the clips before that are not all clips
         return _Value(None, (label("arm_failed", language),))
-    value = _of_texts(arm, row) or _of_speed(arm["speed"], row, language) or nothing
+    value = _of_texts(arm, row, language) or _of_speed(arm["speed"], row, language) or nothing
     return value if arm["arm"] == precision.value else _Value(value.value, (str(arm["arm"]).upper(), *value.words))
 
 
-def _of_texts(arm: Entry, row: Figure | str) -> _Value | None:
+def _of_texts(arm: Entry, row: Figure | str, language: str) -> _Value | None:
     """Errors and sizes; None for another row, and for a language without clips."""
     if row is Figure.DISK:
         return _Value(arm["disk_mb"])
@@ -167,7 +167,7 @@ def _of_texts(arm: Entry, row: Figure | str) -> _Value | None:
     if group is None:
         return None
     difference = points(group.get("difference_from_fp32"), group["clips"])
-    return _Value(group["error"], (difference,) if difference else ())
+    return _Value(group["error"], (label("points", language, points=difference),) if difference else ())
 
 
 def _of_speed(speed: Entry | None, row: Figure | str, language: str) -> _Value | None:

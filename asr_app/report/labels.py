@@ -96,6 +96,7 @@ LABELS: dict[str, tuple[str, str]] = {
         "A local folder or file: {model}. Its weights are not compared with published ones; they may even be random.",
         "本地目录或文件：{model}。其权重未与公开权重核对，甚至可能是随机的。",
     ),
+    "points": ("{points} points", "{points} 个百分点"),
     "weights_hash": ("Hash of the weights: {hash}.", "权重哈希：{hash}。"),
     "measured_on": ("Measured on {made}: {processor}, threads: {threads}, {device}; {clips}.", "测于 {made}：{processor}，线程 {threads}，{device}；{clips}。"),
     "how_to_measure": ("No results of this family were given. The command under the table measures it.", "没有该系列的结果。可用表格下方的命令测量。"),

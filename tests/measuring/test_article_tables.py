@@ -77,7 +77,7 @@ def test_the_table_by_language_has_the_half_precision_that_the_model_has(tmp_pat
     half = made["models"][0]["arms"][1]
     made["models"][0]["arms"][2] = half | {"arm": "bf16"}
     rows = {(row[0], row[1]): row[4] for row in tables(article_tables([made], "en"))["fun-asr-mlt-nano"]}
-    assert rows["en", "FP16"] == f"{half['languages']['en']['error']:.2%} (BF16; +0.00 [+0.00, +0.00])"
+    assert rows["en", "FP16"] == f"{half['languages']['en']['error']:.2%} (BF16; +0.00 [+0.00, +0.00] points)"
 
 
 def test_a_figure_of_an_article_gets_its_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
