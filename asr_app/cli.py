@@ -97,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="error, speed and size of models at each precision: a report")
     add_bench_arguments(bench)
     bench.set_defaults(run=_bench)
-    report = commands.add_parser("report", help="run a benchmark again; 1 where a text differs")
+    report = commands.add_parser(
+        "report", help="a benchmark run again, 1 where a text differs; or its figures beside articles'"
+    )
     add_report_arguments(report)
     report.set_defaults(run=_report)
     quantize = commands.add_parser("quantize", help="make a lower precision ahead of time; 2 where it loses too much")

@@ -1,4 +1,4 @@
-"""Progress of a download on stderr: a bar on a terminal, a log line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 _LOG_EVERY_S = 10.0
+_DRAW_EVERY_S, _PRINT_EVERY_S = 0.5, 30.0  # on a terminal; in a log
+
+
+def progress_bar(title: str, total: int, unit: str) -> tqdm:
+    """A bar of `total` units with the time left, to be updated and closed. It is removed at its end."""
+    often = _DRAW_EVERY_S if sys.stderr.isatty() else _PRINT_EVERY_S
+    return tqdm(total=total, desc=title, unit=unit, file=sys.stderr, leave=False, mininterval=often)
 
 
 class DownloadProgress:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from asr_app import catalog, config, hub
 from asr_app.datasets import references
@@ -27,8 +24,8 @@ from asr_app.loading import locate
 from asr_app.precision import Precision
 from asr_app.precision.evidence import processor
 from asr_app.recordings import Recording, Sound, examples, sound_of, spread
+from asr_app.terminal import progress_bar
 
-_LOG_EVERY_S = 30.0
 Pairs = Sequence[tuple[Recording, Sound]]
 
 
@@ -76,8 +73,12 @@ def verify(args: argparse.Namespace, downloading: OnProgress, others: Others | N
 def _with_sounds(recordings: Sequence[Recording], limit: int | None) -> Pairs:
     """The recordings, at most `limit` of each language. All are decoded first, so that a damaged one fails at once."""
     chosen = recordings if limit is None else spread(recordings, limit)
-    shown = tqdm(chosen, desc="decoding", unit="clip", file=sys.stderr, disable=None, leave=False)
-    return [(recording, sound_of(recording.path, config.cache() / "sounds")) for recording in shown]
+    pairs = []
+    with progress_bar("decoding", len(chosen), "clip") as bar:
+        for recording in chosen:
+            pairs.append((recording, sound_of(recording.path, config.cache() / "sounds")))
+            bar.update()
+    return pairs
 
 
 def _evaluate(
@@ -85,14 +86,12 @@ def _evaluate(
 ) -> list[ArmResult]:
     clips = [clip_of(recording, card, args.detect_language) for recording, _ in pairs]
     digests = [sound.digest for _, sound in pairs]
-    often = 0.5 if sys.stderr.isatty() else _LOG_EVERY_S
-    bar = tqdm(total=len(arms) * len(clips), desc=card.id, unit="clip", file=sys.stderr, leave=False, mininterval=often)
+    with progress_bar(card.id, len(arms) * len(clips), "clip") as bar:
 
-    def done(arm: EvaluationArm, count: int) -> None:
-        bar.set_postfix_str(arm.name, refresh=False)
-        bar.update(count)
+        def done(arm: EvaluationArm, count: int) -> None:
+            bar.set_postfix_str(arm.name, refresh=False)
+            bar.update(count)
 
-    with bar:
         home = config.cache() / "evaluations"
         return list(evaluate(arms, clips, digests, home, args.fresh, done))
 

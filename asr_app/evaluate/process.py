@@ -83,9 +83,11 @@ class ArmProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            self._process.wait()
+            status = self._process.wait()
+            if status < 0:  # the log's last line is from before
+                raise RuntimeError(f"its process was killed by signal {-status}, as when memory runs out")
             self._log.seek(0)
             last = self._log.read().strip().splitlines()
-            raise RuntimeError(last[-1] if last else f"exit code {self._process.returncode}")
+            raise RuntimeError(last[-1] if last else f"exit code {status}")
         answer: dict[str, Any] = json.loads(line)
         return answer

@@ -80,6 +80,11 @@ def advise(model: Mapping[str, Any], language: str) -> Advice:
             "", say("no FP32 text to compare with: no recommendation.", "没有可比较的 FP32 文本，无法给出建议。")
         )
     group = full["languages"][ALL]
+    if full["problem"]:
+        return Advice("", say(
+            f"FP32 failed after {group['clips']} clips ({full['problem']}): no recommendation.",
+            f"FP32 在 {group['clips']} 段录音后失败（{full['problem']}），无法给出建议。",
+        ))  # fmt: skip
     return choose(candidates(model), group["error"], group["clips"], language)
 
 
@@ -129,13 +134,13 @@ def choose(arms: Sequence[Candidate], full_error: float, clips: int, language: s
 def by_use(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(use, arm) for "service", "edge", "offline" and "research", of the arms that are not shown to lose."""
     full = next((arm for arm in model["arms"] if arm["arm"] == Precision.FP32.value and arm["texts"]), None)
-    if full is None:
+    if full is None or full["problem"]:
         return []
     error, (peak, waits) = full["languages"][ALL]["error"], _speed(full)
     arms = [
         arm for arm in candidates(model) if arm.verdict(error, full["languages"][ALL]["clips"]) is not Verdict.LOSES
     ]
-    arms.insert(0, Candidate(Precision.FP32.label, (0.0, 0.0, 0.0), 1.0, peak, waits))
+    arms.insert(0, Candidate(Precision.FP32.label, (0.0, 0.0, 0.0), None if peak is None else 1.0, peak, waits))
 
     def least(key: Callable[[Candidate], float | None]) -> str:
         known = [(value, arm.name) for arm in arms if (value := key(arm)) is not None]

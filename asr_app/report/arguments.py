@@ -36,10 +36,13 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `report` to a command."""
-    parser.add_argument(
-        "--verify", type=Path, required=True, metavar="results.json", help="run it again and say what differs"
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--verify", type=Path, metavar="results.json", help="run it again and say what differs")
+    what.add_argument(
+        "--tables", type=Path, nargs="+", metavar="results.json",
+        help="print the tables of the articles on the four systems, with the figures of these benchmarks beside theirs",
     )  # fmt: skip
-    parser.add_argument("--data", type=Path, metavar="FOLDER|MANIFEST", help="where its recordings are now")
+    parser.add_argument("--data", type=Path, metavar="FOLDER|MANIFEST", help="where the recordings of --verify are now")
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from asr_app.loading import disk_bytes, locate, needs
 from asr_app.memory import Needs, free_bytes
 from asr_app.precision import Precision
 from asr_app.recordings import Recording, Sound, sound_of, spread
+from asr_app.report.articles import CLIP_S
 from asr_app.report.results import FORMAT, SpeedPart, audio_digest, data_entry, model_entry, recipe
 
 _SPEED_CLIPS = 5
@@ -107,11 +108,12 @@ def run(
             )
             arms = [_fitting(arm, folders, card, task) for arm in arms_of(card, task, precisions, False, None)]
         except UserError as error:  # the other models are still wanted
-            results["models"].append({"model": name, "problem": error.en, "arms": []})
+            results["models"].append({"model": name, "family": card.family, "problem": error.en, "arms": []})
             yield results
             continue
         results["models"].append({})
-        for results["models"][-1] in _model(request, card, folders, task, arms, chosen, home, on_step, fresh):
+        for entry in _model(request, card, folders, task, arms, chosen, home, on_step, fresh):
+            results["models"][-1] = entry | {"family": card.family}
             yield results
 
 
@@ -171,9 +173,7 @@ def _speed(
 ) -> SpeedPart:  # fmt: skip
     """Times the arms that have texts: in alternation if they fit in memory together, else one after the other."""
     names = [result.arm.name for result in results if result.texts and not result.problem]
-    by_length = sorted(range(len(clips)), key=lambda i: sounds[i].seconds)
-    count = min(_SPEED_CLIPS, len(by_length))
-    picked = [by_length[round(k * (len(by_length) - 1) / max(1, count - 1))] for k in range(count)]
+    picked = speed_clips([sound.seconds for sound in sounds])
     # Without the reference the arm does not compute its loss, which is no part of recognition.
     requests = [dataclasses.replace(clips[i], reference="") for i in picked] * request.rounds
     together = len(names) < 2 or _fit_together(names, folders, card, task)
@@ -192,6 +192,17 @@ def _speed(
             )
     on_step(Step("speed", total, total))
     return SpeedPart(measured, picked, request.rounds, together)
+
+
+def speed_clips(seconds: Sequence[float]) -> list[int]:
+    """Indices of at most five clips from the shortest to the longest, with the one nearest to ten seconds among them."""
+    by_length = sorted(range(len(seconds)), key=lambda i: seconds[i])
+    count = min(_SPEED_CLIPS, len(by_length))
+    ranks = [round(k * (len(by_length) - 1) / max(1, count - 1)) for k in range(count)]
+    near = min(range(len(by_length)), key=lambda rank: abs(seconds[by_length[rank]] - CLIP_S))
+    if near not in ranks:  # the shortest and the longest stay
+        ranks[min(range(1, count - 1), key=lambda k: abs(ranks[k] - near))] = near
+    return [by_length[rank] for rank in ranks]
 
 
 def _fit_together(names: Sequence[str], folders: Mapping[str, Path], card: ModelCard, task: Task) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import shutil
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from asr_app import catalog, config, hub
 from asr_app.engines import pick_device, usable_cores
 from asr_app.errors import UserError
 from asr_app.hub import OnProgress
+from asr_app.report.article_tables import article_tables
 from asr_app.report.bench import BenchRequest, Step, run
 from asr_app.report.compare import compare
 from asr_app.report.files import make_folder, read_results, write_report
 from asr_app.report.markdown import sentence
-
-_LOG_EVERY_S = 30.0
+from asr_app.terminal import progress_bar
 
 
 def bench(args: argparse.Namespace, language: str, downloading: OnProgress) -> int:
@@ -49,23 +49,30 @@ def bench(args: argparse.Namespace, language: str, downloading: OnProgress) -> i
     return 1 if has_failed(results) else 0
 
 
-def report(args: argparse.Namespace, _language: str, downloading: OnProgress) -> int:
-    """Runs the benchmark of a results.json again and prints what differs. Returns 1 where a text differs, else 0.
+def report(args: argparse.Namespace, language: str, downloading: OnProgress) -> int:
+    """Runs a benchmark again, or prints the articles' tables beside benchmarks. Returns 1 where a text differs, else 0.
 
-    An interrupted run goes on. Raises UserError for a file that is no results.json, and like `bench`.
+    Raises UserError for a file that is no results.json, and like `bench`.
     """
-    before = read_results(args.verify)
-    try:
+    if args.verify:
+        return _verify(args.verify, args.data, downloading)
+    if args.data:
+        raise UserError("--data goes with --verify only.", "--data 只能与 --verify 一起使用。")
+    files = [read_results(file) for file in args.tables]
+    with _complete(*args.tables):
+        print(article_tables(files, language), end="")
+    return 0
+
+
+def _verify(file: Path, data: Path | None, downloading: OnProgress) -> int:
+    """Runs the benchmark of a results.json again and prints what differs. An interrupted run goes on."""
+    before = read_results(file)
+    with _complete(file):
         request = BenchRequest.from_dict(before["request"])
         files = tuple(clip["file"] for clip in before["data"]["clips"])
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{args.verify.name} lacks parts of a results.json ({error}). Run `bench` again.",
-            f"{args.verify.name} 缺少 results.json 的内容（{error}）。请重新运行 bench。",
-        ) from error
-    request = dataclasses.replace(request, data=args.data or request.data, limit=None, only=files)
+    request = dataclasses.replace(request, data=data or request.data, limit=None, only=files)
     cache = config.cache()
-    home = cache / "verifications" / hashlib.sha256(args.verify.read_bytes()).hexdigest()[:32]
+    home = cache / "verifications" / hashlib.sha256(file.read_bytes()).hexdigest()[:32]
     with _Bars() as bars:
         *_, now = run(request, cache, home, bars, downloading)
     found = compare(before, now)
@@ -73,6 +80,19 @@ def report(args: argparse.Namespace, _language: str, downloading: OnProgress) ->
         print(line)
     shutil.rmtree(home, ignore_errors=True)  # the next verification runs everything anew
     return 1 if found.texts else 0
+
+
+@contextlib.contextmanager
+def _complete(*files: Path) -> Iterator[None]:
+    """Raises UserError where a part is missing from the results that were read from `files`."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        names = ", ".join(map(str, files))
+        raise UserError(
+            f"Parts of a results.json are missing ({error}): {names}. Run `bench` again.",
+            f"缺少 results.json 的内容（{error}）：{names}。请重新运行 bench。",
+        ) from error
 
 
 def has_failed(results: Mapping[str, Any]) -> bool:
@@ -100,10 +120,7 @@ class _Bars:
     def __call__(self, step: Step) -> None:
         if self._bar is None or self._phase != (step.phase, step.total):
             self.__exit__()
-            often = 0.5 if sys.stderr.isatty() else _LOG_EVERY_S
-            self._bar = tqdm(
-                total=step.total, desc=step.phase, unit="step", file=sys.stderr, leave=False, mininterval=often
-            )
+            self._bar = progress_bar(step.phase, step.total, "step")
             self._phase = step.phase, step.total
         self._bar.set_postfix_str(step.doing, refresh=False)
         self._bar.update(step.done - self._bar.n)

@@ -75,6 +75,33 @@ LABELS: dict[str, tuple[str, str]] = {
     "low": ("low", "下限"), "high": ("high", "上限"), "megabytes": ("MB", "MB"), "seconds": ("seconds", "秒"),
     "numbers": ("The numbers", "数据"), "csv": ("Download as CSV", "下载 CSV"),
     "decode": ("decoding", "解码"), "vad": ("finding speech", "语音检测"), "asr": ("recognition", "识别"), "punctuation": ("punctuation", "标点"),
+    "articles": ("The articles' tables", "文章中的表格"),
+    "articles_note": (
+        "× better: FP32's figure divided by this one; for requests a second, this one by FP32's. Below 1 is worse. Across machines, "
+        "models and audio only these ratios can be compared. The articles' errors grew by 0.2 to 1.1 points.",
+        "“× 更好”：FP32 的数值除以该数值；每秒请求数则相反。小于 1 表示更差。机器、模型、音频不同时，只有这些比值可以比较。文章中的错误率上升了 0.2 至 1.1 个百分点。",
+    ),
+    "article_line": ("The article's model: {title}. Its machine: {machine}.", "文章所用模型：{title}。所用机器：{machine}。"),
+    "article": ("article", "文章"), "article_gain": ("article, × better", "文章，× 更好"), "ours": ("this run", "本次"), "ours_gain": ("this run, × better", "本次，× 更好"),
+    "ours_none": ("not measured", "未测量"), "not_given": ("not given", "未提供"), "not_measured": ("not measured", "未测量"), "arm_failed": ("failed", "失败"),
+    "figure": ("figure", "指标"), "figure_latency": ("latency, mean of a clip", "延迟（每段平均）"), "figure_ten_seconds": ("latency of 10 s", "10 秒音频的延迟"),
+    "figure_cold_start": ("cold start", "冷启动"), "figure_memory": ("memory, peak", "内存峰值"), "figure_weights": ("size of the weights", "权重大小"),
+    "figure_disk": ("size on disk", "磁盘占用"), "figure_requests": ("requests a second", "每秒请求数"), "figure_error": ("error", "错误率"),
+    "resident": ("resident, without the libraries", "常驻内存，不含运行库"), "with_users": ("{users} users", "{users} 个用户"), "clip_of": ("clip of {seconds:.1f} s", "{seconds:.1f} 秒的录音"),
+    "weights_published": ("The article's model: the published weights of {model}.", "与文章相同的模型：{model} 的公开权重。"),
+    "weights_smaller": ("A smaller model of the family: {model}, not {wanted}; published weights.", "同系列中较小的模型：{model}，而非 {wanted}；公开权重。"),
+    "weights_other": ("Another model of the family: {model}, not {wanted}; published weights.", "同系列的另一模型：{model}，而非 {wanted}；公开权重。"),
+    "weights_demo": ("A demo: {model}, a miniature of the family with a small vocabulary, not {wanted}.", "演示模型：{model}，同系列的微缩版，词汇量很小，而非 {wanted}。"),
+    "weights_folder": (
+        "A local folder or file: {model}. Its weights are not compared with published ones; they may even be random.",
+        "本地目录或文件：{model}。其权重未与公开权重核对，甚至可能是随机的。",
+    ),
+    "points": ("{points} points", "{points} 个百分点"),
+    "weights_hash": ("Hash of the weights: {hash}.", "权重哈希：{hash}。"),
+    "measured_on": ("Measured on {made}: {processor}, threads: {threads}, {device}; {clips}.", "测于 {made}：{processor}，线程 {threads}，{device}；{clips}。"),
+    "how_to_measure": ("No results of this family were given. The command under the table measures it.", "没有该系列的结果。可用表格下方的命令测量。"),
+    "folder": ("FOLDER", "目录"),
+    "no_family": ("{model}: no table. Its family is none of the four, or is not recorded.", "{model}：没有表格。其系列不属于这四个系列，或未被记录。"),
     "no_speed": ("No speed was measured.", "没有测得速度。"),
 }  # fmt: skip
 

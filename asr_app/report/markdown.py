@@ -35,25 +35,24 @@ def clips_line(results: Mapping[str, Any], language: str) -> str:
 
 def _lines(results: Mapping[str, Any], language: str) -> Iterator[str]:
     names = ", ".join(model["model"] for model in results["models"])
-    yield f"# {label('benchmark', language)}: {_cell(names)}"
+    yield f"# {label('benchmark', language)}: {plain(names)}"
     yield ""
     for model in results["models"]:
-        yield f"**{_cell(model['model'])}**: {_cell(sentence(model, language))}"
+        yield f"**{plain(model['model'])}**: {plain(sentence(model, language))}"
         yield ""
-    yield _cell(clips_line(results, language))
+    yield plain(clips_line(results, language))
     for model in results["models"]:
         yield ""
-        yield f"## {_cell(model['model'])}"
-        uses = by_use(model)
-        if uses:
-            rows = [(label(use, language), arm) for use, arm in uses]
-            yield from _table(Table(label("uses", language), ["", label("arm", language)], rows, numeric=False))
+        yield f"## {plain(model['model'])}"
+        rows = [(label(use, language), arm) for use, arm in by_use(model) if arm]
+        if rows:
+            yield from table_lines(Table(label("uses", language), ["", label("arm", language)], rows, numeric=False))
         for table in model_tables(model, language):
-            yield from _table(table)
+            yield from table_lines(table)
         for plot in plots(model, language):
-            yield from _table(plot.table)
-    yield from _table(left_out(results, language))
-    yield from _table(recipe(results, language))
+            yield from table_lines(plot.table)
+    yield from table_lines(left_out(results, language))
+    yield from table_lines(recipe(results, language))
 
 
 def sentence(model: Mapping[str, Any], language: str) -> str:
@@ -63,21 +62,22 @@ def sentence(model: Mapping[str, Any], language: str) -> str:
     return advise(model, language).sentence
 
 
-def _table(table: Table) -> Iterator[str]:
+def table_lines(table: Table) -> Iterator[str]:
+    """The lines of a table under its title, with its note."""
     yield ""
-    yield f"### {_cell(table.title)}"
+    yield f"### {plain(table.title)}"
     if table.note:
         yield ""
-        yield _cell(table.note)
+        yield plain(table.note)
     if table.rows:
         yield ""
-        yield f"| {' | '.join(map(_cell, table.columns))} |"
+        yield f"| {' | '.join(map(plain, table.columns))} |"
         yield "|" + "|".join("---:" if i and table.numeric else "---" for i in range(len(table.columns))) + "|"
         for row in table.rows:
-            yield f"| {' | '.join(map(_cell, row))} |"
+            yield f"| {' | '.join(map(plain, row))} |"
 
 
-def _cell(text: str) -> str:
+def plain(text: str) -> str:
     """The text as plain words: names of files may hold marks of Markdown or HTML."""
     kept = "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in text)
     return " ".join(kept.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,10 @@ def _page(results: Mapping[str, Any], language: str) -> Iterator[str]:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{title}</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head><body><main>"
         f'<header><h1>{title}</h1><p class="soft">{escape(clips_line(results, language))}<br>'
-        f"{escape(results['recipe']['processor'])} · {escape(results['made'])}</p></header>"
+        f"{escape(results['recipe']['processor'])} · {escape(_minute(results['made']))}</p></header>"
     )
     for model in results["models"]:
-        yield f'<section class="advice"><h2>{escape(model["model"])}</h2><p>{escape(sentence(model, language))}</p>'
+        yield f'<section class="advice"><h2>{escape(model["model"])}</h2><p>{_words(sentence(model, language))}</p>'
         yield _uses(model, language)
         yield "</section>"
     for number, model in enumerate(results["models"]):
@@ -61,7 +62,7 @@ def _uses(model: Mapping[str, Any], language: str) -> str:
 
 
 def _section(table: Table) -> str:
-    note = f'<p class="soft">{escape(table.note)}</p>' if table.note else ""
+    note = f'<p class="soft">{_words(table.note)}</p>' if table.note else ""
     return f"<section><h3>{escape(table.title)}</h3>{_table(table)}{note}</section>"
 
 
@@ -94,11 +95,21 @@ def _plot(plot: Plot, model: int, language: str) -> str:
     return (
         f"<section><h3>{escape(plot.table.title)}</h3>{plot.svg}"
         f"{f'<ul class=legend>{legend}</ul>' if legend else ''}"
-        f"{f'<p class=soft>{escape(plot.table.note)}</p>' if plot.table.note else ''}"
+        f"{f'<p class=soft>{_words(plot.table.note)}</p>' if plot.table.note else ''}"
         f"<details><summary>{escape(label('numbers', language))}</summary>{_table(plot.table)}"
         f'<p><a download="{plot.key}-{model + 1}.csv" href="{_csv(plot.table)}">{escape(label("csv", language))}</a></p>'
         f"</details></section>"
     )
+
+
+def _words(text: str) -> str:
+    """The text as HTML. A line does not break before a per cent sign."""
+    return escape(text).replace(" %", "&nbsp;%")
+
+
+def _minute(made: str) -> str:
+    """`2026-11-26 15:26 UTC` of a time in ISO 8601."""
+    return f"{datetime.fromisoformat(made).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _swatch(number: int, plot: Plot) -> str:

@@ -88,6 +88,13 @@ def recipe(results: Entry, language: str) -> Table:
     )
 
 
+def language_name(code: str, language: str) -> str:
+    """`zh (CER)`, `en`, or the word for all languages."""
+    if code == ALL:
+        return label("all", language)
+    return f"{code} (CER)" if base_language(code) in CHARACTERS else code
+
+
 def name(arm: Entry) -> str:
     """The arm's name to read: `INT8`."""
     return str(arm["arm"]).upper()
@@ -164,10 +171,11 @@ def _users(arms: Sequence[Entry], language: str) -> Table:
 
 
 def _by_language(arms: Sequence[Entry], language: str) -> Iterator[Table]:
-    names = list(dict.fromkeys(name for arm in arms for name in arm["languages"]))
+    names = dict.fromkeys(name for arm in arms for name in arm["languages"])
+    del names[ALL]  # it stands last, below languages that an unfinished arm lacks
     compared = [arm for arm in arms if arm["languages"][ALL].get("difference_from_fp32")]
     yield _grid(
-        "language_table", names, language,
+        "language_table", (*names, ALL), language,
         [(name(arm), arm, lambda g: f"{g['error']:.2%}") for arm in arms]
         + [
             (f"{name(arm)}: {label('from_fp32', language)}", arm, lambda g: points(g.get("difference_from_fp32"), g["clips"]))
@@ -175,12 +183,12 @@ def _by_language(arms: Sequence[Entry], language: str) -> Iterator[Table]:
         ],
     )  # fmt: skip
     yield _grid(
-        "deleted_table", names, language, [(name(arm), arm, lambda g: f"{g['deletion_rate']:.2%}") for arm in arms]
+        "deleted_table", (*names, ALL), language, [(name(arm), arm, lambda g: f"{g['deletion_rate']:.2%}") for arm in arms]
     )  # fmt: skip
     with_loss = [arm for arm in arms if "loss" in arm["languages"][ALL]]
     if with_loss:
         yield _grid(
-            "loss_table", names, language,
+            "loss_table", (*names, ALL), language,
             [(name(arm), arm, lambda g: f"{g['loss']:.4f}" if "loss" in g else "") for arm in with_loss],
         )  # fmt: skip
 
@@ -194,10 +202,7 @@ def _grid(
         groups = [arm["languages"].get(code) for _, arm, _ in columns]
         count = max(group["clips"] for group in groups if group)
         cells = [cell(group) if group else "" for group, (_, _, cell) in zip(groups, columns, strict=True)]
-        shown = label("all", language) if code == ALL else code
-        if code != ALL and base_language(code) in CHARACTERS:
-            shown += " (CER)"
-        rows.append((shown, str(count), *cells))
+        rows.append((language_name(code, language), str(count), *cells))
     head = [label("language", language), label("clips", language), *(title for title, _, _ in columns)]
     return Table(label(title, language), head, rows)
 

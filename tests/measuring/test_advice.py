@@ -92,3 +92,18 @@ def test_on_a_gpu_the_memory_that_counts_is_the_gpus() -> None:
     for arm, device_mb in zip(arms, (423.0, 332.0), strict=True):
         arm["speed"]["device_mb"] = device_mb
     assert dict(by_use({"arms": arms}))["edge"] == "FP16"
+
+
+def test_without_speed_no_arm_is_called_the_fastest() -> None:
+    arms = [entry("fp32", None, None, 900, 4.0), entry("int8", None, [0.0, -0.001, 0.001], 400, 2.0)]
+    for arm in arms:
+        arm["speed"] = None
+    assert [arm for _, arm in by_use({"arms": arms})] == ["", "", "", "FP32"]
+
+
+def test_a_reference_that_failed_half_way_gives_no_advice() -> None:
+    arms = [entry("fp32", None, None, 900, 4.0), entry("int8", 2.0, [0.0, -0.001, 0.001], 400, 2.0)]
+    arms[0]["problem"] = "Killed"
+    advice = advise({"arms": arms}, "en")
+    assert (advice.arm, advice.sentence) == ("", "FP32 failed after 20 clips (Killed): no recommendation.")
+    assert by_use({"arms": arms}) == []

@@ -129,6 +129,31 @@ def test_an_arm_and_a_model_that_fail_are_named(tmp_path: Path, data: Path, fake
     assert has_failed(results)
 
 
+def test_the_report_is_written_with_what_is_done(
+    tmp_path: Path, data: Path, fakes: dict, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LANG", "en_US.UTF-8")
+    fakes["int8"] = lambda: Fake("c")
+    out = tmp_path / "report"
+    arguments = ("bench", "demo-paraformer", "--data", str(data), "--output", str(out), "--device", "cpu")
+    assert cli.main((*arguments, "--threads", "1")) == 1
+    text = (out / "report.md").read_text()
+    assert "| INT8 | 2 | Killed |" in text
+    assert "x (line 6 of refs.tsv)" in text
+    assert "line 6 of refs.tsv" in (out / "report.html").read_text()
+    model = json.loads((out / "results.json").read_text())["models"][0]
+    assert (model["family"], [len(arm["texts"]) for arm in model["arms"]]) == ("paraformer", [3, 2])
+    assert capsys.readouterr().out.endswith(f"{out / 'report.html'}\n")
+
+
+def test_an_empty_folder_is_refused_with_the_layouts(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert cli.main(("bench", "demo-paraformer", "--data", "empty", "--device", "cpu")) == 2
+    assert "NAME.txt beside each NAME.wav" in capsys.readouterr().err
+
+
 def test_an_arm_that_does_not_fit_into_memory_says_so(
     tmp_path: Path, data: Path, fakes: dict, monkeypatch: Any
 ) -> None:

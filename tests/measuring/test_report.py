@@ -66,6 +66,7 @@ def test_the_page_needs_no_network_and_shows_names_as_text(tmp_path: Path, langu
     assert "prefers-color-scheme: dark" in text
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "2026-01-02 03:04 UTC" in text
     for svg in re.findall(r"<svg.*?</svg>", text, re.S):
         ElementTree.fromstring(svg)  # noqa: S314  # our own
 
@@ -97,6 +98,13 @@ def test_the_markdown_has_every_section_and_hostile_names_do_not_break_its_table
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
     assert "Killed" in text
     assert "its files are not here" in text
+
+
+def test_all_languages_together_stand_last(tmp_path: Path) -> None:
+    model = results(tmp_path)["models"][0]
+    model["arms"].insert(0, model["arms"].pop(2))  # the arm that died among the English clips
+    by_language = [table.rows for table in model_tables(model, "en") if table.columns[0] == "language"]
+    assert [[row[0] for row in rows] for rows in by_language] == [["en", "zh-TW (CER)", "all"]] * 3
 
 
 def test_every_label_has_both_languages_and_the_same_fields() -> None:

@@ -32,6 +32,13 @@ def test_the_report_opens_offline(playwright, chromium_path: str, tmp_path: Path
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert page.locator(".plots svg[role=img]").count() == 4
             grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            moved = page.locator("section > .scroll").first.evaluate("""box => {
+                box.scrollLeft = 200;
+                const name = box.querySelector("tbody th").getBoundingClientRect();
+                return [box.scrollLeft, name.left - box.getBoundingClientRect().left];
+            }""")
+            assert (moved[0] > 0) is (width == 390)
+            assert moved[1] == 0  # the names of the rows stay in sight
             page.locator("summary").first.click()
             with page.expect_download() as download:
                 page.locator("a[download]").first.click()

@@ -20,7 +20,7 @@ from asr_app.errors import UserError
 from asr_app.evaluate.arms import FP32_NO_VAD, App, ArmText, Clip, Task
 from asr_app.evaluate.figures import ALL, figures, same_texts
 from asr_app.evaluate.plan import EvaluationArm
-from asr_app.evaluate.process import Answer, Started
+from asr_app.evaluate.process import Answer, ArmProcess, Started
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
 from asr_app.evaluate.store import Store
 from asr_app.evaluate.table import tables
@@ -124,6 +124,22 @@ def test_an_arm_that_cannot_run_says_why_and_the_others_run(tmp_path: Path) -> N
     assert (refused.problem, absent.problem) == ("No such precision here.", "the model could not be exported")
     assert not refused.texts
     assert len(whole.texts) == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [("os.kill(os.getpid(), 9)", "its process was killed by signal 9, as when memory runs out"),
+     ("sys.exit('no room')", "no room"), ("os._exit(3)", "a warning")],
+)  # fmt: skip
+def test_the_end_of_a_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, reason: str) -> None:
+    (tmp_path / "dying.py").write_text(f"import os, sys\nprint('a warning', file=sys.stderr, flush=True)\n{end}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    process = ArmProcess("fp32", Task("m", tmp_path, 1, tmp_path, "modelscope"), "dying")
+    with pytest.raises(RuntimeError) as error:
+        process.ready()
+    process.end()
+    assert str(error.value) == reason
 
 
 def results() -> tuple[list[ArmResult], list[Recording]]:
