@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import process
@@ -16,6 +16,7 @@ from asr_app.hotwords.tokens import Token, is_han, tokens
 
 # Edits by which the spelling of a heard word may differ from a bare word of so many letters.
 _EDITS = ((5, 1), (8, 2), (12, 3))
+_LONG = 8
 _ENDING = 3  # letters at the end in which words differ by grammar: Warszawa, Warszawie
 
 
@@ -35,7 +36,6 @@ class _Spelled:
     line: Line
     letters: str
     count: int
-    common: bool
 
 
 class Rules:
@@ -46,6 +46,7 @@ class Rules:
         self._exact: dict[tuple[str, ...], Line] = {}
         self._toned: dict[tuple[str, ...], Line] = {}
         self._near: dict[tuple[str, ...], Line] = {}
+        self._read: dict[str, tuple[str, ...]] = {}  # syllables by the line
         self._spelled: list[_Spelled] = []
         self._bare: set[tuple[str, ...]] = set()
         for line in map(parse, hotwords):
@@ -59,13 +60,12 @@ class Rules:
         self._bare.add(keys)
         if way == "pinyin":
             read = sounds.syllables(said)
+            self._read[line.text] = tuple(read)
             self._toned.setdefault(tuple(read), line)
             if sum(map(is_han, keys)) > sounds.FEWEST_CHARACTERS:
                 self._near.setdefault(tuple(map(sounds.near, read)), line)
         elif way == "spelling":
-            letters = "".join(keys)
-            common = all(map(lexicon.is_common, keys))
-            self._spelled.append(_Spelled(line, letters, len(keys), common))
+            self._spelled.append(_Spelled(line, "".join(keys), len(keys)))
 
     def apply(self, segment: Segment) -> Segment:
         """The segment with its hotwords, and a strike for each place that changed."""
@@ -82,17 +82,33 @@ class Rules:
         """Matches that do not overlap: rules first, then bare words in Chinese, then those of alphabets."""
         keys = tuple(token.key for token in said)
         free = [True] * len(said)
-        found = _take(_longest(self._exact, keys, said, _always), free)
+        found = _take(_longest(self._exact, keys, said), free)
         for i, j in _windows(said, sorted({len(entry) for entry in self._bare})):
             if keys[i:j] in self._bare:  # the word itself was heard
                 free[i:j] = [False] * (j - i)
         if self._toned and any(free):
             read = sounds.syllables(said)
             for table, heard in ((self._toned, read), (self._near, [sounds.near(s) for s in read])):
-                found += _take(_longest(table, tuple(heard), said, lambda i, j: _misheard(keys, i, j)), free)
+                matches = _longest(table, tuple(heard), said)
+                found += _take((m for m in matches if self._misheard(keys, read, m)), free)
         if self._spelled and any(free):
             found += _take(self._by_spelling(keys, said), free)
         return found
+
+    def _misheard(self, keys: Sequence[str], read: Sequence[str], match: _Match) -> bool:
+        """Whether the match may stand for its word: it is no word of its own, and sounds like it but for a few tones.
+
+        Two characters sound like another word often by chance: neither may belong to a word with its neighbour, and they
+        may not both be frequent words, as in 这是十年.
+        """
+        start, end = match.start, match.end
+        meant = self._read[match.line.text]
+        if lexicon.is_chinese_word("".join(keys[start:end])):
+            return False
+        if end - start > sounds.FEWEST_CHARACTERS:
+            return sounds.strangeness(read[start:end], meant) <= (end - start - 1) // 2
+        cut = any(lexicon.is_chinese_word("".join(keys[max(0, i - 1) : i + 1])) for i in (start, end))
+        return not cut and not all(map(lexicon.is_frequent, keys[start:end]))
 
     def _by_spelling(self, keys: Sequence[str], said: Sequence[Token]) -> Iterator[_Match]:
         """Matches by spelling: fewest edits first, then the longest, then in order."""
@@ -114,42 +130,27 @@ class Rules:
 def _may_stand_for(heard: Sequence[str], word: _Spelled, edits: int) -> bool:
     """Whether the tokens `heard`, which differ by so many edits, may be a misspelling of the word.
 
-    Common words are no misspellings, nor are words with another ending or other digits.
+    Common words are no misspellings, nor are words with another ending or other digits. Short ones begin alike.
     """
     letters = "".join(heard)
     if edits > max((most for length, most in _EDITS if len(word.letters) >= length), default=0):
         return False
     if len(heard) > word.count + 1 or _digits(letters) != _digits(word.letters):
         return False
-    if (len(heard) == 1 and lexicon.is_common(letters)) or (len(heard) > 1 and word.common):
+    if all(map(lexicon.is_common, heard)) and (len(heard) == 1 or edits > 1):
+        return False
+    if len(letters) < _LONG and len(heard) == 1 and letters[0] != word.letters[0]:
         return False
     same = Prefix.similarity(letters, word.letters)
     return edits == 0 or max(len(letters), len(word.letters)) - same > _ENDING
 
 
-def _misheard(keys: Sequence[str], start: int, end: int) -> bool:
-    """Whether the tokens [start, end) may stand for a Chinese word that sounds like them.
-
-    They are no word of their own. Two characters sound like another word often by chance: neither may belong to a word
-    with its neighbour, and they may not both be frequent words, as in 这是十年.
-    """
-    if lexicon.is_chinese_word("".join(keys[start:end])):
-        return False
-    if end - start > sounds.FEWEST_CHARACTERS:
-        return True
-    cut = any(lexicon.is_chinese_word("".join(keys[max(0, i - 1) : i + 1])) for i in (start, end))
-    return not cut and not all(map(lexicon.is_frequent, keys[start:end]))
-
-
-def _longest(
-    table: Mapping[tuple[str, ...], Line], keys: Sequence[str], said: Sequence[Token],
-    allowed: Callable[[int, int], bool],
-) -> Iterator[_Match]:  # fmt: skip
+def _longest(table: Mapping[tuple[str, ...], Line], keys: Sequence[str], said: Sequence[Token]) -> Iterator[_Match]:
     """The entries of the table among the keys, from the left, the longest first."""
     lengths = sorted({len(entry) for entry in table}, reverse=True)
     for i, j in sorted(_windows(said, lengths), key=lambda window: (window[0], -window[1])):
         line = table.get(tuple(keys[i:j]))
-        if line is not None and allowed(i, j):
+        if line is not None:
             yield _Match(i, j, line)
 
 
@@ -177,7 +178,3 @@ def _keys(text: str) -> tuple[str, ...]:
 
 def _digits(letters: str) -> str:
     return "".join(c for c in letters if c.isdigit())
-
-
-def _always(_start: int, _end: int) -> bool:
-    return True

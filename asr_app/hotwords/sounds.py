@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 
+from asr_app.hotwords import lexicon
 from asr_app.hotwords.tokens import Token, is_han, stands_alone, tokens
 
 FEWEST_CHARACTERS = 2  # Chinese ones of a bare word: a single one sounds like dozens of others
@@ -14,14 +15,20 @@ _NEAR = (("zh", "z"), ("ch", "c"), ("sh", "s"))  # initials, and the nasal endin
 
 
 def way_of(word: str) -> str:
-    """The way in which a bare word is matched: "pinyin", "spelling", or "none" for a word that is too short or of
-    another script."""
+    """The way in which a bare word is matched: "pinyin", "spelling", or "none".
+
+    "none" is for short words, other scripts, and common words: those have too many neighbours that are right as they
+    are. Chinese words of three characters have few.
+    """
     keys = [token.key for token in tokens(word)]
-    if sum(map(is_han, keys)) >= FEWEST_CHARACTERS:
-        return "pinyin"
+    characters = sum(map(is_han, keys))
+    if characters >= FEWEST_CHARACTERS:
+        is_known = characters == FEWEST_CHARACTERS and lexicon.is_chinese_word("".join(keys))
+        return "none" if is_known else "pinyin"
     letters = "".join(keys)
-    spelled = len(letters) >= FEWEST_LETTERS and not any(stands_alone(c) for c in letters)
-    return "spelling" if spelled else "none"
+    if len(letters) < FEWEST_LETTERS or any(map(stands_alone, letters)) or all(map(lexicon.is_common, keys)):
+        return "none"
+    return "spelling"
 
 
 def syllables(said: Sequence[Token]) -> list[str]:
@@ -55,3 +62,10 @@ def near(syllable: str) -> str:
         if plain.startswith(initial):
             plain = other + plain[len(initial) :]
     return plain[:-1] if plain.endswith("ng") and plain[-3:-2] in ("i", "e", "a") else plain
+
+
+def strangeness(read: Sequence[str], meant: Sequence[str]) -> int:
+    """Number of tones and of mixed-up sounds in which syllables differ that are equal for `near`."""
+    pairs = list(zip(read, meant, strict=True))
+    tones = sum(one[-1] != other[-1] for one, other in pairs if not one.startswith("="))
+    return tones + sum(toneless(one) != toneless(other) for one, other in pairs)

@@ -16,9 +16,9 @@ HOTWORDS: dict[str, dict[str, str]] = {
     "hotword_found": {"en": "{n} times in the text without its help", "zh": "文本中本来就有 {n} 次"},
     "hotword_found_one": {"en": "once in the text without its help", "zh": "文本中本来就有 1 次"},
     "hotword_absent": {"en": "not in the text", "zh": "文本中没有"},
-    "hotword_too_short": {
-        "en": "cannot be matched by sound: write it as misheard => right",
-        "zh": "无法按读音匹配，请写成：识别结果 => 正确写法",
+    "hotword_unmatched": {
+        "en": "too short or too common to be matched by sound: write it as misheard => right",
+        "zh": "过短或过于常用，无法按读音匹配，请写成：识别结果 => 正确写法",
     },
     "hotword_beside": {"en": "beside the hotwords", "zh": "热词附近的其他改动"},
 }

@@ -51,10 +51,10 @@ def _place(strike: Strike) -> str:
 
 def _idle(effect: HotwordEffect, language: str) -> str:
     """`达摩院: no effect (not in the text)`."""
-    if effect.way == "none":
-        why = t("hotword_too_short", language)
-    elif effect.found:
+    if effect.found:
         why = _counted("hotword_found", effect.found, language)
+    elif effect.way == "none":
+        why = t("hotword_unmatched", language)
     else:
         why = t("hotword_absent", language)
     return t("hotword_no_effect", language, hotword=effect.hotword, why=why)

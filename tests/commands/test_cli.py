@@ -149,7 +149,7 @@ def test_an_option_the_model_lacks_is_refused_even_where_nothing_is_said(tmp_pat
 
 @pytest.mark.models
 def test_hotwords_of_a_file_tell_what_they_changed(tmp_path, capsys):
-    (tmp_path / "words.txt").write_text("\ufeffthe light => the Lyte\n\nKubernetes\n", encoding="utf-8")
+    (tmp_path / "words.txt").write_text("\ufeffthe light => the Lyte\n\nWaitzkin\n", encoding="utf-8")
     clip = str(EXAMPLE / "english-home.flac")
     words = ["--hotwords", str(tmp_path / "words.txt"), "--hotword", "what time => When"]
     assert cli.main(["transcribe", clip, *words]) == 0
@@ -157,7 +157,7 @@ def test_hotwords_of_a_file_tell_what_they_changed(tmp_path, capsys):
     assert "Turn on the Lyte." in out
     assert "When is it?" in out
     assert "the light → the Lyte (the light => the Lyte)" in err
-    assert "Kubernetes: no effect (not in the text)" in err
+    assert "Waitzkin: no effect (not in the text)" in err
 
 
 @pytest.mark.parametrize(

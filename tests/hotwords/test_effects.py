@@ -150,7 +150,7 @@ def test_a_model_without_hotwords_gets_none_and_its_rules_apply():
 
 
 def test_the_journal_and_the_json_hold_what_was_heard_and_what_was_made_of_it(jobs, recording):
-    options = Options(("w2 => second", "nothing => else", "Kubernetes", "xy"))
+    options = Options(("w2 => second", "nothing => else", "Waitzkin", "xy"))
     job = jobs.submit(recording, recording.name, "demo-paraformer", Precision.INT8, options)
     jobs.start()
     view = wait(jobs, job, lambda v: v.finished)
@@ -164,7 +164,7 @@ def test_the_journal_and_the_json_hold_what_was_heard_and_what_was_made_of_it(jo
         "strikes": [{"start": round(struck[0].start_s, 3), "end": round(struck[0].end_s, 3), "heard": "w2", "meant": "second"}],
     }  # fmt: skip
     assert [(e["hotword"], e["way"], e["strikes"]) for e in exported[1:]] == [
-        ("nothing => else", "rule", []), ("Kubernetes", "spelling", []), ("xy", "none", []),
+        ("nothing => else", "rule", []), ("Waitzkin", "spelling", []), ("xy", "none", []),
     ]  # fmt: skip
     assert (
         next(e.hotword for e in Journal(jobs.journal.recordings.parent).view(job).transcript.hotwords) == "w2 => second"

@@ -61,7 +61,11 @@ def test_the_longest_rule_wins_and_no_result_is_changed_again():
         ("他去了公投安装", "弓头安装", "他去了弓头安装"),
         ("陈小明和成晓明", "程晓明", "程晓明和程晓明"),  # cheng or chen
         ("我们欢迎程晓明", "程晓明", "我们欢迎程晓明"),
-        ("李纳来了", "李娜", "李娜来了"),
+        ("李纳来了", "莉娜", "李纳来了"),
+        ("丽呐来了", "莉娜", "莉娜来了"),
+        ("这位是被客先生", "备课", "这位是被客先生"),  # a common word of two characters
+        ("失御离之外", "十余里", "失御离之外"),  # no tone is the same
+        ("she was wracking her brain", "cracking", "she was wracking her brain"),  # a common word
         ("电视是十年前的", "事实", "电视是十年前的"),
         ("他们的权力", "权利", "他们的权力"),  # a word of its own
         ("这个端口", "C端", "这个端口"),
@@ -124,27 +128,27 @@ def test_the_same_lines_give_the_same_result():
     assert texts == {"Waitzkin 达摩院"}  # the first of two that are as near
 
 
-def unrelated(language: str, count: int, seed: int) -> list[str]:
-    """Words of a language that no text of the corpus has, drawn from the words that are common in it."""
-    texts = " ".join(text for code, text in CORPUS if code == language).lower()
-    if language == "zh":
-        words = sorted(w for w in lexicon._dictionary()[0] if 2 <= len(w) <= 4)
-    else:
-        words = sorted(w for w in lexicon._vocabulary() if len(w) >= 5 and w.isascii())
-    return random.Random(seed).sample([w for w in words if w not in texts], count)
+def pools() -> dict[str, list[str]]:
+    """Words by kind: common ones, and rare names, of which lists of hotwords are made."""
+    dictionary = (lexicon._package("jieba") / "dict.txt").read_text(encoding="utf-8")
+    entries = [line.split() for line in dictionary.splitlines()]
+    return {
+        "en common": [w for w in lexicon._vocabulary() if len(w) >= 5 and w.isascii()],
+        "en names": [f"{a}{b}" for a in ("mont", "brock", "har", "wald", "kess") for b in ("ington", "eroy", "mann", "ley", "wick")],
+        "zh common": [w for w in lexicon._dictionary()[0] if 2 <= len(w) <= 4],
+        "zh names": [w for w, count, tag in entries if tag in ("nr", "nrt", "ns", "nz") and 2 <= len(w) <= 5 and int(count) < 5],
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_300_unrelated_words_insert_none(language, seed):
-    rules = Rules(unrelated(language, 300, seed), False)
-    changed = [
-        (s.heard, s.meant)
-        for code, text in CORPUS
-        if code == language
-        for s in rules.apply(segment(text)).strikes
-    ]  # fmt: skip
-    assert changed == []
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["en common", "en names", "zh common", "zh names"])
+def test_300_unrelated_words_insert_none(kind, seed):
+    """Words that no text of the corpus has, drawn by a fixed seed."""
+    texts = [text for code, text in CORPUS if code == kind[:2]]
+    said = " ".join(texts).lower()
+    words = sorted(word for word in pools()[kind] if word not in said)
+    rules = Rules(random.Random(seed).sample(words, min(300, len(words))), False)
+    assert [(s.heard, s.meant) for text in texts for s in rules.apply(segment(text)).strikes] == []
 
 
 def test_the_corpus_has_words_enough():

@@ -295,7 +295,7 @@ def test_two_servers_never_share_a_journal(tmp_path):
 def test_hotwords_show_what_they_changed_and_what_they_did_not(page):
     """The demo model takes no hotwords: rules change its text, and the page says where."""
     page.click("button:has-text('Advanced')")
-    page.fill("#hotwords textarea", "the light => the <b>Lyte</b>\nwhat time is it => What time is it\nKubernetes\nxy")
+    page.fill("#hotwords textarea", "the light => the <b>Lyte</b>\nwhat time is it => What time is it\nWaitzkin\nxy")
     run(page, EXAMPLE / CLIP)
     page.wait_for_selector(".hotwords")
     assert "Turn on the <b>Lyte</b>." in transcript(page)
@@ -305,8 +305,8 @@ def test_hotwords_show_what_they_changed_and_what_they_did_not(page):
     assert "Hotwords: 1 place changed" in told
     assert "the light → the <b>Lyte</b>" in told
     assert "what time is it => What time is it: no effect (once in the text without its help)" in told
-    assert "Kubernetes: no effect (not in the text)" in told
-    assert "xy: no effect (cannot be matched by sound" in told
+    assert "Waitzkin: no effect (not in the text)" in told
+    assert "xy: no effect (too short or too common" in told
     page.click(".hotwords .seek")
     page.wait_for_function("() => document.querySelector('#player').currentTime > 0.5")
     page.click("#copy")
@@ -314,7 +314,7 @@ def test_hotwords_show_what_they_changed_and_what_they_did_not(page):
     assert "Turn on the <b>Lyte</b>." in page.evaluate("() => navigator.clipboard.readText()")
     page.click("#language >> text=中文")
     page.wait_for_selector(".hotwords >> text=改动 1 处")
-    assert "Kubernetes：无效果（文本中没有）" in page.inner_text(".hotwords")
+    assert "Waitzkin：无效果（文本中没有）" in page.inner_text(".hotwords")
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
     with page.expect_download() as download:
