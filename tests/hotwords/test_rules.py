@@ -134,7 +134,8 @@ def pools() -> dict[str, list[str]]:
     entries = [line.split() for line in dictionary.splitlines()]
     return {
         "en common": [w for w in lexicon._vocabulary() if len(w) >= 5 and w.isascii()],
-        "en names": [f"{a}{b}" for a in ("mont", "brock", "har", "wald", "kess") for b in ("ington", "eroy", "mann", "ley", "wick")],
+        "en names": [a + b for a in ["Mont", "Brock", "Har", "Wald", "Kess", "Thorn", "Ald", "Pem", "Whit", "Lang", "Cald", "Ash", "Rad", "Hol", "Stan"]
+                     for b in ["ington", "eroy", "mann", "ley", "wick", "bury", "ford", "ham", "stead", "worth", "combe", "grave", "shaw", "thorpe", "by", "dale", "gate", "mere", "more", "well"]],
         "zh common": [w for w in lexicon._dictionary()[0] if 2 <= len(w) <= 4],
         "zh names": [w for w, count, tag in entries if tag in ("nr", "nrt", "ns", "nz") and 2 <= len(w) <= 5 and int(count) < 5],
     }  # fmt: skip

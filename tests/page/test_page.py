@@ -312,7 +312,7 @@ def test_hotwords_show_what_they_changed_and_what_they_did_not(page):
     page.click("#copy")
     assert page.evaluate("() => navigator.clipboard.readText()").startswith("What is the weather like today?")
     assert "Turn on the <b>Lyte</b>." in page.evaluate("() => navigator.clipboard.readText()")
-    page.click("#language >> text=中文")
+    page.check("#language input[value='中文']")
     page.wait_for_selector(".hotwords >> text=改动 1 处")
     assert "Waitzkin：无效果（文本中没有）" in page.inner_text(".hotwords")
     page.set_viewport_size({"width": 390, "height": 800})
