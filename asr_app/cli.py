@@ -23,6 +23,7 @@ from asr_app.datatypes import ModelCard, Options
 from asr_app.errors import UserError
 from asr_app.evaluate.arguments import add_arguments
 from asr_app.formats import WRITERS
+from asr_app.hotwords.lines import MAX_CHARACTERS
 from asr_app.languages import language_code
 from asr_app.login import Account
 from asr_app.outputs import Outputs
@@ -71,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--format", default="txt", type=str.lower, help=", ".join(WRITERS))
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
     transcribe.add_argument("--overwrite", action="store_true", help="replace files that are in DIR already")
-    transcribe.add_argument("--hotword", action="append", default=[], help="a word to listen for; may be repeated")
+    transcribe.add_argument(
+        "--hotword", action="append", default=[], help="a word to listen for, or `heard => meant`; may be repeated"
+    )  # fmt: skip
+    transcribe.add_argument("--hotwords", type=Path, metavar="FILE", help="a file with hotwords, one a line")
     transcribe.add_argument(
         "--language", help="what is spoken: zh, zh-CN, Chinese; default: auto, where the model can tell"
     )
@@ -128,7 +132,7 @@ def _transcribe(args: argparse.Namespace, language: str) -> int:
     spoken = None if args.language in (None, "auto") else language_code(args.language)
     among = tuple(language_code(code) for code in args.languages.split(",") if code.strip())
     options = Options(
-        tuple(args.hotword), spoken, None if args.itn else False, args.translate, args.prompt,
+        (*args.hotword, *_hotwords_in(args.hotwords)), spoken, None if args.itn else False, args.translate, args.prompt,
         languages=among, script=args.script, short_windows=args.short_windows,
     )  # fmt: skip
     picked = Precision.parse(args.precision) if args.precision else None
@@ -138,6 +142,7 @@ def _transcribe(args: argparse.Namespace, language: str) -> int:
     from asr_app.audio import Limits
     from asr_app.engines import Engines, pick_device, usable_cores
     from asr_app.families.base import require
+    from asr_app.ui import hotwords
 
     require(card, options)  # before anything is downloaded for it
     engines = Engines(pick_device(args.device), threads or usable_cores(), config.hub_name(args), cache=config.cache())
@@ -152,10 +157,32 @@ def _transcribe(args: argparse.Namespace, language: str) -> int:
                 recording = _from_stdin(Path(work), Limits()) if str(path) == _STDIN else path
                 transcript = pipeline.transcribe(recording, loaded, options, Limits(), partial(engines.use, card))
                 outputs.write(number, recording.name, transcript)
+                for line in hotwords.lines(transcript, language):
+                    print(f"{path.name}: {line}", file=sys.stderr)
             except UserError as error:  # the other recordings are still wanted
                 print(f"error: {path.name}: {error.text(language)}", file=sys.stderr)
                 failed += 1
     return 2 if failed else 0
+
+
+def _hotwords_in(path: Path | None) -> list[str]:
+    """The lines of a file of hotwords that are not empty. Raises UserError for a file that is no such list."""
+    if path is None:
+        return []
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(2 * MAX_CHARACTERS)
+            if file.read(1):
+                raise UserError(
+                    f"{path.name} is too long for hotwords: at most {MAX_CHARACTERS:,} characters are taken.",
+                    f"{path.name} 过长：热词合计不超过 {MAX_CHARACTERS:,} 个字符。",
+                )
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read as UTF-8 text ({type(error).__name__}). Check the file.",
+            f"无法以 UTF-8 文本读取 {path}（{type(error).__name__}）。请检查文件。",
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _from_stdin(folder: Path, limits: Limits) -> Path:

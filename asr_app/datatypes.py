@@ -13,6 +13,7 @@ import numpy as np
 from asr_app.precision.enum import Precision
 from asr_app.precision.report import PrecisionReport
 from asr_app.sources import Source
+from asr_app.strikes import HotwordEffect, Strike
 from asr_app.text import join
 
 SAMPLE_RATE = 16_000  # Hz; every array of samples in the app has this rate
@@ -108,16 +109,28 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Word:
-    """A Mandarin character or a Latin word, without punctuation; seconds from the start of chunk or file."""
+    """A Mandarin character or a Latin word, without punctuation; seconds from the start of chunk or file.
+
+    `strike` is that of a model's own hotwords which begins at this word, until its sentence is complete.
+    """
 
     start_s: float
     end_s: float
     text: str
+    strike: Strike | None = None
+
+    def shifted(self, by_s: float) -> Word:
+        """The same word `by_s` later."""
+        strike = self.strike and self.strike.shifted(by_s)
+        return Word(self.start_s + by_s, self.end_s + by_s, self.text, strike)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A sentence or phrase, as subtitles show it. `words` is empty if the model gives no word times."""
+    """A sentence or phrase, as subtitles show it. `words` is empty if the model gives no word times.
+
+    `strikes` are the places where hotwords changed it.
+    """
 
     start_s: float
     end_s: float
@@ -126,11 +139,15 @@ class Segment:
     speaker: str | None = None
     language: str | None = None
     tags: tuple[str, ...] = ()
+    strikes: tuple[Strike, ...] = ()
 
     def shifted(self, by_s: float) -> Segment:
         """The same segment `by_s` later: from chunk time to file time."""
-        words = tuple(Word(w.start_s + by_s, w.end_s + by_s, w.text) for w in self.words)
-        return dataclasses.replace(self, start_s=self.start_s + by_s, end_s=self.end_s + by_s, words=words)
+        words = tuple(w.shifted(by_s) for w in self.words)
+        strikes = tuple(s.shifted(by_s) for s in self.strikes)
+        return dataclasses.replace(
+            self, start_s=self.start_s + by_s, end_s=self.end_s + by_s, words=words, strikes=strikes
+        )
 
 
 @dataclass(frozen=True)
@@ -165,7 +182,8 @@ class Options:
     style and spelling the model continues. `short_windows` lets a model with encoder windows of a fixed length encode
     only as much as a chunk needs. `languages` limits language detection to those codes; empty is all. `script` is that
     of Chinese text: "simplified", "traditional" or "as-heard"; None is the language's default. Without `retries` a
-    chunk is decoded only once: for measuring and checking, not for users. `cuts` are the longest chunk and the longest
+    chunk is decoded only once: for measuring and checking, not for users. `hotwords` are lines: `heard => meant`, or a
+    bare word, for the model if its card has "hotwords", else for a rule by sound. `cuts` are the longest chunk and the longest
     pause inside one in seconds, in place of the model's own: models that are compared share them.
     """
 
@@ -205,7 +223,7 @@ class Transcript:
     if other models were unloaded for this one. `load_s` is what loading and warm-up of the model took, whichever job
     waited for it. `script` is that of the Chinese text, None without
     any. `short_windows` is True if the encoder got only as much as each chunk needed, None for a model without that
-    choice. `timestamps` is the source of the times: the "model", or the "vad" for a model without times, whose
+    choice. `hotwords` are the effects of the lines that were asked for. `timestamps` is the source of the times: the "model", or the "vad" for a model without times, whose
     sentences share a stretch of speech by their letters.
     """
 
@@ -222,6 +240,7 @@ class Transcript:
     recording: Recording | None = None
     short_windows: bool | None = None
     load_s: float = 0.0
+    hotwords: tuple[HotwordEffect, ...] = ()
 
     @property
     def text(self) -> str:
@@ -256,6 +275,7 @@ class Transcript:
             "timestamps": self.timestamps,
             **({"script": self.script} if self.script else {}),
             **({} if self.short_windows is None else {"short_windows": self.short_windows}),
+            **({"hotwords": [effect.as_dict() for effect in self.hotwords]} if self.hotwords else {}),
             "duration_s": round(self.audio_s, 3),
             "times": {k: None if v is None else round(v, 4) for k, v in dataclasses.asdict(self.times).items()}
             | {"total_s": round(self.times.total_s, 4)},

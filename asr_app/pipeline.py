@@ -17,6 +17,10 @@ from asr_app import chinese, retry, vad
 from asr_app.checks import FiniteWatch, doubt
 from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk, Doubt, Options, Segment, StageTimes, Transcript, Word
 from asr_app.families.base import PunctuatingEngine
+from asr_app.hotwords import native
+from asr_app.hotwords.effects import effects
+from asr_app.hotwords.lines import bare
+from asr_app.hotwords.rules import Rules
 from asr_app.loading import Loaded
 from asr_app.memory import PeakMemory
 from asr_app.precision import Precision
@@ -107,10 +111,13 @@ def recognise(
     The first chunk goes alone, so that its words come soon; the others in batches of the size the card asks for, as
     many at once as the engine takes. A chunk whose result is not to be trusted is recognised again at FP32, where `at`
     gives the model at another precision, for at most a fifth of the chunks: more of them say that it is the recording.
+    Hotwords that are rules change the finished sentences, not what is carried on.
     """
     speech_s = sum(c.end_s - c.start_s for c in chunks)
     done_s = sum(c.end_s - c.start_s for c in chunks[:first_chunk])
     engine = loaded.engine
+    own = "hotwords" in loaded.card.capabilities
+    rules, options = Rules(options.hotwords, own), replace(options, hotwords=bare(options.hotwords) if own else ())
     marks = engine if isinstance(engine, PunctuatingEngine) and "punctuation" in engine.parts else None
     retries_left = max(_LEAST_RETRIES, round(_MOST_RETRIED * len(chunks)))
     began = time.perf_counter()
@@ -136,6 +143,7 @@ def recognise(
                 carry = segments.pop().words if forced and segments else ()
                 times = replace(times, punctuation_s=times.punctuation_s + time.perf_counter() - asked)
             segments = chinese.written(segments, options.language, options.script)
+            segments = [rules.apply(native.collected(s, options.language, options.script)) for s in segments]
             if segments and times.first_text_s is None:
                 before = times.decode_s + times.vad_s
                 times = replace(times, first_text_s=before + time.perf_counter() - began)
@@ -242,4 +250,5 @@ def finish(
         tuple(doubts), chinese.script_of(segments, options.language, options.script),
         short_windows=options.short_windows if "short_windows" in loaded.card.capabilities else None,
         load_s=loaded.load_s + loaded.warmup_s,
+        hotwords=effects(options.hotwords, "hotwords" in loaded.card.capabilities, segments),
     )  # fmt: skip

@@ -26,22 +26,28 @@ from asr_app.scoring import Score, normalise, score, score_in, units_in
 class Recording:
     """A recording and its reference. `texts` are the acceptable texts: as spoken and perhaps with digits.
 
-    `language` is the code of the reference table (`zh-TW`), empty without one.
+    `language` is the code of the reference table (`zh-TW`), empty without one. `by_value` compares the numbers of a
+    known language by their value, where `units_in` can.
     """
 
     path: Path
     texts: tuple[str, ...]
     language: str = ""
+    by_value: bool = False
 
     def score(self, text: str) -> Score:
         """Errors of `text` against the nearest of the references, in the units of the language if it is known."""
         reference = nearest(self.texts, text, self.language)
-        return score_in(reference, text, self.language) if self.language else score([(reference, text)])
+        if not self.language:
+            return score([(reference, text)])
+        return score_in(reference, text, self.language, self.by_value)
 
     def compared(self, text: str) -> tuple[str, str]:
         """The reference and `text` in the units that `score` compares, separated by spaces."""
         reference = nearest(self.texts, text, self.language)
-        units = [units_in(t, self.language) if self.language else normalise(t) for t in (reference, text)]
+        units = [
+            units_in(t, self.language, self.by_value) if self.language else normalise(t) for t in (reference, text)
+        ]
         return " ".join(units[0]), " ".join(units[1])
 
 

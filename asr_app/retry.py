@@ -15,6 +15,7 @@ from asr_app import timing, vad
 from asr_app.checks import FiniteWatch
 from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes, Word
 from asr_app.errors import Cancelled
+from asr_app.hotwords import native
 from asr_app.loading import Loaded
 from asr_app.precision import Precision
 from asr_app.scoring import normalise
@@ -55,7 +56,26 @@ def recognise(loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], option
     if loaded.card.retry_stretches and finite and options.retries and not options.translate:
         pairs = [stretches(chunk, own, loaded, watch, options) for chunk, own in zip(batch, segments, strict=True)]
         segments, doubts = [own for own, _ in pairs], [marked for _, marked in pairs]
+    if options.hotwords and finite:
+        segments = _beside_plain(loaded, watch, batch, segments, options)
     return Result(segments, doubts, finite)
+
+
+def _beside_plain(
+    loaded: Loaded, watch: FiniteWatch, batch: Sequence[Chunk], segments: list[list[Segment]], options: Options
+) -> list[list[Segment]]:
+    """The segments with a strike wherever the model's hotwords changed them.
+
+    Only chunks whose text has a hotword are recognised again without hotwords. In the others none was written.
+    """
+    having = [i for i, own in enumerate(segments) if native.has_hotword(own, options.hotwords)]
+    if not having:
+        return segments
+    plain, finite = _transcribe(loaded, watch, [batch[i].samples for i in having], replace(options, hotwords=()))
+    made = list(segments)
+    for i, without in zip(having, plain, strict=True):
+        made[i] = native.compared(segments[i], without, options.hotwords) if finite else segments[i]
+    return made
 
 
 def due(loaded: Loaded, batch: Sequence[np.ndarray]) -> AbstractContextManager[None]:

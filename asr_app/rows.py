@@ -10,6 +10,7 @@ from typing import Any
 from asr_app.datatypes import Doubt, Recording, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
 from asr_app.precision import Precision, PrecisionReport
+from asr_app.strikes import HotwordEffect, Strike
 from asr_app.text import join
 
 UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
@@ -25,12 +26,14 @@ def unreadable(error: Exception) -> UserError:
 
 def written_words(words: Sequence[Word]) -> str:
     """The value of the column `carry`."""
-    return json.dumps([[w.start_s, w.end_s, w.text] for w in words], ensure_ascii=False)
+    rows = [[w.start_s, w.end_s, w.text, *([w.strike.as_row()] if w.strike else [])] for w in words]
+    return json.dumps(rows, ensure_ascii=False)
 
 
 def read_words(carry: str) -> tuple[Word, ...]:
     """The words of the column `carry`."""
-    return tuple(Word(*w) for w in json.loads(carry))
+    rows = json.loads(carry)
+    return tuple(Word(w[0], w[1], w[2], Strike(*w[3]) if w[3:] else None) for w in rows)
 
 
 def written_segment(s: Segment) -> dict[str, Any]:
@@ -38,12 +41,16 @@ def written_segment(s: Segment) -> dict[str, Any]:
     return {
         "s": s.start_s, "e": s.end_s, "t": s.text, "w": [[w.start_s, w.end_s, w.text] for w in s.words],
         "speaker": s.speaker, "language": s.language, "tags": list(s.tags),
+        **({"strikes": [strike.as_row() for strike in s.strikes]} if s.strikes else {}),
     }  # fmt: skip
 
 
 def _read_segment(body: dict[str, Any]) -> Segment:
     words = tuple(Word(*w) for w in body["w"])
-    return Segment(body["s"], body["e"], body["t"], words, body["speaker"], body["language"], tuple(body["tags"]))
+    strikes = tuple(Strike(*strike) for strike in body.get("strikes", ()))
+    return Segment(
+        body["s"], body["e"], body["t"], words, body["speaker"], body["language"], tuple(body["tags"]), strikes
+    )
 
 
 def waiting_segment(carry: tuple[Word, ...]) -> tuple[Segment, ...]:
@@ -83,4 +90,5 @@ def read_transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tup
         recording=Recording.from_dict(result["recording"]) if result.get("recording") else None,
         short_windows=result.get("short_windows"),
         load_s=result.get("load_s", 0.0),
+        hotwords=tuple(HotwordEffect.from_dict(effect) for effect in result.get("hotwords", ())),
     )  # fmt: skip

@@ -16,6 +16,7 @@ import jiwer
 import numpy as np
 import opencc
 
+from asr_app.numerals import in_digits
 from asr_app.text import is_spaceless
 
 APOSTROPHES = "'’ʼ"
@@ -67,11 +68,12 @@ def base_language(code: str) -> str:
     return code.replace("_", "-").partition("-")[0].lower()
 
 
-def units_in(text: str, language: str) -> list[str]:
+def units_in(text: str, language: str, by_value: bool = False) -> list[str]:
     """The units of `text` in a known language.
 
     English: Whisper's English normaliser, words. zh, yue, ja, th: NFKC, no punctuation, characters; Chinese in
     simplified ones. Other languages: Whisper's basic normaliser, words; of scripts that have vowel signs it drops them.
+    `by_value` writes the numbers of Chinese in digits first, so that 二十五 and 25 are equal.
     """
     language = base_language(language)
     if language not in CHARACTERS:
@@ -79,6 +81,7 @@ def units_in(text: str, language: str) -> list[str]:
     text = unicodedata.normalize("NFKC", text).lower()
     if language in HAN:
         text = _to_simplified().convert(text)
+        text = in_digits(text) if by_value else text
     return [character for character in text if unicodedata.category(character)[0] not in "PSCZ"]
 
 
@@ -90,9 +93,10 @@ def _whisper_normaliser(language: str) -> Callable[[str], str]:
     return made
 
 
-def score_in(reference: str, hypothesis: str, language: str) -> Score:
-    """The score of one pair in a known language; either text may be empty."""
-    return _count([" ".join(units_in(reference, language))], [" ".join(units_in(hypothesis, language))])
+def score_in(reference: str, hypothesis: str, language: str, by_value: bool = False) -> Score:
+    """The score of one pair in a known language; either text may be empty. `by_value` is that of `units_in`."""
+    units = [" ".join(units_in(text, language, by_value)) for text in (reference, hypothesis)]
+    return _count(units[:1], units[1:])
 
 
 def score(pairs: Iterable[tuple[str, str]]) -> Score:

@@ -204,11 +204,12 @@ window.asr = (() => {
   const player = () => byId("player");
   document.addEventListener("click", (event) => {
     const hit = (selector) => event.target.closest(selector);
-    if (hit("button.segment") && player()) {
-      player().currentTime = Number(hit("button.segment").dataset.start);
+    if (hit("button.segment, .hotwords .seek") && player()) {
+      player().currentTime = Number(hit("[data-start]").dataset.start);
       player().play();
     } else if (hit("#copy")) {
-      const said = [...document.querySelectorAll("button.segment span")].map((s) => s.lastChild.textContent.trim());
+      const text = (span) => [...span.childNodes].filter((n) => !n.matches?.(".tag")).map((n) => n.textContent).join("").trim();
+      const said = [...document.querySelectorAll("button.segment span")].map(text);
       navigator.clipboard.writeText(said.join("\n"));
     } else if (hit("#compare-here")) byId("compare-job").click(); // it has the id of the job that is shown
     else if (hit("#jobs .open")) open(hit("li").dataset.job);

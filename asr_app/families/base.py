@@ -12,6 +12,7 @@ from asr_app.chinese import LANGUAGES as CHINESE
 from asr_app.chinese import SCRIPTS
 from asr_app.datatypes import ModelCard, Options, Segment, Word
 from asr_app.errors import UserError
+from asr_app.hotwords import lines
 from asr_app.memory import Needs
 from asr_app.precision.recipes import Recipes
 
@@ -98,12 +99,12 @@ def as_spoken(card: ModelCard, language: str | None = None) -> Options:
 
 
 def require(card: ModelCard, options: Options) -> None:
-    """Raises UserError for an option that the card lacks, an unknown language or script, too many hotwords, or a too long prompt."""
+    """Raises UserError for an option that the card lacks, an unknown language or script, hotwords that are too many or no
+    rules, or a too long prompt."""
     asked = {
         "language": options.language is not None,
         "languages": bool(options.languages),
         "itn": options.itn is not None,
-        "hotwords": bool(options.hotwords),
         "prompt": bool(options.prompt),
         "translate": options.translate,
         "short_windows": bool(options.short_windows),
@@ -129,7 +130,9 @@ def require(card: ModelCard, options: Options) -> None:
         )
     if options.script is not None:
         _require_script(card, options.script)
-    _require_few(options.hotwords)
+    lines.require(options.hotwords)
+    if "hotwords" in card.capabilities:
+        _require_few(lines.bare(options.hotwords))
     if len(options.prompt) > MAX_PROMPT_CHARACTERS:
         raise UserError(
             f"The prompt has {len(options.prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are taken. Shorten it: "

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from asr_app import config, hub
 
+# Ways to compare numbers, in the words of the recipe line.
+NUMBERS = {"as-written": "numbers as they are", "by-value": "numbers of Chinese by their value, the others as they are"}
+
 
 def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `bench` to a command."""
@@ -25,6 +28,9 @@ def add_bench_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--users", type=_counts, default=(1, 2, 4, 8), metavar="N,N", help="requests at once; default 1,2,4,8"
+    )  # fmt: skip
+    parser.add_argument(
+        "--numbers", choices=NUMBERS, default="as-written", help="of Chinese: by-value takes 二十五 and 25 for equal"
     )  # fmt: skip
     parser.add_argument("--detect-language", action="store_true", help="detect the language; default: given")
     parser.add_argument("--fresh", action="store_true", help="forget the clips that earlier runs have finished")

@@ -33,7 +33,8 @@ _SPEED_CLIPS = 5
 class BenchRequest:
     """The models, precisions (empty: all) and recordings of a benchmark. `limit` is recordings of each language.
 
-    `rounds` and `users` are of the speed part. `only` are names of recordings, of all that are in `data`.
+    `rounds` and `users` are of the speed part. `only` are names of recordings, of all that are in `data`. `numbers` is
+    a key of NUMBERS.
     """
 
     models: tuple[str, ...]
@@ -47,6 +48,7 @@ class BenchRequest:
     hub: str = hub.HUBS[0]
     detect_language: bool = False
     only: tuple[str, ...] = ()
+    numbers: str = "as-written"
 
     def as_dict(self) -> dict[str, Any]:
         """For the JSON; `from_dict` is the inverse."""
@@ -97,7 +99,7 @@ def run(
     chosen = choose(request, cache, on_step)
     results: dict[str, Any] = {
         "format": FORMAT, "made": datetime.now(UTC).isoformat(timespec="seconds"), "request": request.as_dict(),
-        "recipe": recipe(request.threads, request.device, audio_digest(chosen.sounds)),
+        "recipe": recipe(request.threads, request.device, audio_digest(chosen.sounds), request.numbers),
         "data": data_entry(chosen.dataset, chosen.recordings, chosen.sounds, chosen.left_out), "models": [],
     }  # fmt: skip
     for name, card in zip(request.models, cards, strict=True):
@@ -134,7 +136,7 @@ def choose(request: BenchRequest, cache: Path, on_step: OnStep) -> Chosen:
         except UserError as error:
             chosen.left_out.append(LeftOut(name, Reason.UNREADABLE, detail=error.en))
             continue
-        chosen.recordings.append(recording)
+        chosen.recordings.append(dataclasses.replace(recording, by_value=request.numbers == "by-value"))
         chosen.sounds.append(sound)
     if not chosen.recordings:
         raise UserError(

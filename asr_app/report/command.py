@@ -35,7 +35,7 @@ def bench(args: argparse.Namespace, language: str, downloading: OnProgress) -> i
     models = tuple(args.models) or tuple(card.id for card in here if card.note != "demo") or (catalog.DEFAULT,)
     request = BenchRequest(
         models, args.data, config.threads(args) or usable_cores(), tuple(args.precision or ()), args.limit, args.rounds,
-        args.users, pick_device(args.device), args.hub, args.detect_language,
+        args.users, pick_device(args.device), args.hub, args.detect_language, numbers=args.numbers,
     )  # fmt: skip
     output = args.output or Path(f"asr-report-{datetime.now():%Y-%m-%d}")
     make_folder(output)  # before hours of work

@@ -21,6 +21,7 @@ from asr_app.evaluate.versions import versions
 from asr_app.precision import Precision
 from asr_app.precision.evidence import processor
 from asr_app.recordings import Recording, Sound
+from asr_app.report.arguments import NUMBERS
 from asr_app.scoring import CHARACTERS
 
 FORMAT = 1
@@ -28,7 +29,7 @@ _MOST_NAMES = 500  # of the entries left out, each reason's; the counts are of a
 NORMALISER = (
     "en: Whisper's English normaliser; " + ", ".join(CHARACTERS) + ": NFKC, lower case, no punctuation, characters, "
     "Chinese in simplified ones; others: Whisper's basic normaliser; unknown: NFKC, lower case, no punctuation, "
-    "characters of scripts without spaces; numbers as they are; micro-averaged by jiwer"
+    "characters of scripts without spaces; {numbers}; micro-averaged by jiwer"
 )
 
 
@@ -42,11 +43,11 @@ class SpeedPart:
     alternated: bool
 
 
-def recipe(threads: int, device: str, audio: str) -> dict[str, Any]:
-    """All that figures depend on, beside the models' weights."""
+def recipe(threads: int, device: str, audio: str, numbers: str = "as-written") -> dict[str, Any]:
+    """All that figures depend on, beside the models' weights. `numbers` is a key of NUMBERS."""
     return {
         "audio": audio, "versions": versions(), "processor": processor(), "threads": threads, "device": device,
-        "normaliser": NORMALISER,
+        "normaliser": NORMALISER.format(numbers=NUMBERS[numbers]),
     }  # fmt: skip
 
 

@@ -75,8 +75,8 @@ def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
             label="translate",
         ),
         labels(
-            gr.Textbox("", label=t("hotwords", "en"), lines=2, visible=shown["hotwords"], elem_id="hotwords"),
-            label="hotwords",
+            gr.Textbox("", label=t("hotwords", "en"), info=t("hotwords_info", "en"), lines=2, elem_id="hotwords"),
+            label="hotwords", info="hotwords_info",
         ),
         labels(
             gr.Textbox(
@@ -172,4 +172,6 @@ def read(card: ModelCard, values: Sequence[Any]) -> Options:
 def _has(card: ModelCard, name: str) -> bool:
     if name == "script":
         return bool(set(chinese.LANGUAGES) & set(card.languages))
+    if name == "hotwords":  # rules, for a model without hotwords of its own
+        return True
     return name in card.capabilities

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from asr_app.ui.compare.texts import COMPARE
+from asr_app.ui.hotword_texts import HOTWORDS
 
 LANGUAGES = {"中文": "zh", "English": "en"}
 
@@ -124,7 +125,6 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "The model reads the end of it: some 1,000 letters of English, or 190 Chinese characters.",
         "zh": "模型只读取末尾部分：约 190 个汉字，或 1,000 个英文字母。",
     },
-    "hotwords": {"en": "Hotwords (one a line)", "zh": "热词（每行一个）"},
     "transcribe": {"en": "Transcribe", "zh": "开始转写"},
     "cancel": {"en": "Cancel", "zh": "取消"},
     "copy": {"en": "Copy text", "zh": "复制文本"},
@@ -305,6 +305,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "stage_asr": {"en": "recognition", "zh": "识别"},
     "stage_punctuation": {"en": "punctuation", "zh": "标点"},
 } | COMPARE
+TEXTS |= HOTWORDS
 
 
 def in_both(key: str) -> str:

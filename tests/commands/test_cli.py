@@ -147,6 +147,37 @@ def test_an_option_the_model_lacks_is_refused_even_where_nothing_is_said(tmp_pat
     assert "demo-paraformer" in capsys.readouterr().err
 
 
+@pytest.mark.models
+def test_hotwords_of_a_file_tell_what_they_changed(tmp_path, capsys):
+    (tmp_path / "words.txt").write_text("\ufeffthe light => the Lyte\n\nWaitzkin\n", encoding="utf-8")
+    clip = str(EXAMPLE / "english-home.flac")
+    words = ["--hotwords", str(tmp_path / "words.txt"), "--hotword", "what time => When"]
+    assert cli.main(["transcribe", clip, *words]) == 0
+    out, err = capsys.readouterr()
+    assert "Turn on the Lyte." in out
+    assert "When is it?" in out
+    assert "the light → the Lyte (the light => the Lyte)" in err
+    assert "Waitzkin: no effect (not in the text)" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"x\n" * 500_000, "too long"),
+        (b"x =>\n", "line 1"),
+    ],
+    ids=["gone", "no text", "a megabyte", "no rule"],
+)
+def test_a_file_that_is_no_list_of_hotwords_is_refused(tmp_path, capsys, content, said):
+    path = tmp_path / "words.txt"
+    if content is not None:
+        path.write_bytes(content)
+    assert cli.main(["transcribe", str(EXAMPLE / "english-home.flac"), "--hotwords", str(path)]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_messages_come_in_the_users_language():
     out = run("transcribe", "x.wav", "--model", "没有", language="zh_CN.UTF-8")
     assert out.returncode == 2

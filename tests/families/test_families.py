@@ -121,9 +121,9 @@ def test_an_unreachable_hub_is_said_in_seconds(name, monkeypatch, tmp_path):
 
 
 def test_an_option_the_model_lacks_is_refused():
-    with pytest.raises(UserError, match="has no option hotwords"):
-        require(catalog.find("demo-paraformer"), Options(hotwords=("达摩院",)))
-    require(catalog.find("paraformer-zh"), Options(hotwords=("达摩院",)))
+    with pytest.raises(UserError, match="has no option prompt"):
+        require(catalog.find("demo-paraformer"), Options(prompt="达摩院"))
+    require(catalog.find("demo-whisper"), Options(prompt="达摩院"))
 
 
 def test_tokens_are_characters_and_words():

@@ -134,9 +134,9 @@ def test_a_language_it_does_not_know_and_an_option_it_lacks_are_named(checkpoint
     with pytest.raises(UserError, match="does not know the language 'xx'"):
         engine.transcribe(sound, Options(language="xx"))
     with pytest.raises(
-        UserError, match=r"has no option hotwords\. It has: language, languages, prompt, translate, short_windows"
+        UserError, match=r"has no option itn\. It has: language, languages, prompt, translate, short_windows"
     ):
-        engine.transcribe(sound, Options(hotwords=("a",)))
+        engine.transcribe(sound, Options(itn=False))
 
 
 def test_half_a_file_and_a_foreign_one_are_refused(checkpoint, tmp_path):

@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jiwer
 import numpy as np
 import pytest
 import soundfile
@@ -41,6 +43,15 @@ class Fake:
         return Answer(1.0, 0.5, 6.0, [ArmText(f"text {clip.path.stem}", 1.0, nats=1.0, tokens=2) for clip in clips])
 
     def end(self) -> None: ...
+
+
+class Numbers(Fake):
+    """Writes the number 25 in words after the name of the clip `b`."""
+
+    def ask(self, clips: Sequence[Clip]) -> Answer:
+        answer = super().ask(clips)
+        texts = [replace(t, text=t.text + " 二十五" if t.text.endswith("b") else t.text) for t in answer.texts]
+        return replace(answer, texts=texts)
 
 
 @pytest.fixture
@@ -182,6 +193,20 @@ def test_interrupted_and_started_again_it_ends_with_the_same_results(tmp_path: P
     fakes["int8"] = Fake
     again = run(tmp_path, data)
     assert again | {"made": ""} == whole | {"made": ""}
+
+
+@pytest.mark.parametrize(("numbers", "errors"), [("as-written", 3), ("by-value", 0)])
+def test_numbers_of_chinese_are_compared_as_asked_and_the_recipe_says_how(
+    tmp_path: Path, data: Path, fakes: dict, numbers: str, errors: int
+) -> None:
+    (data / "refs.tsv").write_text("a.wav\tzh\ttext a\nb.wav\tzh\ttext b 25\n", encoding="utf-8")
+    fakes["fp32"] = Numbers
+    results = run(tmp_path, data, numbers=numbers)
+    full = results["models"][0]["arms"][0]
+    assert full["languages"]["zh"]["errors"] == errors
+    assert ("by their value" in results["recipe"]["normaliser"]) is (numbers == "by-value")
+    shown = jiwer.process_words(*[[text[key] for text in full["texts"]] for key in ("reference_units", "units")])
+    assert shown.substitutions + shown.deletions + shown.insertions == errors
 
 
 def test_a_run_again_takes_the_recordings_by_name(tmp_path: Path, data: Path, fakes: dict) -> None:

@@ -6,6 +6,7 @@ import jiwer
 import numpy as np
 import pytest
 
+from asr_app.numerals import in_digits
 from asr_app.scoring import Score, difference, normalise, paired_bootstrap, score, score_in, units_in
 
 
@@ -191,3 +192,33 @@ def test_chinese_is_scored_by_the_protocol_of_the_field() -> None:
     for hypothesis in ("打开WIFI调到25度", "打开wifi,调到25度!", "打開ＷiＦi調到２５度"):
         assert score_in(reference, hypothesis, "zh").errors == 0
     assert score_in("二十五度", "25度", "zh").errors == 3  # numbers are compared as they are written
+    assert score_in("二十五度", "25度", "zh", by_value=True) == Score(0, 3, 0, 0, 0)
+    assert score_in("二十五度", "26度", "zh", by_value=True) == Score(1, 3, 1, 0, 0)
+    assert score_in("twenty five", "25", "en", by_value=True) == score_in("twenty five", "25", "en")
+
+
+@pytest.mark.parametrize(
+    ("texts", "digits"),
+    [
+        ("二十五度 25度 2十5度", "25度"),
+        ("三点五万 3.5万 三万五 3万5000 三万五千 35,000", "35000"),
+        ("二零二四年 2024年 二〇二四年", "2024年"),
+        ("百分之五十 50% 百分之50 五十%", "百分之50"),
+        ("百分之零点五 0.5%", "百分之0点5"),
+        ("一百五 一百五十 150", "150"),
+        ("一百零五 一百〇五 105", "105"),
+        ("两千零八 2008", "2008"),
+        ("一百九十万零三千九百七十一 1903971", "1903971"),
+        ("四千五百亿 4500亿", "450000000000"),
+        ("一万亿 1000000000000", "1000000000000"),
+        ("三点五十分 3点50分", "3点50分"),
+        ("三点一四 3.14", "3点14"),
+        ("幺三五 135", "135"),
+        ("十几个 10几个", "10几个"),
+        ("百姓", "百姓"),
+        ("三四十", "34十"),
+        ("好几百", "好几百"),
+    ],
+)
+def test_chinese_numbers_are_compared_by_value(texts, digits):
+    assert [in_digits(text) for text in texts.split()] == [digits] * len(texts.split())

@@ -292,6 +292,39 @@ def test_two_servers_never_share_a_journal(tmp_path):
         pass
 
 
+def test_hotwords_show_what_they_changed_and_what_they_did_not(page):
+    """The demo model takes no hotwords: rules change its text, and the page says where."""
+    page.click("button:has-text('Advanced')")
+    page.fill("#hotwords textarea", "the light => the <b>Lyte</b>\nwhat time is it => What time is it\nWaitzkin\nxy")
+    run(page, EXAMPLE / CLIP)
+    page.wait_for_selector(".hotwords")
+    assert "Turn on the <b>Lyte</b>." in transcript(page)
+    (mark,) = page.locator(".transcript u.strike").all()
+    assert (mark.inner_text(), mark.get_attribute("title")) == ("the <b>Lyte</b>", "without the hotword: the light")
+    told = page.inner_text(".hotwords")
+    assert "Hotwords: 1 place changed" in told
+    assert "the light → the <b>Lyte</b>" in told
+    assert "what time is it => What time is it: no effect (once in the text without its help)" in told
+    assert "Waitzkin: no effect (not in the text)" in told
+    assert "xy: no effect (too short or too common" in told
+    page.click(".hotwords .seek")
+    page.wait_for_function("() => document.querySelector('#player').currentTime > 0.5")
+    page.click("#copy")
+    assert page.evaluate("() => navigator.clipboard.readText()").startswith("What is the weather like today?")
+    assert "Turn on the <b>Lyte</b>." in page.evaluate("() => navigator.clipboard.readText()")
+    page.check("#language input[value='中文']")
+    page.wait_for_selector(".hotwords >> text=改动 1 处")
+    assert "Waitzkin：无效果（文本中没有）" in page.inner_text(".hotwords")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    with page.expect_download() as download:
+        page.click("#download-json")
+    effects = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))["hotwords"]
+    assert [(e["way"], [s["heard"] for s in e["strikes"]]) for e in effects] == [
+        ("rule", ["the light"]), ("rule", []), ("spelling", []), ("none", []),
+    ]  # fmt: skip
+
+
 def test_no_file_of_the_server_is_served_but_recordings(server):
     import urllib.error
     import urllib.request
@@ -313,7 +346,7 @@ def test_a_model_shows_what_it_is_and_what_it_can_be_asked(page):
     page.wait_for_selector("#itn")
     page.click("#spoken input")
     page.click("[role=option]:has-text('Cantonese (yue)')")
-    assert not page.is_visible("#hotwords")
+    assert not page.is_visible("#prompt")
     page.select_option("#model select", "demo-paraformer")
     page.wait_for_selector("#itn", state="hidden")
     run(page, EXAMPLE / CLIP)  # what is out of sight does not count: Cantonese would be refused

@@ -129,6 +129,9 @@ def test_a_hotword_decides_how_a_word_is_written(page):
     assert normalise(transcript(page)) == normalise(
         "What is the weather like today? Turn on the Lyte. What time is it?"
     )
+    page.wait_for_selector(".hotwords >> text=Kamera: no effect (not in the text)")
+    assert "light → Lyte" in page.inner_text(".hotwords")
+    assert page.inner_text(".transcript u.strike") == "Lyte"
 
 
 def hub_at(monkeypatch, hub: str, cache: Path) -> None:
