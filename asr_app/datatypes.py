@@ -108,11 +108,16 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Word:
-    """A Mandarin character or a Latin word, without punctuation; seconds from the start of chunk or file."""
+    """A Mandarin character or a Latin word, without punctuation; seconds from the start of chunk or file.
+
+    `confidence` is the probability, 0 to 1, that the decoder gave to the word's least likely token; None from a model
+    that gives none. It is no probability that the word is right (docs/doubt.md).
+    """
 
     start_s: float
     end_s: float
     text: str
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,9 @@ class Segment:
 
     def shifted(self, by_s: float) -> Segment:
         """The same segment `by_s` later: from chunk time to file time."""
-        words = tuple(Word(w.start_s + by_s, w.end_s + by_s, w.text) for w in self.words)
+        words = tuple(
+            dataclasses.replace(w, start_s=w.start_s + by_s, end_s=w.end_s + by_s) for w in self.words
+        )  # fmt: skip
         return dataclasses.replace(self, start_s=self.start_s + by_s, end_s=self.end_s + by_s, words=words)
 
 
@@ -242,7 +249,9 @@ class Transcript:
                     "end": round(s.end_s, 3),
                     "text": s.text,
                     "words": [
-                        {"start": round(w.start_s, 3), "end": round(w.end_s, 3), "text": w.text} for w in s.words
+                        {"start": round(w.start_s, 3), "end": round(w.end_s, 3), "text": w.text}
+                        | ({} if w.confidence is None else {"confidence": round(w.confidence, 3)})
+                        for w in s.words
                     ],
                     **({"speaker": s.speaker} if s.speaker else {}),
                     **({"language": s.language} if s.language else {}),

@@ -25,7 +25,7 @@ def unreadable(error: Exception) -> UserError:
 
 def written_words(words: Sequence[Word]) -> str:
     """The value of the column `carry`."""
-    return json.dumps([[w.start_s, w.end_s, w.text] for w in words], ensure_ascii=False)
+    return json.dumps([_written_word(w) for w in words], ensure_ascii=False)
 
 
 def read_words(carry: str) -> tuple[Word, ...]:
@@ -36,9 +36,15 @@ def read_words(carry: str) -> tuple[Word, ...]:
 def written_segment(s: Segment) -> dict[str, Any]:
     """A segment for the JSON of a chunk."""
     return {
-        "s": s.start_s, "e": s.end_s, "t": s.text, "w": [[w.start_s, w.end_s, w.text] for w in s.words],
+        "s": s.start_s, "e": s.end_s, "t": s.text, "w": [_written_word(w) for w in s.words],
         "speaker": s.speaker, "language": s.language, "tags": list(s.tags),
     }  # fmt: skip
+
+
+def _written_word(word: Word) -> list[Any]:
+    """Start, end, text, and the confidence if there is one: rows of earlier versions have none."""
+    own = [] if word.confidence is None else [word.confidence]
+    return [word.start_s, word.end_s, word.text, *own]
 
 
 def _read_segment(body: dict[str, Any]) -> Segment:

@@ -20,7 +20,7 @@ from asr_app.engines import Engines
 from asr_app.jobs import Jobs
 from asr_app.observer import Observer
 from asr_app.startup import Preparer
-from asr_app.ui import entries, render
+from asr_app.ui import entries, render, unsure
 from asr_app.ui.watch import standing
 
 _Id = Annotated[str, Field(max_length=64)]
@@ -87,7 +87,9 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
         if view is not None and view.error is not None:
             status = dataclasses.replace(status, state=view.state, error=view.error)
         downloads = render.downloads(status.id, done is not None, language) if has_text else ""
-        result = downloads + render.card(done, language) + render.recording(done, language)
+        result = (
+            downloads + unsure.legend(done, language) + render.card(done, language) + render.recording(done, language)
+        )
     current = preparer.current
     waits = current is not None and status.model == current.card.key
     return {
