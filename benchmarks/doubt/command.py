@@ -118,7 +118,10 @@ def judge(recording: Recording, low: Heard, full: Heard) -> Judged | None:
 
 
 def figures(first: Sequence[Judged], second: Sequence[Judged]) -> dict[str, Any]:
-    """All figures. Thresholds are chosen on the clips of `first`; everything else is counted on those of `second`."""
+    """All figures. Thresholds are chosen on the clips of `first`; precision and recall are of those of `second`.
+
+    AUC and the second pass have no threshold to choose, and are counted on all clips.
+    """
     groups = [*GROUPS, OTHERS]
     made: dict[str, Any] = {"clips": [len(first), len(second)], "groups": {}, "verify": {}, "thresholds": {}}
     for name in ("all", *groups):
@@ -130,7 +133,7 @@ def figures(first: Sequence[Judged], second: Sequence[Judged]) -> dict[str, Any]
             made["verify"][name] = [dataclasses.asdict(verified(both, share)) for share in SHARES] + [
                 {"clips": len(both), "differ": sum(pair.differs for pair in both) / len(both)}
             ]
-            samples = [clip.sample(0) for clip in (*chosen, *tested)]
+            samples = [clip.sample(0) for clip in tested]
             made["thresholds"][name] = [
                 dataclasses.asdict(detect(samples, math.log(least))) | {"confidence": least} for least in THRESHOLDS
             ]
@@ -140,16 +143,12 @@ def figures(first: Sequence[Judged], second: Sequence[Judged]) -> dict[str, Any]
 def _group(chosen: Sequence[Judged], tested: Sequence[Judged]) -> dict[str, Any]:
     signs = {}
     for i, sign in enumerate((*NAMES, DISAGREEMENT)):
-        samples = [clip.sample(i) for clip in tested]
-        threshold = 0.5 if sign == DISAGREEMENT else best_threshold([clip.sample(i) for clip in chosen])
-        signs[sign] = {"auc": auc(samples), **dataclasses.asdict(detect(samples, threshold))}
-    samples = [clip.sample(0) for clip in tested]
-    return {
-        "clips": len(tested),
-        "words": sum(len(s.wrong) for s in samples),
-        "wrong": base_rate(samples),
-        "signs": signs,
-    }
+        first, second = [clip.sample(i) for clip in chosen], [clip.sample(i) for clip in tested]
+        threshold = 0.5 if sign == DISAGREEMENT else best_threshold(first)
+        signs[sign] = {"auc": auc([*first, *second]), **dataclasses.asdict(detect(second, threshold))}
+    samples = [clip.sample(0) for clip in (*chosen, *tested)]
+    words = sum(len(sample.wrong) for sample in samples)
+    return {"clips": len(samples), "words": words, "wrong": base_rate(samples), "signs": signs}
 
 
 def table(made: dict[str, Any]) -> Iterator[str]:
