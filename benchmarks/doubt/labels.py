@@ -1,4 +1,4 @@
-"""Which words of a transcript are wrong, by the reference."""
+"""Wrong words of a transcript, by the reference."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from asr_app.families._whisper_decoder import Decoded
 class Signs:
     """Signs of one word, each higher for a surer word.
 
-    Of the word's tokens: the least and the mean log probability, the least difference of logits from the best other
-    token, the greatest entropy in nats (negated). Of its window: the mean log probability, and the probability of no
-    speech (negated).
+    The least and the mean log probability of the word's tokens, their least difference of logits from the best other
+    token, and their greatest entropy in nats (negated). The mean log probability of the word's window, and its
+    probability of no speech (negated).
     """
 
     least_logprob: float
