@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 
 DRAWS = 1000
 
@@ -58,7 +58,9 @@ def _area(samples: Sequence[Sample]) -> float | None:
     wrong = np.concatenate([s.wrong for s in samples])
     if wrong.all() or not wrong.any():
         return None
-    return float(roc_auc_score(wrong, -np.concatenate([s.sure for s in samples])))
+    right = int((~wrong).sum())
+    ranks = rankdata(np.concatenate([s.sure for s in samples]))
+    return float((ranks[~wrong].sum() - right * (right + 1) / 2) / (right * wrong.sum()))  # Mann and Whitney's U
 
 
 def detect(samples: Sequence[Sample], threshold: float) -> Detection:
