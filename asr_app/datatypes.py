@@ -111,18 +111,21 @@ class Chunk:
 class Word:
     """A Mandarin character or a Latin word, without punctuation; seconds from the start of chunk or file.
 
-    `strike` is that of a model's own hotwords which begins at this word, until its sentence is complete.
+    `confidence` is the probability, 0 to 1, that the decoder gave to the word's least likely token; None from a model
+    that gives none. It is no probability that the word is right (docs/doubt.md). `strike` is that of
+    a model's own hotwords which begins at this word, until its sentence is complete.
     """
 
     start_s: float
     end_s: float
     text: str
+    confidence: float | None = None
     strike: Strike | None = None
 
     def shifted(self, by_s: float) -> Word:
         """The same word `by_s` later."""
         strike = self.strike and self.strike.shifted(by_s)
-        return Word(self.start_s + by_s, self.end_s + by_s, self.text, strike)
+        return Word(self.start_s + by_s, self.end_s + by_s, self.text, self.confidence, strike)
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,9 @@ class Transcript:
                     "end": round(s.end_s, 3),
                     "text": s.text,
                     "words": [
-                        {"start": round(w.start_s, 3), "end": round(w.end_s, 3), "text": w.text} for w in s.words
+                        {"start": round(w.start_s, 3), "end": round(w.end_s, 3), "text": w.text}
+                        | ({} if w.confidence is None else {"confidence": round(w.confidence, 3)})
+                        for w in s.words
                     ],
                     **({"speaker": s.speaker} if s.speaker else {}),
                     **({"language": s.language} if s.language else {}),

@@ -165,6 +165,11 @@ def _clock_points(segment: Segment, text: str, atoms: list[tuple[int, int]]) -> 
     return at, np.clip(seconds, segment.start_s, segment.end_s).tolist()
 
 
+def words_in(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, Word]]:
+    """Yields [start, end) and the word for each of `words` that occurs in the text, with the marks that follow it."""
+    return _words_in(words, text, _atoms(text))
+
+
 def _words_in(words: Sequence[Word], text: str, atoms: list[tuple[int, int]]) -> Iterator[tuple[int, int, Word]]:
     """Yields [start, end) and the word for each of `words` that occurs in the text."""
     bare = [_bare(w.text) for w in words]

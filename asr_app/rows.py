@@ -26,27 +26,37 @@ def unreadable(error: Exception) -> UserError:
 
 def written_words(words: Sequence[Word]) -> str:
     """The value of the column `carry`."""
-    rows = [[w.start_s, w.end_s, w.text, *([w.strike.as_row()] if w.strike else [])] for w in words]
-    return json.dumps(rows, ensure_ascii=False)
+    return json.dumps([_written_word(w) for w in words], ensure_ascii=False)
 
 
 def read_words(carry: str) -> tuple[Word, ...]:
     """The words of the column `carry`."""
     rows = json.loads(carry)
-    return tuple(Word(w[0], w[1], w[2], Strike(*w[3]) if w[3:] else None) for w in rows)
+    return tuple(_read_word(w) for w in rows)
 
 
 def written_segment(s: Segment) -> dict[str, Any]:
     """A segment for the JSON of a chunk."""
     return {
-        "s": s.start_s, "e": s.end_s, "t": s.text, "w": [[w.start_s, w.end_s, w.text] for w in s.words],
+        "s": s.start_s, "e": s.end_s, "t": s.text, "w": [_written_word(w) for w in s.words],
         "speaker": s.speaker, "language": s.language, "tags": list(s.tags),
         **({"strikes": [strike.as_row() for strike in s.strikes]} if s.strikes else {}),
     }  # fmt: skip
 
 
+def _written_word(word: Word) -> list[Any]:
+    """Start, end, text, confidence and strike; the last two only if there are any, as in rows of earlier versions."""
+    row = [word.start_s, word.end_s, word.text, word.confidence, word.strike and word.strike.as_row()]
+    return row[: 5 if word.strike else 3 if word.confidence is None else 4]
+
+
+def _read_word(row: Sequence[Any]) -> Word:
+    start_s, end_s, text, confidence, strike = [*row, None, None][:5]
+    return Word(start_s, end_s, text, confidence, strike and Strike(*strike))
+
+
 def _read_segment(body: dict[str, Any]) -> Segment:
-    words = tuple(Word(*w) for w in body["w"])
+    words = tuple(_read_word(w) for w in body["w"])
     strikes = tuple(Strike(*strike) for strike in body.get("strikes", ()))
     return Segment(
         body["s"], body["e"], body["t"], words, body["speaker"], body["language"], tuple(body["tags"]), strikes

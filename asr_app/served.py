@@ -17,6 +17,8 @@ from asr_app.observer import Observer
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
+DOUBT_URL = "docs/doubt.md"  # relative to the page and to the checkout
+_CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def recording_url(job: str) -> str:
@@ -30,7 +32,7 @@ def transcript_url(job: str, format: str) -> str:
 
 
 def routes(journal: Journal) -> list[BaseRoute]:
-    """The routes behind the two URLs. All they answer is a download; a player takes it as well."""
+    """The routes behind the two URLs, whose answers are downloads (a player takes them as well), and the docs of doubt."""
 
     observer = Observer(journal)
 
@@ -48,7 +50,11 @@ def routes(journal: Journal) -> list[BaseRoute]:
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
         return Response(write(view.transcript, format), 200, headers, _JSON if format == "json" else _TEXT)
 
+    def doubt() -> Response:
+        return FileResponse(_CHECKOUT / DOUBT_URL, media_type=_TEXT)
+
     return [
+        APIRoute(f"/{DOUBT_URL}", doubt, response_model=None),
         APIRoute("/recording/{job}", recording, response_model=None),
         APIRoute("/transcript/{job}.{format}", transcript, response_model=None),
     ]

@@ -1,7 +1,7 @@
 // The page's own script. It asks the server for news of the jobs and shows them, keeps the list of jobs in the browser,
 // plays a segment on a click, moves the subtitle under the player, and cleans the address.
 window.asr = (() => {
-  const BUSY_MS = 600, IDLE_MS = 5000, RETRY_MS = 2000, TIMEOUT_MS = 20000, MOST_JOBS = 100, STORED = "asr-jobs";
+  const BUSY_MS = 600, IDLE_MS = 5000, RETRY_MS = 2000, TIMEOUT_MS = 20000, MOST_JOBS = 100, STORED = "asr-jobs", UNSURE = "asr-unsure";
   const byId = (id) => document.getElementById(id);
 
   // The token of the printed address has become a cookie: keep it out of bookmarks and of what is shared.
@@ -58,6 +58,12 @@ window.asr = (() => {
     putText(news, anew);
     put(byId("player-box"), news.player);
     put(byId("result"), news.result);
+    underline(localStorage.getItem(UNSURE) !== "off");
+  };
+
+  const underline = (on) => { // of words in doubt
+    byId("transcript").classList.toggle("plain", !on);
+    if (byId("show-unsure")) byId("show-unsure").checked = on;
   };
 
   const putText = (news, anew) => {
@@ -227,6 +233,11 @@ window.asr = (() => {
     }
     subtitle.textContent = said;
   };
+  document.addEventListener("change", (event) => {
+    if (event.target.id !== "show-unsure") return;
+    localStorage.setItem(UNSURE, event.target.checked ? "on" : "off");
+    underline(event.target.checked);
+  });
   // timeupdate does not bubble: listen while it is captured.
   document.addEventListener("timeupdate", follow, true);
   document.addEventListener("seeked", follow, true);

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: speed and error of a model beside other programs on the same weights."""
+"""`python -m benchmarks`: speed and error of a model beside other programs on the same weights; its signs of doubt."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from asr_app.evaluate.arguments import add_arguments
 from asr_app.evaluate.command import verify
 from asr_app.terminal import DownloadProgress
 from benchmarks.command import speed
+from benchmarks.doubt.command import doubt
 from benchmarks.evaluation import peers_of
 
 
@@ -62,6 +63,15 @@ def _parser() -> argparse.ArgumentParser:
     timed.add_argument("--rounds", type=config.count, default=3)
     timed.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
     timed.set_defaults(run=speed)
+    doubted = commands.add_parser("doubt", help="which sign of the decoder tells wrong words (Whisper)")
+    doubted.add_argument("model", metavar="MODEL")
+    doubted.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="recordings with references")
+    doubted.add_argument("--language", default="", help="of references that name none")
+    doubted.add_argument("--limit", type=config.count, metavar="N", help="recordings of each language")
+    doubted.add_argument("--rows", type=Path, required=True, metavar="DIR", help="keeps finished clips: goes on there")
+    doubted.add_argument("--threads", default="1")
+    doubted.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
+    doubted.set_defaults(run=doubt)
     return parser
 
 

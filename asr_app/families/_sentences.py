@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import itertools
 import re
@@ -41,12 +42,12 @@ def sentences(text: str, words: Sequence[Word], start_s: float, end_s: float) ->
     return segments
 
 
-def rising(timed: Iterable[tuple[float, float, str]], seconds: float) -> tuple[Word, ...]:
-    """Words of (start in s, end in s, text). Times are clipped to rise and to stay inside a chunk of `seconds`."""
+def rising(timed: Iterable[Word], seconds: float) -> tuple[Word, ...]:
+    """The words with their times clipped to rise and to stay inside a chunk of `seconds`."""
     words: list[Word] = []
-    for start, end, text in timed:
-        start_s = min(max(start, words[-1].end_s if words else 0.0), seconds)
-        words.append(Word(start_s, min(max(end, start_s), seconds), text))
+    for word in timed:
+        start_s = min(max(word.start_s, words[-1].end_s if words else 0.0), seconds)
+        words.append(dataclasses.replace(word, start_s=start_s, end_s=min(max(word.end_s, start_s), seconds)))
     return tuple(words)
 
 

@@ -36,13 +36,15 @@ _LOOP_EVERY = 8  # steps between two checks for a loop
 class Decoded:
     """The decoding of a window. `cross_kv` are its cross-attention keys and values of each layer, batch 1.
 
-    `looped` is True if it was stopped in a loop, `ended` if the model wrote the end itself.
+    `looped` is True if it was stopped in a loop, `ended` if the model wrote the end itself. `logprobs` are the log
+    probabilities of the tokens of `result`, among the tokens that the rules allowed at their step.
     """
 
     result: DecodingResult
     cross_kv: list[CrossKV]
     looped: bool
     ended: bool
+    logprobs: Sequence[float]
 
     @property
     def is_silence(self) -> bool:
@@ -77,7 +79,7 @@ def decode(
     task = _Task(model, options, languages)
     results = task.run(features)
     return [
-        Decoded(result, task.inference.cross_kv(row), row in task.looped, task.is_ended(row))
+        Decoded(result, task.inference.cross_kv(row), row in task.looped, task.is_ended(row), task.logprobs(row))
         for row, result in enumerate(results)
     ]
 
@@ -93,7 +95,9 @@ def decode_samples(
     task = _Samples(model, options, temperatures)
     task.run(features)
     samples = [
-        Decoded(task.result(row), task.inference.cross_kv(0), row in task.looped, task.is_ended(row))
+        Decoded(
+            task.result(row), task.inference.cross_kv(0), row in task.looped, task.is_ended(row), task.logprobs(row)
+        )
         for row in range(len(temperatures))
     ]
     if good := next((d for d in samples if d.is_final), None):
@@ -108,7 +112,7 @@ class _Task(DecodingTask):
         super().__init__(model, options)
         self._languages = languages
         self.inference = Steps(model.decoder, self.sample_begin, self.tokenizer.eot)
-        self.decoder = _Greedy(0.0, self.tokenizer.eot)
+        self.decoder: _Greedy = _Greedy(0.0, self.tokenizer.eot)
         filters: list[LogitFilter] = self.logit_filters  # type: ignore[has-type]
         self.logit_filters = [
             _TimestampRules(rule.tokenizer, rule.sample_begin, rule.max_initial_timestamp_index)
@@ -123,6 +127,11 @@ class _Task(DecodingTask):
     def is_ended(self, row: int) -> bool:
         """Whether the model wrote the end of the row itself, before the limit and outside of a loop."""
         return row not in self.looped and bool((self._tokens[row, self.sample_begin :] == self.tokenizer.eot).any())
+
+    def logprobs(self, row: int) -> list[float]:
+        """Log probabilities of the row's tokens, one a step; those after its end count for nothing."""
+        steps: list[float] = torch.stack(self.decoder.logprobs)[:, row].tolist()
+        return steps
 
     def _get_audio_features(self, mel: torch.Tensor) -> torch.Tensor:
         return mel
@@ -194,7 +203,7 @@ class _Samples(_Task):
         for row in range(len(tokens)):
             if int(tokens[row, -1]) != self.tokenizer.eot:
                 return
-            if Decoded(self.result(row), [], row in self.looped, row not in self.looped).is_final:
+            if Decoded(self.result(row), [], row in self.looped, row not in self.looped, ()).is_final:
                 tokens[row + 1 :, -1] = self.tokenizer.eot
                 return
 
@@ -252,7 +261,14 @@ class _TimestampRules(ApplyTimestampRules):
 
 
 class _Greedy(GreedyDecoder):
-    """The library's choice of the likeliest token, without the log probabilities of all others."""
+    """The library's choice of the likeliest token, without the log probabilities of all others.
+
+    `logprobs` are those of the chosen tokens, `(b,)` of each step.
+    """
+
+    def __init__(self, temperature: float, end: int) -> None:
+        super().__init__(temperature, end)
+        self.logprobs: list[torch.Tensor] = []
 
     def update(
         self, tokens: torch.Tensor, logits: torch.Tensor, sum_logprobs: torch.Tensor
@@ -265,6 +281,7 @@ class _Greedy(GreedyDecoder):
     ) -> tuple[torch.Tensor, bool]:
         ended = tokens[:, -1:] == self.eot
         logprobs = logits.gather(1, chosen)[:, 0] - logits.logsumexp(-1)
+        self.logprobs.append(logprobs)
         sum_logprobs += logprobs.masked_fill(ended[:, 0], 0)
         tokens = torch.cat([tokens, chosen.masked_fill(ended, self.eot)], -1)
         return tokens, bool((tokens[:, -1] == self.eot).all())

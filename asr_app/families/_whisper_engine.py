@@ -23,7 +23,7 @@ from whisper.audio import HOP_LENGTH, N_FFT, N_FRAMES
 from whisper.decoding import DecodingOptions
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
-from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
+from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment, Word
 from asr_app.families._sentences import rising
 from asr_app.families._whisper_decoder import Decoded, decode, decode_samples
 from asr_app.families._whisper_modules import Decoder, Encoder
@@ -154,7 +154,7 @@ class WhisperEngine:
         made, end, ended = _segments_in(decoded, tokenizer, chunk.seek, mel.shape[-1])
         chunk.seek = end
         if not options.translate:
-            add_word_times(made, self._model, decoded.cross_kv, tokenizer, mel.shape[-1], chunk.last_speech_s)
+            add_word_times(made, self._model, decoded, tokenizer, mel.shape[-1], chunk.last_speech_s)
             chunk.last_speech_s = next(
                 (w["end"] for s in reversed(made) for w in reversed(s["words"])), made[-1]["end"]
             )
@@ -208,8 +208,11 @@ def _segment(made: Mapping[str, Any], seconds: float, language: str) -> Segment 
     text = made["text"].strip()
     if not any(c.isalnum() for c in text):
         return None
-    timed = ((float(w["start"]), float(w["end"]), w["word"].strip(_MARKS)) for w in made.get("words", ()))
-    words = rising((word for word in timed if word[2]), seconds)
+    timed = (
+        Word(float(w["start"]), float(w["end"]), w["word"].strip(_MARKS), w["probability"])
+        for w in made.get("words", ())
+    )
+    words = rising((word for word in timed if word.text), seconds)
     start_s = words[0].start_s if words else min(float(made["start"]), seconds)
     end_s = words[-1].end_s if words else min(max(float(made["end"]), start_s), seconds)
     return Segment(start_s, end_s, text, words, None, language)

@@ -199,7 +199,7 @@ def _timed(tokens: list[str], timestamps: list[list[int]], seconds: float) -> tu
         edges = np.linspace(start, end, len(tokens) + 1)
         timestamps = [[a, b] for a, b in itertools.pairwise(edges)]
     timed = zip(timestamps, tokens, strict=True)
-    return rising(((start / 1000, end / 1000, token) for (start, end), token in timed), seconds)
+    return rising((Word(start / 1000, end / 1000, token) for (start, end), token in timed), seconds)
 
 
 def sentences(words: Sequence[Word], marks: Sequence[str]) -> list[Segment]:

@@ -150,4 +150,4 @@ def split_tags(text: str) -> tuple[str | None, tuple[str, ...], str]:
 def _timed(words: Sequence[str], timestamps: Sequence[Sequence[int]], seconds: float) -> tuple[Word, ...]:
     """Words with their times (ms in, seconds out), without the marks among them."""
     timed = zip(words, timestamps, strict=False)
-    return rising(((start / 1000, end / 1000, word) for word, (start, end) in timed if has_words(word)), seconds)
+    return rising((Word(start / 1000, end / 1000, word) for word, (start, end) in timed if has_words(word)), seconds)

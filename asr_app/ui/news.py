@@ -20,7 +20,7 @@ from asr_app.engines import Engines
 from asr_app.jobs import Jobs
 from asr_app.observer import Observer
 from asr_app.startup import Preparer
-from asr_app.ui import entries, hotwords, render
+from asr_app.ui import entries, hotwords, render, unsure
 from asr_app.ui.watch import standing
 
 _Id = Annotated[str, Field(max_length=64)]
@@ -89,6 +89,7 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
         downloads = render.downloads(status.id, done is not None, language) if has_text else ""
         result = (
             downloads
+            + unsure.legend(done, language)
             + hotwords.section(done, language)
             + render.card(done, language)
             + render.recording(done, language)

@@ -11,6 +11,7 @@ from asr_app.observer import Status
 from asr_app.precision import Evidence, Precision
 from asr_app.served import recording_url, transcript_url
 from asr_app.speeds import Speeds
+from asr_app.ui import unsure
 from asr_app.ui.marked import marked
 from asr_app.ui.texts import t
 
@@ -173,7 +174,8 @@ def bar(label: str, figures: str, share: float | None) -> str:
 def rows(segments: Iterable[Segment], language: str, kind: str = "") -> str:
     """Segments as buttons that play their stretch of the recording. `kind` is one more class of theirs."""
     return "".join(
-        f'<button class="segment {kind}" data-start="{s.start_s:.3f}" data-end="{s.end_s:.3f}">'
+        f'<button class="segment {kind}" data-start="{s.start_s:.3f}" data-end="{s.end_s:.3f}"'
+        f"{unsure.description(s, language)}>"
         f"<time>{clock(s.start_s)}</time><span>{_labels(s, language)}{marked(s, language)}</span></button>"
         for s in segments
     )

@@ -296,6 +296,22 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "The file is damaged and was read for {seconds} s. Copy or download it again if something is missing.",
         "zh": "文件已损坏，读取到 {seconds} 秒。如有缺失，请重新复制或下载。",
     },
+    "unsure_word": {
+        "en": "in doubt: the model gave {percent} to a part of this word",
+        "zh": "存疑：模型给这个词的某一部分的概率为 {percent}",
+    },
+    "unsure_words": {"en": "Words in doubt: {words}", "zh": "存疑的词：{words}"},
+    "unsure_show": {"en": "Underline words in doubt ({n} of {of})", "zh": "为存疑的词加下划线（{of} 个词中有 {n} 个）"},
+    "unsure_legend": {
+        "en": "Measured {on} with Whisper base: {precision} of the underlined words are wrong ({wrong} of all words), and "
+        "{recall} of the wrong words are underlined. Words that are missing leave no mark.",
+        "zh": "用 Whisper base 在{on}上实测：带下划线的词有 {precision} 是错的（全部词中为 {wrong}），错词有 {recall} 带下划线。"
+        "漏掉的词没有标记。",
+    },
+    "unsure_on_en": {"en": "on English", "zh": "英语"},
+    "unsure_on_zh": {"en": "on Chinese", "zh": "中文"},
+    "unsure_on_others": {"en": "on other languages", "zh": "其他语言"},
+    "unsure_more": {"en": "How it was measured", "zh": "测量方法"},
     "before": {"en": "Before the work:", "zh": "处理之前："},
     "stage_queue": {"en": "wait", "zh": "排队"},
     "stage_load": {"en": "load", "zh": "加载"},

@@ -143,3 +143,13 @@ def test_what_is_not_speech_costs_no_more_than_a_second_try(at, given, monkeypat
 def test_mandarin_of_the_examples_comes_out_right_at_int8(at):
     found = transcribed(at(Precision.INT8), EXAMPLE / "mandarin-park.flac", language="zh")
     assert score([(expected()["mandarin-park.flac"]["text"], found.text)]).rate <= 0.1
+
+
+@recordings
+def test_words_are_surer_in_a_language_that_the_model_knows(at):
+    """Whisper base has 12 % of English words wrong, and 89 % of Welsh ones."""
+    known = transcribed(at(Precision.INT8), DATA / "clips" / "jfk.flac")
+    unknown = transcribed(at(Precision.INT8), next(iter(sorted((DATA / "speech" / "cy").glob("*.mp3")))), "cy")
+    sure, unsure = ([w.confidence for s in one.segments for w in s.words] for one in (known, unknown))
+    assert np.mean(sure) > 0.8
+    assert np.mean(unsure) < 0.5

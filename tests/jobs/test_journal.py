@@ -210,6 +210,17 @@ def test_news_are_the_segments_after_a_chunk_and_the_words_that_wait(tmp_path):
     assert observer.news("job", after.last).status.state == "queued"
 
 
+def test_confidences_of_words_are_kept_and_older_rows_have_none(tmp_path):
+    journal = Journal(tmp_path)
+    add(journal, "job")
+    words = Word(0.0, 0.5, "sure", 0.9), Word(0.5, 1.0, "other")
+    journal.write_chunk("job", 1.0, [Segment(0, 1, "sure other", words)], words, 1.0, 10.0, 1.0, StageTimes())
+    assert [s.words for s in journal.segments("job")] == [words]
+    assert journal.task("job").carry == words
+    changed(tmp_path, """UPDATE segments SET body = json_set(body, '$[0].w', json('[[0.0, 0.5, "a"]]'))""")
+    assert [s.words for s in journal.segments("job")] == [(Word(0.0, 0.5, "a"),)]
+
+
 def test_only_a_job_that_has_ended_is_removed(tmp_path):
     journal = Journal(tmp_path)
     for job in ("waits", "ended"):
