@@ -116,8 +116,29 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Change:
+    """The last change of a line, number `number` of the journal.
+
+    `kind` is "corrected" or "confirmed" (by a person), "redone" (by the model and precision named in `by`), or
+    "original" if the text of the job's model was put back. `original` is that text.
+    """
+
+    number: int
+    kind: str
+    original: str
+    by: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Fields for the JSON of the transcript."""
+        return {"kind": self.kind, "model_said": self.original, **({"by": self.by} if self.by else {})}
+
+
+@dataclass(frozen=True)
 class Segment:
-    """A sentence or phrase, as subtitles show it. `words` is empty if the model gives no word times."""
+    """A sentence or phrase, as subtitles show it. `words` is empty if the model gives no word times.
+
+    `change` is None for the text of the job's model that nobody has changed.
+    """
 
     start_s: float
     end_s: float
@@ -126,6 +147,7 @@ class Segment:
     speaker: str | None = None
     language: str | None = None
     tags: tuple[str, ...] = ()
+    change: Change | None = None
 
     def shifted(self, by_s: float) -> Segment:
         """The same segment `by_s` later: from chunk time to file time."""
@@ -166,7 +188,8 @@ class Options:
     only as much as a chunk needs. `languages` limits language detection to those codes; empty is all. `script` is that
     of Chinese text: "simplified", "traditional" or "as-heard"; None is the language's default. Without `retries` a
     chunk is decoded only once: for measuring and checking, not for users. `cuts` are the longest chunk and the longest
-    pause inside one in seconds, in place of the model's own: models that are compared share them.
+    pause inside one in seconds, in place of the model's own: models that are compared share them. `stretch` is the start
+    and the end in seconds of the only part that is recognised; None is the whole recording.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -179,6 +202,7 @@ class Options:
     languages: tuple[str, ...] = ()
     script: str | None = None
     cuts: tuple[float, float] | None = None
+    stretch: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -247,6 +271,7 @@ class Transcript:
                     **({"speaker": s.speaker} if s.speaker else {}),
                     **({"language": s.language} if s.language else {}),
                     **({"tags": list(s.tags)} if s.tags else {}),
+                    **({"change": s.change.as_dict()} if s.change and s.change.kind != "original" else {}),
                 }
                 for s in self.segments
             ],

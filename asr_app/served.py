@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
+from asr_app.corrections.store import Corrections
 from asr_app.door import audio_type
 from asr_app.formats import WRITERS, write
 from asr_app.journal import Journal
@@ -32,7 +33,7 @@ def transcript_url(job: str, format: str) -> str:
 def routes(journal: Journal) -> list[BaseRoute]:
     """The routes behind the two URLs. All they answer is a download; a player takes it as well."""
 
-    observer = Observer(journal)
+    observer, corrections = Observer(journal), Corrections(journal)
 
     def recording(job: str) -> Response:
         status = observer.status(job)
@@ -42,11 +43,12 @@ def routes(journal: Journal) -> list[BaseRoute]:
 
     def transcript(job: str, format: str) -> Response:
         view = journal.view(job)
-        if view is None or view.transcript is None or format not in WRITERS:
+        done = corrections.transcript(view) if view else None
+        if view is None or done is None or format not in WRITERS:
             raise HTTPException(404)
         name = quote(f"{file_stem(view.name)}.{format}")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-        return Response(write(view.transcript, format), 200, headers, _JSON if format == "json" else _TEXT)
+        return Response(write(done, format), 200, headers, _JSON if format == "json" else _TEXT)
 
     return [
         APIRoute("/recording/{job}", recording, response_model=None),

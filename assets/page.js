@@ -1,5 +1,5 @@
 // The page's own script. It asks the server for news of the jobs and shows them, keeps the list of jobs in the browser,
-// plays a segment on a click, moves the subtitle under the player, and cleans the address.
+// plays a segment on a click, moves the subtitle under the player, and cleans the address. correct.js changes lines.
 window.asr = (() => {
   const BUSY_MS = 600, IDLE_MS = 5000, RETRY_MS = 2000, TIMEOUT_MS = 20000, MOST_JOBS = 100, STORED = "asr-jobs";
   const byId = (id) => document.getElementById(id);
@@ -48,9 +48,12 @@ window.asr = (() => {
     for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[to];
   };
 
+  const tell = () => document.dispatchEvent(new CustomEvent("asr-shown", { detail: { job, language } }));
+
   const putNoJob = () => {
     for (const id of ["progress", "player-box", "result"]) put(byId(id), "");
     byId("transcript").replaceChildren(emptyPage);
+    tell();
   };
 
   const putJob = (news, anew) => {
@@ -175,6 +178,7 @@ window.asr = (() => {
       putJob(news.job, asked.since === 0);
       since = news.job.since;
       ended = news.job.finished;
+      if (asked.since === 0 || ended) tell(); // lines may have changes that are under way
     } else if (asked.job) { // the server does not know it
       ended = true;
       putNoJob();
@@ -204,11 +208,11 @@ window.asr = (() => {
   const player = () => byId("player");
   document.addEventListener("click", (event) => {
     const hit = (selector) => event.target.closest(selector);
-    if (hit("button.segment") && player()) {
-      player().currentTime = Number(hit("button.segment").dataset.start);
+    if (hit(".segment .play") && player()) {
+      player().currentTime = Number(hit(".segment").dataset.start);
       player().play();
     } else if (hit("#copy")) {
-      const said = [...document.querySelectorAll("button.segment span")].map((s) => s.lastChild.textContent.trim());
+      const said = [...document.querySelectorAll(".segment .words")].map((s) => s.textContent.trim());
       navigator.clipboard.writeText(said.join("\n"));
     } else if (hit("#compare-here")) byId("compare-job").click(); // it has the id of the job that is shown
     else if (hit("#jobs .open")) open(hit("li").dataset.job);
@@ -219,10 +223,10 @@ window.asr = (() => {
     if (!player() || !subtitle) return;
     const now = player().currentTime;
     let said = "";
-    for (const segment of document.querySelectorAll("button.segment")) {
+    for (const segment of document.querySelectorAll(".segment")) {
       const current = Number(segment.dataset.start) <= now && now < Number(segment.dataset.end);
       segment.classList.toggle("current", current);
-      if (current) said = segment.querySelector("span").textContent;
+      if (current) said = segment.querySelector(".words").textContent;
     }
     subtitle.textContent = said;
   };

@@ -177,7 +177,7 @@ def test_a_second_upload_leaves_the_first_in_the_list(site, open_quiet):
     assert "of the second 0" in page.inner_text("#transcript")
     entry(page, first).locator(".open").click()
     page.wait_for_selector("#transcript >> text=of the first 1")
-    assert page.locator("button.segment").count() == 10
+    assert page.locator(".segment").count() == 10
     assert page.get_attribute("#download-txt", "href") == f"transcript/{first}.txt"
     assert entry(page, first).locator(".open").get_attribute("aria-current") == "true"
     reload(page)  # the one chosen from the list is the one that comes back, beside the list
@@ -189,8 +189,8 @@ def test_an_update_sends_what_is_new(site, open_quiet):
     page = open_quiet(site.address)
     job = submit(site, page, "english-home.flac")
     site.begin(job, CHUNKS - 20)
-    last = f"button.segment >> text={SAID}"
-    page.wait_for_function("n => document.querySelectorAll('button.segment').length == n", arg=5 * (CHUNKS - 20))
+    last = f".segment >> text={SAID}"
+    page.wait_for_function("n => document.querySelectorAll('.segment').length == n", arg=5 * (CHUNKS - 20))
     answered: list = []
     page.on("requestfinished", lambda request: answered.append(request))
 
