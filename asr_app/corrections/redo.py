@@ -56,10 +56,10 @@ class Redos:
         change = segments[line].change
         if (change.number if change else 0) != seen:
             raise Overtaken
-        self.cancel(job, line)
         options = _options(task, card, segments[line].language)
         options = dataclasses.replace(options, stretch=stretch_of(segments, line))
         redo = self._jobs.submit(task.recording, task.name, card.key, precision, options, client=client)
+        self.cancel(job, line)
         with self._journal.transaction() as db:
             db.execute(
                 "INSERT INTO redos (job, parent, line, seen, model, precision) VALUES (?, ?, ?, ?, ?, ?)",

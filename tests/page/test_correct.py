@@ -129,8 +129,8 @@ def test_corrections_survive_a_reload_and_a_killed_server_and_go_with_the_job(op
         page.wait_for_selector("#tally table", state="detached")
 
 
-def test_the_keyboard_is_enough(address, open_page):
-    page = open_page(address)
+def test_the_keyboard_is_enough(server, open_page):
+    page = open_page(server)
     run(page)
     before = said(page, 0)
     line = page.locator(".segment .said").first
@@ -156,8 +156,7 @@ def test_the_keyboard_is_enough(address, open_page):
     page.keyboard.press("Enter")
     is_said(page, 0, "你好")
     page.wait_for_function("() => document.activeElement === document.querySelector('.segment .said')")
-    for _ in range(2):
-        page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # the menu
     page.wait_for_selector(".segment .menu")
     page.keyboard.press("Escape")
@@ -168,8 +167,8 @@ def test_the_keyboard_is_enough(address, open_page):
     assert page.get_by_role("button", name="Right as it is").count() > 0
 
 
-def test_a_click_begins_at_the_letter_and_a_selection_does_not(address, open_page):
-    page = open_page(address)
+def test_a_click_begins_at_the_letter_and_a_selection_does_not(server, open_page):
+    page = open_page(server)
     run(page)
     words = page.locator(".segment .words").first
     box = words.bounding_box()
@@ -186,12 +185,12 @@ def test_a_click_begins_at_the_letter_and_a_selection_does_not(address, open_pag
     assert page.evaluate("getSelection().toString().length") > 2
 
 
-def test_the_later_of_two_windows_is_told_and_nothing_is_lost(address, open_page):
-    first = open_page(address)
+def test_the_later_of_two_windows_is_told_and_nothing_is_lost(server, open_page):
+    first = open_page(server)
     run(first)
     second = first.context.new_page()
     second.set_default_timeout(60_000)
-    second.goto(address)
+    second.goto(server)
     wait_until_ready(second)
     shown(second)
     second.locator(".segment .said").first.click()
@@ -211,12 +210,12 @@ def test_the_later_of_two_windows_is_told_and_nothing_is_lost(address, open_page
     first.wait_for_selector("#undo", state="detached")
 
 
-def test_a_window_that_is_looked_at_again_shows_what_another_one_changed(address, open_page):
-    first = open_page(address)
+def test_a_window_that_is_looked_at_again_shows_what_another_one_changed(server, open_page):
+    first = open_page(server)
     run(first)
     second = first.context.new_page()
     second.set_default_timeout(60_000)
-    second.goto(address)
+    second.goto(server)
     wait_until_ready(second)
     shown(second)
     correct(second, 1, "changed elsewhere")
@@ -224,8 +223,8 @@ def test_a_window_that_is_looked_at_again_shows_what_another_one_changed(address
     is_said(first, 1, "changed elsewhere")
 
 
-def test_a_line_is_recognised_again_and_marked_as_a_models(address, open_page):
-    page = open_page(address)
+def test_a_line_is_recognised_again_and_marked_as_a_models(server, open_page):
+    page = open_page(server)
     page.check("#lite input")
     run(page)
     before = said(page, 0)
@@ -244,7 +243,6 @@ def test_a_line_is_recognised_again_and_marked_as_a_models(address, open_page):
     assert score([(before, said(page, 0))]).rate < 0.5
     label = page.get_attribute(".segment .mark.redone", "aria-label")
     assert label == f"Recognised again by demo-paraformer FP32. Before: {before}"
-    assert page.locator("#tally tbody tr").count() == 0  # no person has judged it
     page.click("#undo")
     is_said(page, 0, "something else")
     page.locator(".segment .more").first.click()
@@ -253,8 +251,8 @@ def test_a_line_is_recognised_again_and_marked_as_a_models(address, open_page):
     assert not page.console_errors
 
 
-def test_a_phone_in_chinese(address, open_page, tmp_path: Path):
-    page = open_page(address, locale="zh-CN", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+def test_a_phone_in_chinese(server, open_page, tmp_path: Path):
+    page = open_page(server, locale="zh-CN", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     run(page, "mandarin-home.wav")
     page.locator(".segment .said").first.tap()
     page.fill(".segment textarea", "今天天气真的非常好，我们一起出去走走吧。")
@@ -263,7 +261,7 @@ def test_a_phone_in_chinese(address, open_page, tmp_path: Path):
     is_said(page, 0, "今天天气真的非常好，我们一起出去走走吧。")
     page.locator(".segment .right").first.tap()
     page.wait_for_selector("#tally tbody tr")
-    page.wait_for_function("() => document.querySelector('#tally tbody td:last-child')?.textContent === '2'")
+    page.wait_for_selector(".segment .right[aria-pressed=true]")
     assert "本机" in page.inner_text("#tally h3")
     page.locator(".segment .more").first.tap()
     page.wait_for_selector(".segment .menu")
