@@ -31,7 +31,7 @@ CORRECTIONS: dict[str, dict[str, str]] = {
         "zh": "该修改已不是最新的：另一个窗口做了新的修改，或已将其撤销。",
     },
     "changes_hint": {
-        "en": "Click a line's text to correct it; ✓ marks a line that is right. Both tell how often the models are right.",
+        "en": "Click a line's text to correct it; ✓ marks a line that is right. From both, the models' errors are counted.",
         "zh": "点击文字即可更正；✓ 表示此行正确。两者都用于统计各模型的错误率。",
     },
     "changes_undo": {"en": "Undo", "zh": "撤销"},
@@ -57,7 +57,7 @@ CORRECTIONS: dict[str, dict[str, str]] = {
         "zh": "各项依据的行不同，不能直接比较。",
     },
     "tally_few": {
-        "en": "So few lines say little; chosen lines say nothing of the rest. Confirm right lines too, not only wrong ones.",
-        "zh": "行数很少，参考意义有限；挑选的行也不能代表其余部分。除了更正错误，请同时确认正确的行。",
+        "en": "These are few lines, and chosen ones: they say little of the others. Mark right lines as well as wrong ones.",
+        "zh": "行数很少且经过挑选，不能代表其余部分。除了更正错误的行，也请标记正确的行。",
     },
 }  # fmt: skip
