@@ -176,7 +176,7 @@ def test_no_unit_is_lost_or_doubled_between_the_lines():
 
 
 @pytest.mark.models
-def test_demo_clips_corrected_by_their_texts_give_the_error_of_verify(tmp_path, expected):
+def test_demo_clips_corrected_by_their_texts_give_the_error_that_scoring_gives(tmp_path, expected):
     """Both sides of the switch, through the queue, on the demo model."""
     from fakes import wait
 
