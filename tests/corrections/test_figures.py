@@ -112,12 +112,24 @@ def test_a_line_counts_for_every_precision_that_had_the_same_recording(journal):
     assert found[MODEL, FP32].score.errors == 0
     assert found[MODEL, INT8].score == score([("we recognise speech", "we wreck a nice beach")])
     Corrections(journal).confirm("int8", 1, 0)
-    assert figures(journal)[MODEL, FP32].lines == 2
+    found = figures(journal)[MODEL, FP32]
+    assert (found.lines, found.score.errors, found.score.units) == (2, 0, 4)
     assert tally(References(journal).all()).same_lines
     done(journal, "alone", [timed(0, "for itself")], INT8)
     Corrections(journal).confirm("alone", 0, 0)
     assert not tally(References(journal).all()).same_lines
     assert {arm: f.lines for arm, f in figures(journal).items()} == {(MODEL, INT8): 3, (MODEL, FP32): 2}
+
+
+def test_the_lines_own_job_counts_before_others_and_newer_ones_before_older(journal):
+    for job, text in (("own", "a b c"), ("first", "a x x"), ("second", "a x y")):
+        done(journal, job, [timed(0, text)], INT8 if job == "own" else FP32, digest="d")
+        done(journal, f"{job} again", [timed(0, "x x x")], INT8, digest="d")
+    with journal.transaction() as db:
+        db.execute("UPDATE jobs SET created = CASE id WHEN 'first' THEN 1 WHEN 'second' THEN 2 ELSE 3 END")
+    Corrections(journal).confirm("own", 0, 0)
+    (reference,) = References(journal).all()
+    assert reference.said == {(MODEL, INT8): "a b c", (MODEL, FP32): "a x y"}
 
 
 def test_one_stretch_that_was_corrected_in_two_jobs_counts_once(journal):

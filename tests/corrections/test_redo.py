@@ -223,6 +223,19 @@ def test_options_of_the_job_go_along_as_far_as_the_model_has_them(jobs, job, mon
     assert asked == Options(language="en", stretch=asked.stretch)
 
 
+def test_copies_of_a_recording_have_one_digest_and_another_recording_has_its_own(jobs, recording, tmp_path):
+    copy, other = tmp_path / "copy.wav", tmp_path / "other.wav"
+    copy.write_bytes(recording.read_bytes())
+    changed = bytearray(recording.read_bytes())
+    changed[len(changed) // 2 + 100] ^= 1
+    other.write_bytes(changed)
+    made = [submit(jobs, path) for path in (recording, copy, other)]
+    with jobs.journal.transaction() as db:
+        digests = [db.execute("SELECT digest FROM jobs WHERE id = ?", (id_,)).fetchone()["digest"] for id_ in made]
+    assert digests[0] == digests[1] != digests[2]
+    assert digests[0]
+
+
 def test_the_stretch_goes_no_further_than_half_way_to_the_neighbours():
     segments = (timed(1, "a b"), timed(2.1, "c d"), timed(9, "e"))
     assert stretch_of(segments, 0) == pytest.approx((0.8, 2.05))
