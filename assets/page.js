@@ -17,6 +17,7 @@ window.asr = (() => {
   let started = false, language = "en";
   let job = "", since = 0, ended = true; // the job beside the list, the last chunk that is shown of it
   let generation = 0; // grows when another job or language is shown: answers to earlier questions no longer count
+  let told = 0; // the generation that correct.js has been told of
   let opening = ""; // the job of the entry that was clicked
   let emptyPage = null; // the element that stands in place of a transcript while no job is shown
   const entries = new Map(); // id of a listed job -> { tag, finished, item }
@@ -48,7 +49,10 @@ window.asr = (() => {
     for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[to];
   };
 
-  const tell = () => document.dispatchEvent(new CustomEvent("asr-shown", { detail: { job, language } }));
+  const tell = () => {
+    told = generation;
+    document.dispatchEvent(new CustomEvent("asr-shown", { detail: { job, language } }));
+  };
 
   const putNoJob = () => {
     for (const id of ["progress", "player-box", "result"]) put(byId(id), "");
@@ -178,7 +182,7 @@ window.asr = (() => {
       putJob(news.job, asked.since === 0);
       since = news.job.since;
       ended = news.job.finished;
-      if (asked.since === 0 || ended) tell(); // lines may have changes that are under way
+      if (ended || told !== generation || (asked.since === 0 && news.job.rows)) tell(); // correct.js asks what is new
     } else if (asked.job) { // the server does not know it
       ended = true;
       putNoJob();

@@ -28,7 +28,8 @@ from asr_app.precision import PrecisionReport
 from asr_app.rows import written_segment
 from asr_app.startup import Preparer
 from asr_app.ui import choices, news, options
-from asr_app.ui.page import build
+from asr_app.ui.corrections import news as corrections
+from asr_app.ui.page import build, offered
 
 pytestmark = pytest.mark.browser
 CHUNKS = 1000  # of five sentences each: four hours
@@ -90,7 +91,10 @@ def running(home: Path, *flags: str, port: int | None = None) -> Iterator[Site]:
     jobs = Jobs(Journal(home), engines, Limits())
     preparer = Preparer(engines, card, card)
     page = build(config, engines, jobs, preparer)
-    routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer)]
+    routes = [
+        *served.routes(jobs.journal), *news.routes(jobs, engines, preparer),
+        *corrections.routes(jobs, engines, offered(config)),
+    ]  # fmt: skip
     app = server._mounted(page, config, routes)
     web_server = web.Server(Door(app, config.host, (), None, scripts=[server._script()]))
     if port is None:
