@@ -117,10 +117,14 @@ def test_corrections_survive_a_reload_and_a_killed_server_and_go_with_the_job(op
         wait_until_ready(page)
         shown(page)
         assert said(page, 0) == "Kept."
+        page.evaluate("window.before = true")
         process.send_signal(signal.SIGKILL)
         process.wait()
     with serving(home, port=int(address.rsplit(":", 1)[1].strip("/"))):
-        page.wait_for_function("() => document.querySelector('.segment .words')?.textContent === 'Kept.'")
+        # The open page loads itself anew.
+        page.wait_for_function(
+            "() => !window.before && document.querySelector('.segment .words')?.textContent === 'Kept.'"
+        )
         page.wait_for_selector("#tally tbody tr")
         page.wait_for_selector("#undo")
         page.click("#jobs .remove")
