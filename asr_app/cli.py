@@ -109,12 +109,21 @@ def _parser() -> argparse.ArgumentParser:
     quantize = commands.add_parser("quantize", help="make a lower precision ahead of time; 2 where it loses too much")
     quantize.add_argument("model", metavar="MODEL")
     quantize.add_argument("--precision", default="int8")
-    quantize.add_argument("--calibration", type=Path, metavar="FOLDER", help="speech to search the best recipe on")
+    speech = quantize.add_mutually_exclusive_group()
+    speech.add_argument(
+        "--calibration", type=Path, metavar="FOLDER|MANIFEST", help="speech to search the best recipe on"
+    )
+    speech.add_argument(
+        "--corrections", action="store_true", help="search it on the lines that were corrected or confirmed in the page"
+    )
     quantize.add_argument("--max-loss", type=float, default=0.0002, help="share of units; default 0.0002")
     quantize.add_argument("--output", type=Path, metavar="DIR", help="write a folder to carry to another machine")
     quantize.add_argument("--threads", default=None)
     quantize.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
     quantize.set_defaults(run=_quantize)
+    corrections = commands.add_parser("corrections", help="what the lines corrected in the page say about the models")
+    corrections.add_argument("--export", type=Path, metavar="DIR", help="write the lines as clips with a manifest")
+    corrections.set_defaults(run=_corrections)
     models = commands.add_parser("models", help="list the models and what they can do")
     models.add_argument("--json", action="store_true")
     models.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
@@ -226,6 +235,12 @@ def _quantize(args: argparse.Namespace, language: str) -> int:
     from asr_app.quantize.command import quantize
 
     return quantize(args, language, DownloadProgress(args.model))
+
+
+def _corrections(args: argparse.Namespace, language: str) -> int:
+    from asr_app.corrections.command import corrections
+
+    return corrections(args, language)
 
 
 def _models(args: argparse.Namespace, language: str) -> int:

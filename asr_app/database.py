@@ -60,6 +60,20 @@ CREATE TABLE comparisons (
 CREATE TABLE arms (comparison TEXT NOT NULL, n INTEGER NOT NULL, job TEXT NOT NULL, PRIMARY KEY (comparison, n));
 CREATE INDEX arms_by_job ON arms (job);
 """,
+    # Changes of lines, of which the last one of a line counts, and stretches that are recognised again by a job of their
+    # own. Jobs with the same digest have the same recording; those of older versions have none.
+    """
+ALTER TABLE jobs ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_by_digest ON jobs (digest);
+CREATE TABLE changes (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, created REAL NOT NULL, job TEXT NOT NULL, line INTEGER NOT NULL,
+    kind TEXT NOT NULL, text TEXT NOT NULL, words TEXT NOT NULL DEFAULT '[]', model TEXT, precision TEXT);
+CREATE INDEX changes_of_job ON changes (job, line);
+CREATE TABLE redos (
+    job TEXT PRIMARY KEY, parent TEXT NOT NULL, line INTEGER NOT NULL, seen INTEGER NOT NULL, model TEXT NOT NULL,
+    precision TEXT NOT NULL, text TEXT);
+CREATE INDEX redos_of_job ON redos (parent, line);
+""",
 )
 
 

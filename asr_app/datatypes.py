@@ -12,60 +12,12 @@ import numpy as np
 
 from asr_app.precision.enum import Precision
 from asr_app.precision.report import PrecisionReport
+from asr_app.quality import Recording
 from asr_app.sources import Source
 from asr_app.strikes import HotwordEffect, Strike
 from asr_app.text import join
 
 SAMPLE_RATE = 16_000  # Hz; every array of samples in the app has this rate
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something about a recording that its user should know; `code` names a text of the page, `figures` fill it.
-
-    Codes: "quiet", "over_full_scale", "clipped", "narrow_band", "noisy", "no_sound", "mostly_silent",
-    "cancelling_channels", "silent_channels", "tracks", "other_track", "late_start", "holes", "breaks_off".
-    """
-
-    code: str
-    figures: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Recording:
-    """Quality of a recording, measured while decoding: levels in dBFS before levelling.
-
-    `speech_db` is the active level (ITU-T P.56) and None for digital silence, `noise_db` the level of the quietest
-    tenth, `bandwidth_hz` the upper end of the spectrum (at most 8000), `silence` the share of pauses, 0 to 1.
-    """
-
-    speech_db: float | None
-    noise_db: float | None
-    bandwidth_hz: int | None
-    silence: float
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def snr_db(self) -> float | None:
-        """Signal-to-noise ratio. It is too low for a recording without pauses, which show the noise."""
-        return None if self.speech_db is None or self.noise_db is None else round(self.speech_db - self.noise_db, 1)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Fields for the JSON of the transcript and of the journal."""
-        return {
-            "speech_db": self.speech_db,
-            "noise_db": self.noise_db,
-            "snr_db": self.snr_db,
-            "bandwidth_hz": self.bandwidth_hz,
-            "silence": self.silence,
-            "findings": [{"code": f.code, **f.figures} for f in self.findings],
-        }
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Recording:
-        """Inverse of `as_dict`."""
-        findings = tuple(Finding(f["code"], {k: v for k, v in f.items() if k != "code"}) for f in data["findings"])
-        return Recording(data["speech_db"], data["noise_db"], data["bandwidth_hz"], data["silence"], findings)
 
 
 @dataclass(frozen=True)
@@ -129,10 +81,29 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Change:
+    """The last change of a line, number `number` of the journal.
+
+    `kind` is "corrected" or "confirmed" (by a person), "redone" (by the model and precision named in `by`), or
+    "original" if the text of the job's model was put back. `original` is that text.
+    """
+
+    number: int
+    kind: str
+    original: str
+    by: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Fields for the JSON of the transcript."""
+        return {"kind": self.kind, "model_said": self.original, **({"by": self.by} if self.by else {})}
+
+
+@dataclass(frozen=True)
 class Segment:
     """A sentence or phrase, as subtitles show it. `words` is empty if the model gives no word times.
 
-    `strikes` are the places where hotwords changed it.
+    `strikes` are the places where hotwords changed it. `change` is None for the text of the job's model that nobody has
+    changed.
     """
 
     start_s: float
@@ -143,6 +114,7 @@ class Segment:
     language: str | None = None
     tags: tuple[str, ...] = ()
     strikes: tuple[Strike, ...] = ()
+    change: Change | None = None
 
     def shifted(self, by_s: float) -> Segment:
         """The same segment `by_s` later: from chunk time to file time."""
@@ -186,8 +158,9 @@ class Options:
     only as much as a chunk needs. `languages` limits language detection to those codes; empty is all. `script` is that
     of Chinese text: "simplified", "traditional" or "as-heard"; None is the language's default. Without `retries` a
     chunk is decoded only once: for measuring and checking, not for users. `hotwords` are lines: `heard => meant`, or a
-    bare word, for the model if its card has "hotwords", else for a rule by sound. `cuts` are the longest chunk and the longest
-    pause inside one in seconds, in place of the model's own: models that are compared share them.
+    bare word, for the model if its card has "hotwords", else for a rule by sound. `cuts` are the longest chunk and the
+    longest pause inside one in seconds, in place of the model's own: models that are compared share them. `stretch` is
+    the start and the end in seconds of the only part that is recognised; None is the whole recording.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -200,6 +173,7 @@ class Options:
     languages: tuple[str, ...] = ()
     script: str | None = None
     cuts: tuple[float, float] | None = None
+    stretch: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -271,6 +245,7 @@ class Transcript:
                     **({"speaker": s.speaker} if s.speaker else {}),
                     **({"language": s.language} if s.language else {}),
                     **({"tags": list(s.tags)} if s.tags else {}),
+                    **({"change": s.change.as_dict()} if s.change and s.change.kind != "original" else {}),
                 }
                 for s in self.segments
             ],

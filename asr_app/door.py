@@ -28,7 +28,7 @@ _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
 _PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove", "/judge", "/comparison/remove",
          "/docs/doubt.md")  # fmt: skip
-_NEWS = ("/news", "/comparison")
+_NEWS = ("/news", "/comparison", "/corrections")
 _JOBS = ("/recording/", "/transcript/")
 _UNCHANGING = ("/assets/", "/static/", "/svelte/", "/theme.css")  # their names or queries hold a hash
 _API = ("upload", "upload_progress", "run/predict", "reset", "reset/", "app_id")

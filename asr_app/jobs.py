@@ -26,7 +26,7 @@ from asr_app.journal import Journal, Task, View
 from asr_app.memory import PeakMemory
 from asr_app.precision import Precision
 from asr_app.stopping import Stop, supervise
-from asr_app.storage import UPLOAD_KEPT_S
+from asr_app.storage import UPLOAD_KEPT_S, fingerprint
 from asr_app.turns import MOST_WAITING
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Jobs:
         job = secrets.token_urlsafe(18)
         kept = self.journal.storage.keep(path, job)
         try:
-            self.journal.add(job, name, kept, model, precision, options, client)
+            self.journal.add(job, name, kept, model, precision, options, client, fingerprint(kept))
         except sqlite3.OperationalError:
             kept.unlink(missing_ok=True)  # not the upload: the page will offer it once more
             raise
@@ -217,7 +217,7 @@ class Jobs:
             show("loading")
             with self._engines.use(card, task.precision, downloading, making, stop) as loaded:
                 show("vad")
-                chunks, vad_s = pipeline.cut(audio, loaded, task.options.cuts)
+                chunks, vad_s = pipeline.cut(audio, loaded, task.options.cuts, task.options.stretch)
                 if task.times is None:
                     times = dataclasses.replace(times, decode_s=decode_s, vad_s=vad_s)
                 chunks, first = pipeline.remaining(chunks, task.resume_s)

@@ -102,15 +102,16 @@ class Journal:
     # -- from the page -------------------------------------------------------------------------------------------------
 
     def add(
-        self, job: str, name: str, recording: Path, model: str, precision: Precision, options: Options, client: str = ""
-    ) -> None:
-        """A new job, the last one of `client`; `recording` lies in the journal's own folder."""
+        self, job: str, name: str, recording: Path, model: str, precision: Precision, options: Options, client: str = "",
+        digest: str = "",
+    ) -> None:  # fmt: skip
+        """A new job, the last one of `client`; `recording` lies in the journal's own folder, `digest` identifies it."""
         asked = json.dumps(dataclasses.asdict(options))
-        values = (job, time.time(), name, recording.name, model, precision.value, asked, client)
+        values = (job, time.time(), name, recording.name, model, precision.value, asked, client, digest)
         with self.transaction() as db:
             db.execute(
-                "INSERT INTO jobs (id, created, name, recording, model, precision, options, client, state) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
+                "INSERT INTO jobs (id, created, name, recording, model, precision, options, client, digest, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
                 values,
             )
 
@@ -304,19 +305,26 @@ class Journal:
         with self.transaction() as db:
             before = time.time() - KEEP_DAYS * 86400
             for row in db.execute(
-                "SELECT id, recording FROM jobs WHERE created < ? AND state != 'running'", (before,)
-            ).fetchall():
+                "SELECT id, recording FROM jobs WHERE state != 'running' AND (created < ? OR id IN "
+                "(SELECT job FROM redos WHERE parent NOT IN (SELECT id FROM jobs)))", (before,),
+            ).fetchall():  # fmt: skip
                 self._delete(db, row)
             known = {row["recording"] for row in db.execute("SELECT recording FROM jobs")}
         self.storage.forget_strays(known, KEEP_DAYS * 86400)
 
     def _delete(self, db: sqlite3.Connection, row: sqlite3.Row) -> None:
         self.storage.remove(row["recording"])
-        for table in ("segments", "doubts", "latencies"):
+        for table in ("segments", "doubts", "latencies", "changes"):
             db.execute(f"DELETE FROM {table} WHERE job = ?", (row["id"],))  # noqa: S608 (names are ours)
         db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
         db.execute("DELETE FROM arms WHERE job = ?", (row["id"],))
         db.execute("DELETE FROM comparisons WHERE id NOT IN (SELECT comparison FROM arms)")
+        redos = "FROM jobs WHERE id IN (SELECT job FROM redos WHERE parent = ?)"
+        db.execute(f"UPDATE jobs SET cancel = 1 WHERE id IN (SELECT id {redos})", (row["id"],))  # noqa: S608
+        # One that runs goes once it has stopped: `forget_old`.
+        for redo in db.execute(f"SELECT id, recording {redos} AND state != 'running'", (row["id"],)).fetchall():
+            self._delete(db, redo)
+        db.execute("DELETE FROM redos WHERE job NOT IN (SELECT id FROM jobs) AND parent NOT IN (SELECT id FROM jobs)")
 
     def _set(self, job: str, **columns: Any) -> None:
         names = ", ".join(f"{name} = ?" for name in columns)

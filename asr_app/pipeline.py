@@ -63,17 +63,21 @@ def read(
     return audio, time.perf_counter() - began
 
 
-def cut(audio: Audio, loaded: Loaded, cuts: tuple[float, float] | None = None) -> tuple[list[Chunk], float]:
+def cut(
+    audio: Audio, loaded: Loaded, cuts: tuple[float, float] | None = None, stretch: tuple[float, float] | None = None
+) -> tuple[list[Chunk], float]:
     """The chunks of speech for this model, and the seconds finding them took. The same audio gives the same chunks.
 
-    With `cuts` (`Options.cuts`), it gives the same chunks to every model: all use Silero's VAD then.
+    With `cuts` (`Options.cuts`), it gives the same chunks to every model: all use Silero's VAD then. All of a `stretch`
+    (`Options.stretch`) is speech.
     """
     began = time.perf_counter()
-    spans = (
-        vad.fsmn_spans(audio, loaded.vad)
-        if loaded.vad is not None and cuts is None
-        else vad.speech_spans(audio, loaded.threads, loaded.stop.check)
-    )
+    if stretch is not None:
+        spans = [vad.Span(max(0.0, stretch[0]), min(stretch[1], audio.seconds))]
+    elif loaded.vad is not None and cuts is None:
+        spans = vad.fsmn_spans(audio, loaded.vad)
+    else:
+        spans = vad.speech_spans(audio, loaded.threads, loaded.stop.check)
     longest_s, longest_gap_s = cuts or (loaded.card.max_chunk_s, loaded.card.max_gap_s)
     chunks = vad.pack(audio, spans, longest_s, longest_gap_s)
     audio.leave_memory()

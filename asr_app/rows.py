@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from asr_app.datatypes import Doubt, Recording, Segment, StageTimes, Transcript, Word
+from asr_app.datatypes import Doubt, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
 from asr_app.precision import Precision, PrecisionReport
+from asr_app.quality import Recording
 from asr_app.strikes import HotwordEffect, Strike
 from asr_app.text import join
 

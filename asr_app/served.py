@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
+from asr_app.corrections.store import Corrections
 from asr_app.door import audio_type
 from asr_app.formats import WRITERS, write
 from asr_app.journal import Journal
@@ -34,7 +35,7 @@ def transcript_url(job: str, format: str) -> str:
 def routes(journal: Journal) -> list[BaseRoute]:
     """The routes behind the two URLs, whose answers are downloads (a player takes them as well), and the docs of doubt."""
 
-    observer = Observer(journal)
+    observer, corrections = Observer(journal), Corrections(journal)
 
     def recording(job: str) -> Response:
         status = observer.status(job)
@@ -44,11 +45,12 @@ def routes(journal: Journal) -> list[BaseRoute]:
 
     def transcript(job: str, format: str) -> Response:
         view = journal.view(job)
-        if view is None or view.transcript is None or format not in WRITERS:
+        done = corrections.transcript(view) if view else None
+        if view is None or done is None or format not in WRITERS:
             raise HTTPException(404)
         name = quote(f"{file_stem(view.name)}.{format}")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-        return Response(write(view.transcript, format), 200, headers, _JSON if format == "json" else _TEXT)
+        return Response(write(done, format), 200, headers, _JSON if format == "json" else _TEXT)
 
     def doubt() -> Response:
         return FileResponse(_CHECKOUT / DOUBT_URL, media_type=_TEXT)

@@ -31,7 +31,8 @@ from asr_app.precision import Precision
 from asr_app.startup import Preparer
 from asr_app.ui import news
 from asr_app.ui.compare import news as compare
-from asr_app.ui.page import build
+from asr_app.ui.corrections import news as corrections
+from asr_app.ui.page import build, offered
 
 log = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -49,7 +50,7 @@ def theme() -> gr.Theme:
 
 def _script() -> str:
     """The page's scripts as one: the door lets this very text run."""
-    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("page.js", "compare.js"))
+    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("page.js", "compare.js", "correct.js"))
 
 
 def _head() -> str:
@@ -132,7 +133,10 @@ def run(config: Config) -> None:
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
     page = build(config, engines, jobs, preparer)
     login = _login(config)
-    routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *compare.routes(jobs)]
+    routes = [
+        *served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *compare.routes(jobs),
+        *corrections.routes(jobs, engines, offered(config)),
+    ]  # fmt: skip
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:

@@ -1,5 +1,5 @@
 // The page's own script. It asks the server for news of the jobs and shows them, keeps the list of jobs in the browser,
-// plays a segment on a click, moves the subtitle under the player, and cleans the address.
+// plays a segment on a click, moves the subtitle under the player, and cleans the address. correct.js changes lines.
 window.asr = (() => {
   const BUSY_MS = 600, IDLE_MS = 5000, RETRY_MS = 2000, TIMEOUT_MS = 20000, MOST_JOBS = 100, STORED = "asr-jobs", UNSURE = "asr-unsure";
   const byId = (id) => document.getElementById(id);
@@ -17,6 +17,7 @@ window.asr = (() => {
   let started = false, language = "en";
   let job = "", since = 0, ended = true; // the job beside the list, the last chunk that is shown of it
   let generation = 0; // grows when another job or language is shown: answers to earlier questions no longer count
+  let told = 0; // the generation that correct.js has been told of
   let opening = ""; // the job of the entry that was clicked
   let emptyPage = null; // the element that stands in place of a transcript while no job is shown
   const entries = new Map(); // id of a listed job -> { tag, finished, item }
@@ -48,9 +49,15 @@ window.asr = (() => {
     for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[to];
   };
 
+  const tell = () => {
+    told = generation;
+    document.dispatchEvent(new CustomEvent("asr-shown", { detail: { job, language } }));
+  };
+
   const putNoJob = () => {
     for (const id of ["progress", "player-box", "result"]) put(byId(id), "");
     byId("transcript").replaceChildren(emptyPage);
+    tell();
   };
 
   const putJob = (news, anew) => {
@@ -181,6 +188,7 @@ window.asr = (() => {
       putJob(news.job, asked.since === 0);
       since = news.job.since;
       ended = news.job.finished;
+      if (ended || told !== generation || (asked.since === 0 && news.job.rows)) tell(); // correct.js asks what is new
     } else if (asked.job) { // the server does not know it
       ended = true;
       putNoJob();
@@ -210,12 +218,11 @@ window.asr = (() => {
   const player = () => byId("player");
   document.addEventListener("click", (event) => {
     const hit = (selector) => event.target.closest(selector);
-    if (hit("button.segment, .hotwords .seek") && player()) {
+    if (hit(".segment .play, .hotwords .seek") && player()) {
       player().currentTime = Number(hit("[data-start]").dataset.start);
       player().play();
     } else if (hit("#copy")) {
-      const text = (span) => [...span.childNodes].filter((n) => !n.matches?.(".tag")).map((n) => n.textContent).join("").trim();
-      const said = [...document.querySelectorAll("button.segment span")].map(text);
+      const said = [...document.querySelectorAll(".segment .words")].map((s) => s.textContent.trim());
       navigator.clipboard.writeText(said.join("\n"));
     } else if (hit("#compare-here")) byId("compare-job").click(); // it has the id of the job that is shown
     else if (hit("#jobs .open")) open(hit("li").dataset.job);
@@ -226,10 +233,10 @@ window.asr = (() => {
     if (!player() || !subtitle) return;
     const now = player().currentTime;
     let said = "";
-    for (const segment of document.querySelectorAll("button.segment")) {
+    for (const segment of document.querySelectorAll(".segment")) {
       const current = Number(segment.dataset.start) <= now && now < Number(segment.dataset.end);
       segment.classList.toggle("current", current);
-      if (current) said = segment.querySelector("span").textContent;
+      if (current) said = segment.querySelector(".words").textContent;
     }
     subtitle.textContent = said;
   };

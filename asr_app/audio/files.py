@@ -17,8 +17,9 @@ import soundfile
 from asr_app.audio import ffmpeg, headers
 from asr_app.audio.child import TimedOut
 from asr_app.audio.samples import MIN_SECONDS, Limits, Samples
-from asr_app.datatypes import SAMPLE_RATE, Audio, Finding
+from asr_app.datatypes import SAMPLE_RATE, Audio
 from asr_app.errors import UserError
+from asr_app.quality import Finding
 
 _LIMITS = Limits()
 _log = logging.getLogger(__name__)

@@ -19,8 +19,9 @@ import soxr
 
 from asr_app.audio.meter import PEAK_BLOCK, Meter
 from asr_app.audio.mix import Mixer
-from asr_app.datatypes import SAMPLE_RATE, Audio, Finding, Recording
+from asr_app.datatypes import SAMPLE_RATE, Audio
 from asr_app.errors import UserError
+from asr_app.quality import Finding, Recording
 
 MIN_SECONDS = 0.1  # below this no model finds anything, and some raise
 

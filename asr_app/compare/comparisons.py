@@ -104,7 +104,7 @@ class Comparisons:
         submitted: list[str] = []
         try:
             for card, precision in zip(cards, (precision for _, precision in wanted), strict=True):
-                asked = options if card.key == cards[0].key else _language_only(card, options)
+                asked = options if card.key == cards[0].key else language_only(card, options)
                 submitted.append(self._jobs.submit(path, name, card.key, precision, asked, client=client))
             comparison = secrets.token_urlsafe(18)
             with self._journal.transaction() as db:
@@ -203,6 +203,7 @@ def _cuts(cards: Sequence[ModelCard]) -> tuple[float, float] | None:
     return min(card.max_chunk_s for card in cards), min(card.max_gap_s for card in cards)
 
 
-def _language_only(card: ModelCard, options: Options) -> Options:
+def language_only(card: ModelCard, options: Options) -> Options:
+    """Options of another model for `card`: the language if it knows it, and the cuts."""
     known = "language" in card.capabilities and options.language in card.languages
     return Options(language=options.language if known else None, cuts=options.cuts)

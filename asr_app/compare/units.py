@@ -39,7 +39,7 @@ def units_of(segments: Sequence[Segment]) -> list[Unit]:
 
 
 def _timed(segment: Segment, cue: int) -> list[Unit]:
-    pieces = list(_pieces(segment.text))
+    pieces = list(pieces_of(segment.text))
     units = [Unit(text, key, cue, segment.start_s, segment.end_s) for text, key in pieces]
     ends = [0]  # of each unit, in characters of all keys
     for _, key in pieces:
@@ -60,15 +60,15 @@ def _timed(segment: Segment, cue: int) -> list[Unit]:
     ]
 
 
-def _pieces(text: str) -> Iterator[tuple[str, str]]:
+def pieces_of(text: str) -> Iterator[tuple[str, str]]:
     """Each unit as written and its key. Marks go with the unit before them, the first ones with the unit after."""
     starts = []
     phrased = [start for start, _ in words_of_phrases(text)]
     for i, character in enumerate(text):
-        if _is_mark(character):
+        if is_mark(character):
             continue
         before = text[:i].rstrip(APOSTROPHES)[-1:]  # of `don't`, the one before the apostrophe
-        begins = not before or is_spaceless(character) or is_spaceless(before) or _is_mark(before)
+        begins = not before or is_spaceless(character) or is_spaceless(before) or is_mark(before)
         if begins or (phrased and phrased[bisect_right(phrased, i) - 1] == i):
             starts.append(i)
     if not starts:
@@ -80,5 +80,6 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
         yield text[start:end], "".join(normalise(text[start:end]))
 
 
-def _is_mark(character: str) -> bool:
+def is_mark(character: str) -> bool:
+    """Whether `character` is punctuation, a symbol or a space."""
     return character.isspace() or unicodedata.category(character)[0] in "PSZC"

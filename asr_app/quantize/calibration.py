@@ -15,6 +15,7 @@ from asr_app import audio as audio_module
 from asr_app import vad
 from asr_app.audio import Limits
 from asr_app.datasets import references
+from asr_app.datasets.manifests import SUFFIXES
 from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk, ModelCard
 from asr_app.errors import UserError
 
@@ -41,11 +42,12 @@ class Recording:
 
 
 def read(folder: Path, card: ModelCard) -> list[Recording]:
-    """The recordings of `folder` that contain speech, with their references if any (in the layouts of `verify`).
+    """The recordings of a folder or manifest that contain speech, with their references if any (in the layouts of
+    `verify`).
 
-    Raises UserError if it is no folder, a recording cannot be read, or no recording contains speech.
+    Raises UserError if it is neither, a recording cannot be read, or no recording contains speech.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() and not (folder.is_file() and folder.suffix.lower() in SUFFIXES):
         raise UserError(
             f"{folder.name} is no folder. Give one with recordings of speech.",
             f"{folder.name} 不是目录。请提供一个包含语音录音的目录。",
@@ -53,6 +55,8 @@ def read(folder: Path, card: ModelCard) -> list[Recording]:
     try:
         clips = [(reference.path, reference.texts) for reference in references(folder)]
     except UserError:  # none has a reference
+        if folder.is_file():
+            raise
         clips = [(path, ()) for path in sorted(folder.iterdir()) if path.is_file() and path.suffix not in _NO_SOUND]
     recordings = []
     for path, texts in clips:

@@ -12,10 +12,13 @@ from typing import Any
 from tqdm import tqdm
 
 from asr_app import catalog, config
+from asr_app.corrections.export import export
+from asr_app.corrections.references import References
 from asr_app.datatypes import ModelCard
 from asr_app.engines import usable_cores
 from asr_app.errors import UserError
 from asr_app.hub import OnProgress
+from asr_app.journal import Journal
 from asr_app.loading import load_from, locate, variant_of
 from asr_app.precision import Precision, refusal, tuned, variants
 from asr_app.precision.evidence import processor
@@ -38,7 +41,7 @@ def quantize(args: argparse.Namespace, language: str, downloading: OnProgress) -
         )
     if args.output:
         carry.refuse_used(args.output)
-    recordings = calibration.read(args.calibration, card) if args.calibration else []
+    recordings = _speech(args, card)
     folders, cache = locate(card, args.hub, downloading), config.cache()
     threads = config.threads(args) or usable_cores()
     reason = None
@@ -61,6 +64,15 @@ def quantize(args: argparse.Namespace, language: str, downloading: OnProgress) -
         print(f"error: {reason.text(language)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _speech(args: argparse.Namespace, card: ModelCard) -> list[calibration.Recording]:
+    """The speech to search on: that of --calibration, or the lines of --corrections with their texts; else none."""
+    if not args.corrections:
+        return calibration.read(args.calibration, card) if args.calibration else []
+    with tempfile.TemporaryDirectory(prefix="asr-corrections-") as work:
+        lines = export(References(Journal(config.home())).all(), Path(work))
+        return calibration.read(lines.manifest, card)
 
 
 def _tune(

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
+from asr_app.corrections.store import Corrections
 from asr_app.engines import Engines
 from asr_app.jobs import Jobs
 from asr_app.observer import Observer
@@ -79,6 +80,9 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
     update = observer.news(asked.job, asked.since)
     if update is None:
         return None
+    segments = update.segments
+    if not asked.since:  # else they are new, and nobody has changed them
+        segments = Corrections(jobs.journal).applied(asked.job, segments)
     status, language, result = update.status, asked.language, ""
     has_text = bool(asked.since or update.segments or update.waiting)
     if status.finished:  # the page asks no more
@@ -101,7 +105,7 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
         "finished": status.finished,
         "since": update.last,
         "progress": render.progress(status, waits, language),
-        "rows": render.rows(update.segments, language),
+        "rows": render.rows(segments, language),
         "waiting": render.rows(update.waiting, language, "waiting"),
         "empty": "" if has_text else render.empty(status, language),
         "player": render.player(status, has_text),

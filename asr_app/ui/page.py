@@ -41,7 +41,7 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 
 def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> gr.Blocks:
     """The page's Blocks. The start-up's model is offered first, a local folder included."""
-    cards = _offered(config)
+    cards = offered(config)
     labels = Labels()
     with gr.Blocks(title=t("title", "en"), analytics_enabled=False) as page:
         job_id = gr.BrowserState("", storage_key="asr-job", secret=_STORAGE_KEY)
@@ -122,7 +122,7 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
     return page
 
 
-def _offered(config: Config) -> dict[str, ModelCard]:
+def offered(config: Config) -> dict[str, ModelCard]:
     """The start-up's model first, then the catalog; by the key that jobs know them by."""
     first = catalog.find(config.model)
     return {first.key: first} | {c.id: c for c in catalog.CARDS.values()}

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from asr_app.datatypes import Doubt, Finding, ModelCard, Recording, Segment, StageTimes, Transcript
+from asr_app.datatypes import Doubt, ModelCard, Segment, StageTimes, Transcript
 from asr_app.errors import UserError
 from asr_app.observer import Status
 from asr_app.precision import Evidence, Precision
+from asr_app.quality import Finding, Recording
 from asr_app.served import recording_url, transcript_url
 from asr_app.speeds import Speeds
 from asr_app.ui import unsure
+from asr_app.ui.corrections.tools import line_tools
 from asr_app.ui.marked import marked
 from asr_app.ui.texts import t
 
@@ -172,12 +174,29 @@ def bar(label: str, figures: str, share: float | None) -> str:
 
 
 def rows(segments: Iterable[Segment], language: str, kind: str = "") -> str:
-    """Segments as buttons that play their stretch of the recording. `kind` is one more class of theirs."""
-    return "".join(
-        f'<button class="segment {kind}" data-start="{s.start_s:.3f}" data-end="{s.end_s:.3f}"'
-        f"{unsure.description(s, language)}>"
-        f"<time>{clock(s.start_s)}</time><span>{_labels(s, language)}{marked(s, language)}</span></button>"
-        for s in segments
+    """Segments as lines. `kind` is one more class of theirs: "waiting" ones may still change, and cannot be corrected."""
+    return "".join(line(s, language, kind) for s in segments)
+
+
+def line(segment: Segment, language: str, kind: str = "") -> str:
+    """A line: a button that plays it, its text, which a click makes editable (correct.js), and what may be done with it.
+
+    `data-n` is the number of its last change.
+    """
+    change = segment.change
+    at = clock(segment.start_s)
+    said = f'{_labels(segment, language)}<span class="words">{marked(segment, language)}</span>'
+    if not segment.text:
+        said += f'<i class="nothing">{t("nothing_said", language)}</i>'
+    if kind == "waiting":
+        said = f'<span class="said">{said}</span>'
+    else:
+        hint, doubts = escape(t("edit_line", language)), unsure.description(segment, language)
+        said = f'<span class="said" role="button" tabindex="0" title="{hint}"{doubts}>{said}</span>{line_tools(change, language)}'
+    return (
+        f'<div class="segment {kind}" data-start="{segment.start_s:.3f}" data-end="{segment.end_s:.3f}" '
+        f'data-n="{change.number if change else 0}"><button class="play" aria-label="{t("play_line", language, at=at)}">'
+        f"<time>{at}</time></button>{said}</div>"
     )
 
 

@@ -10,7 +10,9 @@ _FRAME = f"""<p id="offline" class="notice bad" role="alert" {in_both("offline")
 <div id="progress"></div>
 <div id="transcript"><div class="transcript empty" {in_both("empty_page")}></div></div>
 <div id="player-box"></div>
-<div id="result"></div>"""
+<div id="corrections"></div>
+<div id="result"></div>
+<div id="tally"></div>"""
 
 
 def lay_out() -> None:

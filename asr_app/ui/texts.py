@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from asr_app.ui.compare.texts import COMPARE
+from asr_app.ui.corrections.texts import CORRECTIONS
 from asr_app.ui.hotword_texts import HOTWORDS
 
 LANGUAGES = {"中文": "zh", "English": "en"}
@@ -322,6 +323,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "stage_punctuation": {"en": "punctuation", "zh": "标点"},
 } | COMPARE
 TEXTS |= HOTWORDS
+TEXTS |= CORRECTIONS
 
 
 def in_both(key: str) -> str:

@@ -38,9 +38,14 @@ def is_unsure(word: Word) -> bool:
     return word.confidence is not None and word.confidence < LEAST_CONFIDENCE
 
 
+def _words(segment: Segment) -> tuple[Word, ...]:
+    """The words that the decoder may be in doubt about: none of a line that a person has corrected or confirmed."""
+    return () if segment.change and segment.change.kind in ("corrected", "confirmed") else segment.words
+
+
 def places(segment: Segment, language: str) -> Iterator[tuple[int, int, str]]:
     """Start and end in the segment's text, and the title, of each word in doubt."""
-    if not any(map(is_unsure, segment.words)):
+    if not any(map(is_unsure, _words(segment))):
         return
     for start, end, word in words_in(segment.text, segment.words):
         if is_unsure(word):
@@ -59,7 +64,7 @@ def _without_marks(text: str, start: int, end: int) -> tuple[int, int]:
 
 def description(segment: Segment, language: str) -> str:
     """An attribute that says to a screen reader which words are in doubt; empty without any."""
-    words = [word.text for word in segment.words if is_unsure(word)]
+    words = [word.text for word in _words(segment) if is_unsure(word)]
     if not words:
         return ""
     said = t("unsure_words", language, words=t("comma", language).join(words))
@@ -68,7 +73,7 @@ def description(segment: Segment, language: str) -> str:
 
 def legend(done: Transcript | None, language: str) -> str:
     """The meaning of the underline, its measured precision and recall, and the switch; empty without confidences."""
-    words = [word for segment in done.segments for word in segment.words] if done else []
+    words = [word for segment in done.segments for word in _words(segment)] if done else []
     judged = [word for word in words if word.confidence is not None]
     if done is None or not judged:
         return ""

@@ -17,7 +17,8 @@ from pydub import AudioSegment
 
 from asr_app.audio import decode, ffmpeg, from_buffer
 from asr_app.audio.meter import Meter
-from asr_app.datatypes import SAMPLE_RATE, Audio, Finding, Recording
+from asr_app.datatypes import SAMPLE_RATE, Audio
+from asr_app.quality import Finding, Recording
 from asr_app.ui.texts import TEXTS, t
 from asr_app.vad import speech_spans
 

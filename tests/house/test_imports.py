@@ -13,6 +13,7 @@ from conftest import ROOT
 FLOORS = [
     [
         "errors",
+        "quality",
         "sources",
         "text",
         "strikes",
@@ -58,7 +59,7 @@ FLOORS = [
     ["journal"],
     ["observer", "speeds"],
     ["jobs"],
-    ["compare", "evaluate", "quantize", "served"],
+    ["compare", "corrections", "evaluate", "quantize", "served"],
     ["report"],
     ["ui", "cli"],
     ["server"],

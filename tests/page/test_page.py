@@ -26,7 +26,7 @@ ROUNDS = 40  # of a long recording: ten minutes
 
 
 def transcript(page) -> str:
-    return " ".join(page.locator("button.segment span").all_inner_texts())
+    return " ".join(page.locator(".segment .words").all_inner_texts())
 
 
 def upload(page, path: Path) -> None:
@@ -139,20 +139,20 @@ def test_the_microphone_is_transcribed_when_it_stops(server, open_page, expected
 def test_a_reload_in_the_middle_loses_nothing(page, ten_minutes):
     path, text = ten_minutes
     run(page, path)
-    page.wait_for_function("() => document.querySelectorAll('button.segment').length > 3")
+    page.wait_for_function("() => document.querySelectorAll('.segment').length > 3")
     assert page.locator(".card").count() == 0  # it was really in the middle
     page.reload()
-    page.wait_for_function("() => document.querySelectorAll('button.segment').length > 3")
+    page.wait_for_function("() => document.querySelectorAll('.segment').length > 3")
     page.wait_for_selector(".card", timeout=240_000)
     assert normalise(transcript(page)) == normalise(text)
 
 
 def test_cancel_keeps_the_text_so_far(page, tmp_path):
     run(page, long_recording(tmp_path, 2 * ROUNDS))
-    page.wait_for_function("() => document.querySelectorAll('button.segment').length > 3")
+    page.wait_for_function("() => document.querySelectorAll('.segment').length > 3")
     page.click("#cancel")
     page.wait_for_function("() => document.querySelector('#progress').innerText.includes('Cancelled')")
-    assert page.locator("button.segment").count() > 3
+    assert page.locator(".segment").count() > 3
     assert page.locator(".card").count() == 0
 
 
@@ -162,7 +162,7 @@ def test_a_killed_server_goes_on_where_it_was(open_page, tmp_path, ten_minutes):
     with serving(home) as (address, process):
         page = open_page(address)
         run(page, path)
-        page.wait_for_function("() => document.querySelectorAll('button.segment').length > 3")
+        page.wait_for_function("() => document.querySelectorAll('.segment').length > 3")
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert page.locator(".card").count() == 0
@@ -218,7 +218,7 @@ def test_silence_gives_an_empty_transcript(page, tmp_path):
     run(page, path)
     page.wait_for_selector(".card")
     assert "No speech was found" in page.inner_text("#transcript")
-    assert page.locator("button.segment").count() == 0
+    assert page.locator(".segment").count() == 0
 
 
 def test_two_people_at_once_each_get_their_own_text(server, open_page, expected):
@@ -236,8 +236,8 @@ def test_two_people_at_once_each_get_their_own_text(server, open_page, expected)
 def test_a_segment_plays_its_stretch_and_copy_copies(page):
     run(page, EXAMPLE / CLIP)
     page.wait_for_selector(".card")
-    last = page.locator("button.segment").last
-    last.click()
+    last = page.locator(".segment").last
+    last.locator(".play").click()
     page.wait_for_function("() => document.getElementById('player').currentTime > 1")
     start = float(last.get_attribute("data-start"))
     assert page.evaluate("document.getElementById('player').currentTime") >= start - 0.1

@@ -67,7 +67,7 @@ def test_sensevoice_shows_what_it_hears_beside_the_words(page, tmp_path):
     assert "<|" not in found["text"]
     assert {s["language"] for s in found["segments"]} == {"en"}
     assert "bgm" in found["segments"][0]["tags"]
-    assert page.locator("button.segment i.tag[aria-label*='usic']").count() == 1
+    assert page.locator(".segment i.tag[aria-label*='usic']").count() == 1
     assert "<|" not in transcript(page)
 
 

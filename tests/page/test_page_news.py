@@ -28,7 +28,8 @@ from asr_app.precision import PrecisionReport
 from asr_app.rows import written_segment
 from asr_app.startup import Preparer
 from asr_app.ui import choices, news, options
-from asr_app.ui.page import build
+from asr_app.ui.corrections import news as corrections
+from asr_app.ui.page import build, offered
 
 pytestmark = pytest.mark.browser
 CHUNKS = 1000  # of five sentences each: four hours
@@ -90,7 +91,10 @@ def running(home: Path, *flags: str, port: int | None = None) -> Iterator[Site]:
     jobs = Jobs(Journal(home), engines, Limits())
     preparer = Preparer(engines, card, card)
     page = build(config, engines, jobs, preparer)
-    routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer)]
+    routes = [
+        *served.routes(jobs.journal), *news.routes(jobs, engines, preparer),
+        *corrections.routes(jobs, engines, offered(config)),
+    ]  # fmt: skip
     app = server._mounted(page, config, routes)
     web_server = web.Server(Door(app, config.host, (), None, scripts=[server._script()]))
     if port is None:
@@ -177,7 +181,7 @@ def test_a_second_upload_leaves_the_first_in_the_list(site, open_quiet):
     assert "of the second 0" in page.inner_text("#transcript")
     entry(page, first).locator(".open").click()
     page.wait_for_selector("#transcript >> text=of the first 1")
-    assert page.locator("button.segment").count() == 10
+    assert page.locator(".segment").count() == 10
     assert page.get_attribute("#download-txt", "href") == f"transcript/{first}.txt"
     assert entry(page, first).locator(".open").get_attribute("aria-current") == "true"
     reload(page)  # the one chosen from the list is the one that comes back, beside the list
@@ -189,8 +193,8 @@ def test_an_update_sends_what_is_new(site, open_quiet):
     page = open_quiet(site.address)
     job = submit(site, page, "english-home.flac")
     site.begin(job, CHUNKS - 20)
-    last = f"button.segment >> text={SAID}"
-    page.wait_for_function("n => document.querySelectorAll('button.segment').length == n", arg=5 * (CHUNKS - 20))
+    last = f".segment >> text={SAID}"
+    page.wait_for_function("n => document.querySelectorAll('.segment').length == n", arg=5 * (CHUNKS - 20))
     answered: list = []
     page.on("requestfinished", lambda request: answered.append(request))
 

@@ -319,7 +319,7 @@ def test_the_page_works_under_its_policy_without_a_console_error(locked, open_pa
     page.wait_for_function("() => document.querySelector('#upload').innerText.includes('english-')")
     page.click("#transcribe")
     page.wait_for_selector(".card")
-    page.locator("button.segment").last.click()
+    page.locator(".segment .play").last.click()
     page.wait_for_function("() => document.getElementById('player').currentTime > 1")
     assert re.fullmatch(r"recording/[\w-]{24}", page.get_attribute("#player", "src"))
     with page.expect_download() as download:

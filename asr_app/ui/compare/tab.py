@@ -105,7 +105,7 @@ def connect(
         try:
             if not path:
                 raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
-            arms = [_arm(value, cards) for value in chosen]
+            arms = [arm_of(value, cards) for value in chosen]
             return comparisons.begin(
                 Path(path), Path(path).name, arms, Options(), reference, judge, before, client_of(request)
             ), ""
@@ -171,8 +171,8 @@ def _value(card: ModelCard, precision: Precision) -> str:
     return f"{precision.value} {card.key}"
 
 
-def _arm(value: str, cards: Mapping[str, ModelCard]) -> tuple[ModelCard, Precision]:
-    """Inverse of `_value`. Raises UserError for a model that the server does not offer."""
+def arm_of(value: str, cards: Mapping[str, ModelCard]) -> tuple[ModelCard, Precision]:
+    """The model and the precision of a value of `choices`. Raises UserError for a model that the server does not offer."""
     precision, _, key = value.partition(" ")
     if key not in cards:
         raise UserError("That model is not here any more. Reload the page.", "该模型已不可用，请刷新页面。")
