@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from asr_app.ui.bench.texts import BENCH
 from asr_app.ui.compare.texts import COMPARE
 
 LANGUAGES = {"中文": "zh", "English": "en"}
@@ -305,6 +306,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "stage_asr": {"en": "recognition", "zh": "识别"},
     "stage_punctuation": {"en": "punctuation", "zh": "标点"},
 } | COMPARE
+TEXTS |= BENCH
 
 
 def in_both(key: str) -> str:

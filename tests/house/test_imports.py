@@ -57,6 +57,7 @@ FLOORS = [
     ["jobs"],
     ["compare", "evaluate", "quantize", "served"],
     ["report"],
+    ["bench"],
     ["ui", "cli"],
     ["server"],
     ["__main__"],
