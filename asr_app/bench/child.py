@@ -6,6 +6,7 @@ Libraries print to stdout, so it is redirected to stderr here.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -23,18 +24,13 @@ from asr_app.report.files import as_json, read_results, write_whole
 
 
 def kill_tree(pid: int) -> None:
-    """Kills the process and all that it started."""
-    try:
+    """Kills the process and all that it started; itself first, so that it starts nothing more, unless it is this one."""
+    with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         started = process.children(recursive=True)
-        process.kill()
-    except psutil.NoSuchProcess:
-        return
-    for child in started:
-        try:
-            child.kill()
-        except psutil.NoSuchProcess:
-            continue
+        for one in [*started, process] if pid == os.getpid() else [process, *started]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def serve(request: BenchRequest, name: str, folder: Path, cache: Path) -> None:

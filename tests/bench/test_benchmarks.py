@@ -126,9 +126,11 @@ def test_examples_are_those_that_all_models_understand(benchmarks: Benchmarks) -
     draft = benchmarks.draft_examples()
     assert draft.found.clips == len(json.loads((EXAMPLE / "expected.json").read_text(encoding="utf-8")))
     real = benchmarks.find(benchmarks.begin(draft.id, Asked(("whisper-base",), ("fp32",))))
-    assert real.only == ("english-home.flac", "english-numbers.ogg")
+    assert "english-home.flac" in real.only
+    assert "mandarin-home.wav" not in real.only
     demo = benchmarks.find(benchmarks.begin(draft.id, ASKED))
-    assert len(demo.only) > 3
+    assert "mandarin-home.wav" in demo.only
+    assert "mandarin-park.flac" not in demo.only
     chinese = Asked(("paraformer-large", "demo-whisper"), ("fp32",))
     with pytest.raises(UserError, match="No example"):
         benchmarks.begin(draft.id, chinese)

@@ -43,7 +43,7 @@ class Asked(BaseModel):
 
 
 class Wish(BaseModel):
-    """What is to be done with a benchmark."""
+    """A click on a button of a benchmark."""
 
     benchmark: _Id
     wish: Literal["stop", "go-on", "remove"]
