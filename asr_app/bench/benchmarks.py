@@ -298,11 +298,8 @@ def _require_valid(asked: Asked, draft: Benchmark) -> None:
         raise UserError("Choose at least one model and one precision.", "请至少选择一个模型和一种精度。")
     if set(asked.languages) - set(draft.found.languages):
         raise UserError("Choose among the languages of these recordings.", "请在这些录音的语言中选择。")
-    if not 1 <= asked.rounds <= MOST_ROUNDS or (asked.limit is not None and asked.limit < 1):
-        raise UserError(
-            f"Rounds are 1 to {MOST_ROUNDS}; recordings of each language at least 1, or empty for all.",
-            f"轮数为 1 至 {MOST_ROUNDS}；每种语言的录音数至少为 1，留空则为全部。",
-        )
+    if not 1 <= asked.rounds <= MOST_ROUNDS:
+        raise UserError(f"Rounds are 1 to {MOST_ROUNDS}.", f"轮数为 1 至 {MOST_ROUNDS}。")
     if not set(asked.users) <= set(USERS):
         raise UserError(f"Users are {USERS}.", f"用户数只能是 {USERS}。")
 

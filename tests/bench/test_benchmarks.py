@@ -165,7 +165,7 @@ def test_a_benchmark_begins_from_a_draft_and_is_kept_as_a_file(
         Asked((), ("fp32",)), Asked(("demo-paraformer",), ()), Asked(("nothing",), ("fp32",)),
         Asked(("demo-paraformer",), ("fp64",)), Asked(("demo-paraformer",), ("fp32",), ("fr",)),
         Asked(("demo-paraformer",), ("fp32",), rounds=0), Asked(("demo-paraformer",), ("fp32",), rounds=21),
-        Asked(("demo-paraformer",), ("fp32",), limit=0), Asked(("demo-paraformer",), ("fp32",), users=(1000,)),
+        Asked(("demo-paraformer",), ("fp32",), users=(1000,)),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_refused(benchmarks: Benchmarks, storage: Storage, asked: Asked) -> None:

@@ -13,6 +13,7 @@ import gradio as gr
 from asr_app import catalog, hub
 from asr_app.bench.benchmarks import MOST_ROUNDS, Benchmarks
 from asr_app.bench.records import USERS, Asked, Benchmark
+from asr_app.config import number
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.errors import UserError
@@ -44,7 +45,7 @@ class BenchTab:
     models: gr.Dropdown
     precisions: gr.CheckboxGroup
     languages: gr.Dropdown
-    limit: gr.Number
+    limit: gr.Textbox
     rounds: gr.Slider
     users: gr.CheckboxGroup
     start: gr.Button
@@ -67,7 +68,7 @@ def lay_out(cards: Mapping[str, ModelCard], engines: Engines, offered: Sequence[
                 )
                 for name in offered:
                     sources[name] = gr.Button(name, size="sm", min_width=0)
-            gr.HTML(_READING)
+            gr.HTML(_READING, elem_id="bench-reading-box")
             found = gr.HTML(elem_id="bench-found")
             models = gr.Dropdown(
                 choices(cards, engines), value=_preset(cards, engines), multiselect=True, label=t("bench_models", "en"),
@@ -82,10 +83,9 @@ def lay_out(cards: Mapping[str, ModelCard], engines: Engines, offered: Sequence[
                     [], value=[], multiselect=True, label=t("bench_languages", "en"), info=t("bench_languages_info", "en"),
                     elem_id="bench-languages",
                 )  # fmt: skip
-                limit = gr.Number(
-                    None, precision=0, label=t("bench_limit", "en"), info=t("bench_limit_info", "en"),
-                    elem_id="bench-limit",
-                )  # fmt: skip
+                limit = gr.Textbox(
+                    label=t("bench_limit", "en"), info=t("bench_limit_info", "en"), max_lines=1, elem_id="bench-limit"
+                )
                 rounds = gr.Slider(
                     1, MOST_ROUNDS, 3, step=1, label=t("bench_rounds", "en"), elem_id="bench-rounds"
                 )  # fmt: skip
@@ -160,7 +160,7 @@ def connect(
 
     def begin(
         before: str, label: str, current: str, models: list[str], precisions: list[str], languages: list[str],
-        limit: int | None, rounds: int, users: list[int],
+        limit: str, rounds: int, users: list[int],
     ) -> tuple[str, str]:  # fmt: skip
         try:
             if not current:
@@ -168,7 +168,8 @@ def connect(
             for key in models:
                 _require_here(key, cards, engines)
             ordered = tuple(p.value for p in Precision if p.value in precisions)
-            asked = Asked(tuple(models), ordered, tuple(languages), limit, int(rounds), tuple(sorted(users)))
+            most = number(t("bench_limit", LANGUAGES[label]), limit) if limit.strip() else None
+            asked = Asked(tuple(models), ordered, tuple(languages), most, int(rounds), tuple(sorted(users)))
             return benchmarks.begin(current, asked, before), ""
         except UserError as error:
             return before, shared.refusal(error, LANGUAGES[label])
