@@ -185,7 +185,7 @@ def _model(
     for result in evaluate(arms, clips, [sound.digest for sound in chosen.sounds], home, fresh, finished):
         results.append(result)
         made = figures(results, chosen.recordings, [sound.seconds for sound in chosen.sounds])
-        yield entry(SpeedPart({}, [], 0, True))
+        yield entry(SpeedPart({}, [], 0, True)) | {"finished": False}
     speed = _speed(request, card, folders, task, results, clips, chosen.sounds, on_step)
     yield entry(speed) | {"finished": True}
 

@@ -44,7 +44,7 @@ def _lines(results: Mapping[str, Any], language: str) -> Iterator[str]:
     for model in results["models"]:
         yield ""
         yield f"## {_cell(model['model'])}"
-        uses = by_use(model)
+        uses = by_use(model) if is_finished(model) else []
         if uses:
             rows = [(label(use, language), arm) for use, arm in uses]
             yield from _table(Table(label("uses", language), ["", label("arm", language)], rows, numeric=False))
@@ -57,10 +57,17 @@ def _lines(results: Mapping[str, Any], language: str) -> Iterator[str]:
 
 
 def sentence(model: Mapping[str, Any], language: str) -> str:
-    """The recommendation for one model, or the reason why it could not be run."""
+    """The recommendation for one model, or the reason why there is none."""
     if model["problem"]:
         return label("failed_model", language, problem=model["problem"])
+    if not is_finished(model):
+        return label("unfinished", language)
     return advise(model, language).sentence
+
+
+def is_finished(model: Mapping[str, Any]) -> bool:
+    """Whether all arms have run. Reports of earlier versions do not say it, and have been finished."""
+    return bool(model.get("finished", True))
 
 
 def _table(table: Table) -> Iterator[str]:

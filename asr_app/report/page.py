@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from asr_app.report.advice import by_use
 from asr_app.report.labels import label
-from asr_app.report.markdown import clips_line, sentence
+from asr_app.report.markdown import clips_line, is_finished, sentence
 from asr_app.report.plots import Plot, plots
 from asr_app.report.sections import Table, left_out, model_tables, recipe
 from asr_app.report.svg import symbol
@@ -59,7 +59,9 @@ def contents(results: Mapping[str, Any], language: str) -> Iterator[str]:
 
 def _uses(model: Mapping[str, Any], language: str) -> str:
     items = "".join(
-        f"<li>{escape(label(use, language))} <b>{escape(arm)}</b></li>" for use, arm in by_use(model) if arm
+        f"<li>{escape(label(use, language))} <b>{escape(arm)}</b></li>"
+        for use, arm in by_use(model)
+        if arm and is_finished(model)
     )
     lead = escape(label("uses", language))
     return f'<p class="soft">{lead}</p><ul class="uses">{items}</ul>' if items else ""

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,17 @@ from conftest import EXAMPLE, serving, wait_until_ready
 pytestmark = pytest.mark.browser
 
 
+CLIPS = ("mandarin-home.wav", "english-home.flac")
+
+
 def dataset(path: Path, expected: dict, copies: int = 1) -> Path:
-    """A zip of a folder with `copies` of each clip, an entry without audio, a broken line and a lone recording."""
+    """A zip of a folder with `copies` of both clips, an entry without audio, a broken line and a lone recording."""
     rows = ["gone.wav\ten\tnobody said it", "broken line"]
     with zipfile.ZipFile(path, "w") as made:
-        for name, entry in expected.items():
+        for name in CLIPS:
             for n in range(copies):
                 made.write(EXAMPLE / name, f"set/{n}-{name}")
-                rows.append(f"{n}-{name}\t{entry['language']}\t{entry['text']}")
+                rows.append(f"{n}-{name}\t{expected[name]['language']}\t{expected[name]['text']}")
         made.write(EXAMPLE / "english-home.flac", "set/alone.flac")
         made.writestr("set/cover.jpg", b"no sound")
         made.writestr("set/refs.tsv", "".join(f"{row}\n" for row in rows))
@@ -57,7 +61,7 @@ def test_a_benchmark_from_a_zip_to_a_report_that_opens_offline(server, open_page
     assert "no recordings yet" in page.inner_text("#bench-refusal")
     give(page, dataset(tmp_path / "my set.zip", expected))
     found = page.inner_text("#bench-found")
-    assert f"{len(expected)} recordings with references (refs.tsv; zh" in found
+    assert "2 recordings with references (refs.tsv; zh 1, en 1)" in found
     assert "Left out: 4" in found
     assert "line 1 of refs.tsv" in found
     assert "line 2 of refs.tsv" in found
@@ -70,9 +74,9 @@ def test_a_benchmark_from_a_zip_to_a_report_that_opens_offline(server, open_page
     open_tab(page)
     page.wait_for_selector("#bench-progress .stop")
     page.wait_for_selector("#bench-result .report .advice", timeout=180_000)
-    page.wait_for_selector("#bench-progress .stop", state="detached", timeout=300_000)
+    page.wait_for_selector("#bench-progress .stop", state="detached", timeout=500_000)
     said = page.inner_text("#bench-result .advice")
-    assert f"On this machine, for these {len(expected)} clips" in said
+    assert "On this machine, for these 2 clips" in said
     for title in (
         "Error against RTF",
         "Memory by precision",
@@ -113,7 +117,7 @@ def test_a_benchmark_from_a_zip_to_a_report_that_opens_offline(server, open_page
 @pytest.mark.models
 def test_a_benchmark_is_stopped_and_goes_on_and_a_transcription_goes_first(tmp_path, open_page, expected):
     offered = tmp_path / "offered"
-    with zipfile.ZipFile(dataset(tmp_path / "set.zip", expected, 10)) as made:
+    with zipfile.ZipFile(dataset(tmp_path / "set.zip", expected, 20)) as made:
         made.extractall(offered)
     with serving(tmp_path / "home", "--bench-data", str(offered / "set")) as (address, _):
         page = open_page(address)
@@ -148,6 +152,7 @@ def test_a_benchmark_is_stopped_and_goes_on_and_a_transcription_goes_first(tmp_p
 
 @pytest.mark.models
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_server_that_is_killed_ends_with_the_same_results(tmp_path, open_page, expected):
     given = dataset(tmp_path / "set.zip", expected, 12)
 
@@ -157,17 +162,17 @@ def test_a_server_that_is_killed_ends_with_the_same_results(tmp_path, open_page,
             give(page, given)
             quick(page)
             page.click("#bench-start")
-            page.wait_for_function(
-                "() => document.querySelector('#bench-progress').textContent.includes('recognising')", timeout=300_000
+            page.wait_for_selector("#bench-progress .stop")
+            folder = next(
+                path for path in home.glob("benchmarks/*") if b'"asked": {' in (path / "benchmark.json").read_bytes()
             )
-            folder = next(path.parent for path in home.glob("benchmarks/*/clips"))
+            wait_until(lambda: stored(folder) > 0)
             if kill:
                 port = int(address.rstrip("/").rpartition(":")[2])
-                before = stored(folder)
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait()
         if kill:
-            assert 0 < before < 2 * 12 * len(expected)
+            assert 0 < stored(folder) < 2 * 12 * len(CLIPS)
             with serving(home, port=port):
                 wait_for(folder)
                 page.reload()
@@ -192,10 +197,13 @@ def stored(folder: Path) -> int:
     return sum('"clip"' in line for file in folder.glob("clips/*.jsonl") for line in file.read_text().splitlines())
 
 
-def wait_for(folder: Path, seconds: float = 600) -> None:
+def wait_for(folder: Path) -> None:
     """Waits until the benchmark is done."""
+    wait_until(lambda: json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))["state"] == "done")
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 900) -> None:
     end = time.monotonic() + seconds
-    while (state := json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))["state"]) != "done":
-        assert state in ("queued", "running"), state
+    while not happened():
         assert time.monotonic() < end
-        time.sleep(0.5)
+        time.sleep(0.3)
