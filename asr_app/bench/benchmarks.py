@@ -200,7 +200,10 @@ class Benchmarks:
         )
 
     def forget_old(self) -> None:
-        """Deletes benchmarks older than KEEP_DAYS, drafts older than an hour, and such folders without a record."""
+        """Deletes benchmarks older than KEEP_DAYS, drafts older than an hour, and folders whose record is missing so long.
+
+        A record that cannot be read may be of another version: its folder is kept as long as any.
+        """
         now = time.time()
         for benchmark in self.all():
             kept_s = UPLOAD_KEPT_S if benchmark.state == "draft" else KEEP_DAYS * 86400
@@ -209,7 +212,8 @@ class Benchmarks:
                 self.remove(benchmark.id)
         with self._lock:
             for folder in self._home.iterdir():
-                if folder.name not in self._known and now - folder.stat().st_ctime > UPLOAD_KEPT_S:
+                kept_s = KEEP_DAYS * 86400 if (folder / _RECORD).exists() else UPLOAD_KEPT_S
+                if folder.name not in self._known and now - folder.stat().st_ctime > kept_s:
                     shutil.rmtree(folder, ignore_errors=True)
 
     # ------------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import zipfile
 from pathlib import Path
@@ -245,16 +244,18 @@ def test_damaged_records_and_strange_folders_stop_nothing(benchmarks: Benchmarks
 def test_old_ones_and_drafts_go(benchmarks: Benchmarks, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     draft = benchmarks.draft_offered("owners")
     waiting, running = (benchmarks.begin(draft.id, ASKED) for _ in range(2))
-    os.mkdir(storage.benchmarks / "stray")
+    (storage.benchmarks / "stray").mkdir()
+    (storage.benchmarks / "unread").mkdir()
+    (storage.benchmarks / "unread" / "benchmark.json").touch()
     benchmarks.take()
     benchmarks.cancel(waiting)
     benchmarks.take()
     benchmarks.forget_old()
-    assert len(folders(storage)) == 4
+    assert len(folders(storage)) == 5
     now = time.time()
     monkeypatch.setattr(module.time, "time", lambda: now + 3700)
     benchmarks.forget_old()
-    assert folders(storage) == sorted((waiting, running))
+    assert folders(storage) == sorted((waiting, running, "unread"))
     monkeypatch.setattr(module.time, "time", lambda: now + 7 * 86400 + 60)
     benchmarks.forget_old()
     assert folders(storage) == [running]
