@@ -6,7 +6,7 @@ import argparse
 import ipaddress
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Config:
     max_disk_gb: float
     home: Path
     cache: Path
+    bench_data: Mapping[str, Path]
 
 
 def _truth(text: str) -> bool:
@@ -118,6 +119,8 @@ def parse(arguments: Sequence[str]) -> Config:
     parser.add_argument("--max-upload-mb", type=count, default=2048, help="largest upload taken")
     parser.add_argument("--max-hours", type=positive, default=4.0, help="longest recording taken")
     parser.add_argument("--max-disk-gb", type=positive, default=20.0, help="most that all recordings may take on disk")
+    parser.add_argument("--bench-data", action="append", type=Path, default=[], metavar="FOLDER|MANIFEST",
+                        help="recordings with references that the Benchmark tab offers by name; may be repeated")  # fmt: skip
     args = parser.parse_args(arguments)
     port = number("--port", args.port)
     if port > 65535:
@@ -154,7 +157,21 @@ def parse(arguments: Sequence[str]) -> Config:
         max_disk_gb=args.max_disk_gb,
         home=home(),
         cache=cache(),
+        bench_data=_offered(args.bench_data),
     )
+
+
+def _offered(paths: Sequence[Path]) -> dict[str, Path]:
+    """The data of --bench-data by name. Raises UserError for a path that is not there, and for two of one name."""
+    offered: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"--bench-data: {path} is not there.", f"--bench-data：{path} 不存在。")
+        if offered.setdefault(path.resolve().name, path.resolve()) != path.resolve():
+            raise UserError(
+                f"--bench-data: two paths are called {path.name}. Rename one.", f"--bench-data：有两个路径都叫 {path.name}，请改名。"
+            )  # fmt: skip
+    return offered
 
 
 def is_loopback(host: str) -> bool:

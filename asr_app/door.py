@@ -28,8 +28,8 @@ _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
 _PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove", "/judge", "/comparison/remove",
          "/docs/doubt.md")  # fmt: skip
-_NEWS = ("/news", "/comparison", "/corrections")
-_JOBS = ("/recording/", "/transcript/")
+_NEWS = ("/news", "/comparison", "/corrections", "/benchmark")
+_JOBS = ("/recording/", "/transcript/", "/benchmark/")
 _UNCHANGING = ("/assets/", "/static/", "/svelte/", "/theme.css")  # their names or queries hold a hash
 _API = ("upload", "upload_progress", "run/predict", "reset", "reset/", "app_id")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

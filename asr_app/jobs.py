@@ -13,6 +13,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from asr_app import catalog, pipeline
@@ -40,6 +41,7 @@ class Jobs:
 
     def __init__(self, journal: Journal, engines: Engines, limits: Limits) -> None:
         self.journal = journal
+        self.before_each: Callable[[], None] = lambda: None  # called before the work on each job
         self._engines, self._limits = engines, limits
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -123,6 +125,7 @@ class Jobs:
                     self._wake.wait(1.0)
                     self._wake.clear()
                 else:
+                    self.before_each()
                     self._attempt(task)
             except sqlite3.OperationalError as error:  # a full disk must not end the worker, nor fill the log
                 self.journal.trouble = unusable(error)

@@ -16,6 +16,8 @@ from starlette.routing import BaseRoute
 
 from asr_app import catalog, selfbench, served, web
 from asr_app.audio import Limits
+from asr_app.bench.benchmarks import Benchmarks
+from asr_app.bench.runner import Runner
 from asr_app.bodies import Bodies
 from asr_app.clients import Clients
 from asr_app.config import Config
@@ -28,14 +30,17 @@ from asr_app.jobs import Jobs
 from asr_app.journal import Journal
 from asr_app.login import Login, read_accounts, read_key
 from asr_app.precision import Precision
+from asr_app.report.page import STYLE
 from asr_app.startup import Preparer
 from asr_app.ui import news
+from asr_app.ui.bench import news as bench
 from asr_app.ui.compare import news as compare
 from asr_app.ui.corrections import news as corrections
 from asr_app.ui.page import build, offered
 
 log = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+_SCRIPTS = ("page.js", "room.js", "compare.js", "correct.js", "bench.js")
 
 
 def theme() -> gr.Theme:
@@ -50,12 +55,14 @@ def theme() -> gr.Theme:
 
 def _script() -> str:
     """The page's scripts as one: the door lets this very text run."""
-    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("page.js", "compare.js", "correct.js"))
+    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS)
 
 
 def _head() -> str:
     """The page's style and script. Not through Gradio's `css`, which it confines to the inside of its column."""
     style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    # The Benchmark tab shows the report as it is in its own file.
+    style += f".gradio-container .report {{ {STYLE.read_text(encoding='utf-8')} }}"
     return f"<style>{style}</style><script>{_script()}</script>"
 
 
@@ -124,18 +131,27 @@ def run(config: Config) -> None:
     jobs = Jobs(Journal(config.home, round(config.max_disk_gb * 1e9)), engines, limits)
     os.environ["GRADIO_TEMP_DIR"] = str(jobs.journal.storage.uploads)  # Gradio has no argument for its folder
 
+    benchmarks = Benchmarks(jobs.journal.storage, config.bench_data)
+    runner = Runner(
+        benchmarks, engines, config.cache, lambda: jobs.journal.idle() and preparer.current is None
+    )  # fmt: skip
+    jobs.before_each = runner.make_way
+
+    def is_free() -> bool:
+        return jobs.journal.idle() and not runner.wants_machine
+
     def measure(card: ModelCard, precision: Precision) -> None:
-        while not jobs.journal.idle():  # what somebody waits for goes before, and would be measured too
+        while not is_free():  # what somebody waits for goes before, and would be measured too
             time.sleep(1.0)
         if card.key == wanted.key:
-            selfbench.both_sides(engines, card, precision, jobs.journal.idle)
+            selfbench.both_sides(engines, card, precision, is_free)
 
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
-    page = build(config, engines, jobs, preparer)
+    page = build(config, engines, jobs, preparer, benchmarks)
     login = _login(config)
     routes = [
         *served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *compare.routes(jobs),
-        *corrections.routes(jobs, engines, offered(config)),
+        *corrections.routes(jobs, engines, offered(config)), *bench.routes(benchmarks, runner),
     ]  # fmt: skip
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
@@ -146,6 +162,7 @@ def run(config: Config) -> None:
         # The page is up while the model loads, and shows that it does; the first jobs wait for it.
         preparer.begin(wanted, precision)
         jobs.start()
+        runner.start()
         server.wait()
     except KeyboardInterrupt:
         log.info("stopped")
@@ -156,6 +173,7 @@ def run(config: Config) -> None:
         ) from error
     finally:
         server.close()
+        runner.stop()
         preparer.close()
         jobs.stop()
         lock.release()

@@ -1,4 +1,5 @@
-"""The files of recordings under ASR_HOME: uploads, the recordings of jobs, how much they may take, when they go."""
+"""The files of recordings under ASR_HOME: uploads, the recordings of jobs and of benchmarks, how much they may take,
+when they go."""
 
 from __future__ import annotations
 
@@ -20,14 +21,15 @@ _RESERVE = 256 << 20  # bytes of the disk that recordings leave free: the journa
 
 
 class Storage:
-    """The folders `recordings` and `uploads` in `home`, which together take at most `max_bytes`.
+    """The folders `recordings`, `uploads` and `benchmarks` in `home`, which together take at most `max_bytes`.
 
     An upload becomes a recording by a hard link. Its second name stays as long as its job: a page may use it again.
     """
 
     def __init__(self, home: Path, max_bytes: int = sys.maxsize) -> None:
         self.recordings, self.uploads, self._max_bytes = home / "recordings", home / "uploads", max_bytes
-        for folder in (self.recordings, self.uploads):
+        self.benchmarks = home / "benchmarks"
+        for folder in (self.recordings, self.uploads, self.benchmarks):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()  # guards `_arriving`
         self._arriving = 0
@@ -59,9 +61,9 @@ class Storage:
         if taken + size > self._max_bytes:
             have, most = f"{taken / 1e9:.3g}", f"{self._max_bytes / 1e9:.3g}"
             raise UserError(
-                f"There is no room for this recording: {have} of {most} GB are taken. Delete jobs that you need no more, or "
+                f"There is no room for this recording: {have} of {most} GB are taken. Delete jobs or benchmarks that you need no more, or "
                 "start the server with a larger --max-disk-gb. Recordings are deleted after seven days.",
-                f"没有空间保存此录音：已占用 {have} GB，上限 {most} GB。请删除不再需要的任务，或用更大的 --max-disk-gb 启动服务。"
+                f"没有空间保存此录音：已占用 {have} GB，上限 {most} GB。请删除不再需要的任务或评测，或用更大的 --max-disk-gb 启动服务。"
                 "录音会在七天后删除。",
             )
         free = shutil.disk_usage(self.recordings).free
@@ -118,7 +120,7 @@ class Storage:
                             path.unlink(missing_ok=True)
 
     def _files(self, *folders: Path) -> Iterator[tuple[Path, os.stat_result]]:
-        for folder in folders or (self.recordings, self.uploads):
+        for folder in folders or (self.recordings, self.uploads, self.benchmarks):
             for parent, _, names in os.walk(folder):
                 for path in (Path(parent, name) for name in names):
                     with contextlib.suppress(FileNotFoundError):  # deleted meanwhile

@@ -36,6 +36,7 @@ _BESIDE = {
     "selfbench",
     "datasets",
     "report",
+    "bench",
 }
 
 

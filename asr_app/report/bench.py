@@ -14,7 +14,7 @@ from asr_app.datasets import Dataset, LeftOut, Reason, read_dataset
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.evaluate.arms import Clip, Task
-from asr_app.evaluate.figures import figures
+from asr_app.evaluate.figures import ArmFigures, figures
 from asr_app.evaluate.plan import EvaluationArm, arms_of
 from asr_app.evaluate.rounds import Measured, measure, steps
 from asr_app.evaluate.run import ArmResult, clip_of, evaluate
@@ -33,8 +33,8 @@ _SPEED_CLIPS = 5
 class BenchRequest:
     """The models, precisions (empty: all) and recordings of a benchmark. `limit` is recordings of each language.
 
-    `rounds` and `users` are of the speed part. `only` are names of recordings, of all that are in `data`. `numbers` is
-    a key of NUMBERS.
+    `rounds` and `users` are of the speed part. `only` are names of recordings, `languages` codes of theirs, of all that
+    are in `data`. `numbers` is a key of NUMBERS.
     """
 
     models: tuple[str, ...]
@@ -49,6 +49,7 @@ class BenchRequest:
     detect_language: bool = False
     only: tuple[str, ...] = ()
     numbers: str = "as-written"
+    languages: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For the JSON; `from_dict` is the inverse."""
@@ -58,17 +59,23 @@ class BenchRequest:
     def from_dict(cls, fields: Mapping[str, Any]) -> BenchRequest:
         """Inverse of `as_dict`. Raises TypeError for anything else."""
         lists = {name: tuple(fields[name]) for name in ("models", "precisions", "users", "only")}
-        return cls(**{**fields, **lists, "data": Path(fields["data"])})
+        languages = tuple(fields.get("languages", ()))  # earlier versions had none
+        return cls(**{**fields, **lists, "languages": languages, "data": Path(fields["data"])})
 
 
 @dataclass(frozen=True)
 class Step:
-    """Progress: `done` of `total` steps of a phase ("decoding", "texts", "speed"), and what is being done."""
+    """Progress: `done` of `total` steps of a phase ("decoding", "texts", "speed"), and what is being done.
+
+    `model` and `arm` are those of the step, empty while decoding.
+    """
 
     phase: str
     done: int
     total: int
     doing: str = ""
+    model: str = ""
+    arm: str = ""
 
 
 OnStep = Callable[[Step], None]
@@ -86,12 +93,13 @@ class Chosen:
 
 def run(
     request: BenchRequest, cache: Path, home: Path, on_step: OnStep, downloading: OnProgress | None = None,
-    *, fresh: bool = False,
+    *, fresh: bool = False, earlier: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Yields the results so far: after the texts of each model, and again after its speed.
+    """Yields the results so far: after the texts of each arm, and after the speed of each model.
 
-    Finished clips are kept in the folder `home`, so that an interrupted run goes on; `fresh` forgets them. A model that
-    cannot be run is an entry with its `problem`. Raises UserError for an unknown model or precision, and for data
+    Finished clips are kept in the folder `home`, so that an interrupted run goes on; `fresh` forgets them. `earlier` are
+    the results of the interrupted run: a model that was finished with the same recipe and weights is taken over. A model
+    that cannot be run is an entry with its `problem`. Raises UserError for an unknown model or precision, and for data
     without a usable recording.
     """
     cards = [catalog.find(name) for name in request.models]
@@ -102,6 +110,8 @@ def run(
         "recipe": recipe(request.threads, request.device, audio_digest(chosen.sounds), request.numbers),
         "data": data_entry(chosen.dataset, chosen.recordings, chosen.sounds, chosen.left_out), "models": [],
     }  # fmt: skip
+    same = earlier if earlier and earlier["recipe"] == results["recipe"] else {"models": []}
+    finished = {(model["model"], model["weights"]): model for model in same["models"] if model.get("finished")}
     for name, card in zip(request.models, cards, strict=True):
         try:
             folders = locate(card, request.hub, downloading)
@@ -113,7 +123,10 @@ def run(
             results["models"].append({"model": name, "family": card.family, "problem": error.en, "arms": []})
             yield results
             continue
-        results["models"].append({})
+        results["models"].append(finished.get((card.id, arms[0].weights if arms else ""), {}))
+        if results["models"][-1]:
+            yield results
+            continue
         for entry in _model(request, card, folders, task, arms, chosen, home, on_step, fresh):
             results["models"][-1] = entry | {"family": card.family}
             yield results
@@ -124,8 +137,11 @@ def choose(request: BenchRequest, cache: Path, on_step: OnStep) -> Chosen:
     dataset = read_dataset(request.data)
     recordings: Sequence[Recording] = dataset.recordings
     if request.only:
-        recordings = [recording for recording in recordings if dataset.name_of(recording) in set(request.only)]
-    elif request.limit is not None:
+        only = set(request.only)
+        recordings = [recording for recording in recordings if dataset.name_of(recording) in only]
+    if request.languages:
+        recordings = [recording for recording in recordings if recording.language in request.languages]
+    if request.limit is not None:
         recordings = spread(recordings, request.limit)
     chosen = Chosen(dataset, left_out=list(dataset.left_out))
     for done, recording in enumerate(recordings):
@@ -151,22 +167,30 @@ def _model(
     request: BenchRequest, card: ModelCard, folders: Mapping[str, Path], task: Task, arms: Sequence[EvaluationArm],
     chosen: Chosen, home: Path, on_step: OnStep, fresh: bool,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """The results of one model: its texts, then with its speed."""
+    """The results of one model: its texts, arm by arm, then with its speed."""
     clips = [clip_of(recording, card, request.detect_language) for recording in chosen.recordings]
     total, done = len(arms) * len(clips), 0
 
     def finished(arm: EvaluationArm, count: int) -> None:
         nonlocal done
         done += count
-        on_step(Step("texts", done, total, f"{card.id} {arm.name}"))
+        on_step(Step("texts", done, total, f"{card.id} {arm.name}", card.id, arm.name))
 
-    results = list(evaluate(arms, clips, [sound.digest for sound in chosen.sounds], home, fresh, finished))
-    made = figures(results, chosen.recordings, [sound.seconds for sound in chosen.sounds])
-    disk = {arm.name: disk_bytes(folders, card, Precision(arm.name), task.device, task.cache) for arm in arms}
-    weights = arms[0].weights if arms else ""
-    yield model_entry(card.id, weights, made, chosen.recordings, chosen.sounds, SpeedPart({}, [], 0, True), disk)
+    results: list[ArmResult] = []
+    made: list[ArmFigures] = []
+
+    def entry(speed: SpeedPart) -> dict[str, Any]:
+        names = [result.arm.name for result in results]
+        disk = {name: disk_bytes(folders, card, Precision(name), task.device, task.cache) for name in names}
+        weights = arms[0].weights if arms else ""
+        return model_entry(card.id, weights, made, chosen.recordings, chosen.sounds, speed, disk)
+
+    for result in evaluate(arms, clips, [sound.digest for sound in chosen.sounds], home, fresh, finished):
+        results.append(result)
+        made = figures(results, chosen.recordings, [sound.seconds for sound in chosen.sounds])
+        yield entry(SpeedPart({}, [], 0, True)) | {"finished": False}
     speed = _speed(request, card, folders, task, results, clips, chosen.sounds, on_step)
-    yield model_entry(card.id, weights, made, chosen.recordings, chosen.sounds, speed, disk)
+    yield entry(speed) | {"finished": True}
 
 
 def _speed(
@@ -183,7 +207,7 @@ def _speed(
 
     def tell(arm: str, doing: str) -> None:
         nonlocal done
-        on_step(Step("speed", min(done, total), total, f"{card.id} {arm}: {doing}"))
+        on_step(Step("speed", min(done, total), total, f"{card.id} {arm}: {doing}", card.id, arm))
         done += 1
 
     measured: dict[str, Measured] = {}

@@ -16,17 +16,27 @@ from asr_app.report.results import FORMAT
 def write_report(results: Mapping[str, Any], folder: Path, language: str) -> None:
     """Writes results.json, report.md and report.html, each whole or not at all. Raises UserError if it cannot."""
     files = {
-        "results.json": json.dumps(results, ensure_ascii=False, indent=1) + "\n",
+        "results.json": as_json(results),
         "report.md": markdown(results, language), "report.html": page(results, language),
     }  # fmt: skip
     make_folder(folder)
     try:
         for name, text in files.items():
-            part = folder / f"{name}.part"
-            part.write_text(text, encoding="utf-8")
-            part.replace(folder / name)
+            write_whole(folder / name, text)
     except OSError as error:
         raise _cannot_write(folder, error) from error
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes the file whole or not at all. Raises OSError if it cannot."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
+def as_json(results: Mapping[str, Any]) -> str:
+    """The text of results.json."""
+    return json.dumps(results, ensure_ascii=False, indent=1) + "\n"
 
 
 def make_folder(folder: Path) -> None:

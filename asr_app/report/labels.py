@@ -9,6 +9,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "one_language": ("language {name}", "语言 {name}"),
     "no_language": ("no language given", "未注明语言"),
     "failed_model": ("could not be run: {problem}", "无法运行：{problem}"),
+    "unfinished": ("not finished yet: no recommendation.", "尚未完成，暂无建议。"),
     "uses": ("By use, of the precisions not shown to lose", "按用途（未证实更差的精度）"),
     "service": ("service: shortest wait", "服务：等待最短"),
     "edge": ("edge box: least memory", "边缘设备：内存最少"),

@@ -44,7 +44,7 @@ def _lines(results: Mapping[str, Any], language: str) -> Iterator[str]:
     for model in results["models"]:
         yield ""
         yield f"## {plain(model['model'])}"
-        rows = [(label(use, language), arm) for use, arm in by_use(model) if arm]
+        rows = [(label(use, language), arm) for use, arm in by_use(model) if arm] if is_finished(model) else []
         if rows:
             yield from table_lines(Table(label("uses", language), ["", label("arm", language)], rows, numeric=False))
         for table in model_tables(model, language):
@@ -56,10 +56,17 @@ def _lines(results: Mapping[str, Any], language: str) -> Iterator[str]:
 
 
 def sentence(model: Mapping[str, Any], language: str) -> str:
-    """The recommendation for one model, or the reason why it could not be run."""
+    """The recommendation for one model, or the reason why there is none."""
     if model["problem"]:
         return label("failed_model", language, problem=model["problem"])
+    if not is_finished(model):
+        return label("unfinished", language)
     return advise(model, language).sentence
+
+
+def is_finished(model: Mapping[str, Any]) -> bool:
+    """Whether all arms have run. Reports of earlier versions do not say it, and have been finished."""
+    return bool(model.get("finished", True))
 
 
 def table_lines(table: Table) -> Iterator[str]:

@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 from asr_app.report.advice import by_use
 from asr_app.report.labels import label
-from asr_app.report.markdown import clips_line, sentence
+from asr_app.report.markdown import clips_line, is_finished, sentence
 from asr_app.report.plots import Plot, plots
 from asr_app.report.sections import Table, left_out, model_tables, recipe
 from asr_app.report.svg import symbol
 
-_STYLE = Path(__file__).with_name("report.css")
+STYLE = Path(__file__).with_name("report.css")
 
 
 def page(results: Mapping[str, Any], language: str) -> str:
@@ -34,10 +34,16 @@ def _page(results: Mapping[str, Any], language: str) -> Iterator[str]:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{title}</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head><body><main>"
+        f"<title>{title}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head><body><main>"
         f'<header><h1>{title}</h1><p class="soft">{escape(clips_line(results, language))}<br>'
         f"{escape(results['recipe']['processor'])} · {escape(_minute(results['made']))}</p></header>"
     )
+    yield from contents(results, language)
+    yield "</main></body></html>\n"
+
+
+def contents(results: Mapping[str, Any], language: str) -> Iterator[str]:
+    """The report without its head, as HTML for report.css: recommendations, plots, tables."""
     for model in results["models"]:
         yield f'<section class="advice"><h2>{escape(model["model"])}</h2><p>{_words(sentence(model, language))}</p>'
         yield _uses(model, language)
@@ -50,12 +56,13 @@ def _page(results: Mapping[str, Any], language: str) -> Iterator[str]:
             yield _section(table)
     yield _section(left_out(results, language))
     yield _section(recipe(results, language))
-    yield "</main></body></html>\n"
 
 
 def _uses(model: Mapping[str, Any], language: str) -> str:
     items = "".join(
-        f"<li>{escape(label(use, language))} <b>{escape(arm)}</b></li>" for use, arm in by_use(model) if arm
+        f"<li>{escape(label(use, language))} <b>{escape(arm)}</b></li>"
+        for use, arm in by_use(model)
+        if arm and is_finished(model)
     )
     lead = escape(label("uses", language))
     return f'<p class="soft">{lead}</p><ul class="uses">{items}</ul>' if items else ""
@@ -63,10 +70,11 @@ def _uses(model: Mapping[str, Any], language: str) -> str:
 
 def _section(table: Table) -> str:
     note = f'<p class="soft">{_words(table.note)}</p>' if table.note else ""
-    return f"<section><h3>{escape(table.title)}</h3>{_table(table)}{note}</section>"
+    return f"<section><h3>{escape(table.title)}</h3>{table_html(table)}{note}</section>"
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """The table without its title and note; nothing for one without rows."""
     if not table.rows:
         return ""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
@@ -96,7 +104,7 @@ def _plot(plot: Plot, model: int, language: str) -> str:
         f"<section><h3>{escape(plot.table.title)}</h3>{plot.svg}"
         f"{f'<ul class=legend>{legend}</ul>' if legend else ''}"
         f"{f'<p class=soft>{_words(plot.table.note)}</p>' if plot.table.note else ''}"
-        f"<details><summary>{escape(label('numbers', language))}</summary>{_table(plot.table)}"
+        f"<details><summary>{escape(label('numbers', language))}</summary>{table_html(plot.table)}"
         f'<p><a download="{plot.key}-{model + 1}.csv" href="{_csv(plot.table)}">{escape(label("csv", language))}</a></p>'
         f"</details></section>"
     )

@@ -60,9 +60,6 @@ def data_entry(
     dataset: Dataset, recordings: Sequence[Recording], sounds: Sequence[Sound], left_out: Sequence[LeftOut]
 ) -> dict[str, Any]:  # fmt: skip
     """The recordings and what is left out of them."""
-    reasons: dict[str, list[LeftOut]] = {}
-    for entry in left_out:
-        reasons.setdefault(entry.reason.key, []).append(entry)
     return {
         "layout": dataset.layout, "audio_s": round(sum(sound.seconds for sound in sounds), 2),
         "clips": [
@@ -72,17 +69,24 @@ def data_entry(
             }
             for recording, sound in zip(recordings, sounds, strict=True)
         ],
-        "left_out": {
-            reason: {
-                "count": len(entries),
-                "entries": [
-                    {"name": e.name, "table": e.table, "line": e.line, "detail": e.detail}
-                    for e in entries[:_MOST_NAMES]
-                ],
-            }
-            for reason, entries in reasons.items()
-        },
+        "left_out": left_out_entry(left_out),
     }  # fmt: skip
+
+
+def left_out_entry(left_out: Sequence[LeftOut]) -> dict[str, Any]:
+    """The entries that are left out, by the key of their reason; of many the first ones by name, all in the count."""
+    reasons: dict[str, list[LeftOut]] = {}
+    for entry in left_out:
+        reasons.setdefault(entry.reason.key, []).append(entry)
+    return {
+        reason: {
+            "count": len(entries),
+            "entries": [
+                {"name": e.name, "table": e.table, "line": e.line, "detail": e.detail} for e in entries[:_MOST_NAMES]
+            ],
+        }
+        for reason, entries in reasons.items()
+    }
 
 
 def model_entry(

@@ -159,7 +159,7 @@ def _example_buttons(labels: Labels) -> dict[str, gr.Button]:
     """A button for each clip, by its file name: the language's own name, and a number."""
     counts: Counter[str] = Counter()
     buttons = {}
-    with gr.Row(elem_id="examples"):
+    with gr.Row(elem_id="examples", elem_classes="choices"):
         labels(gr.HTML(t("examples", "en"), elem_id="examples-label"), value="examples")
         for name, clip in expected().items():
             code = clip["language"]

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from asr_app import catalog
+from asr_app.bench.benchmarks import Benchmarks
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
@@ -20,6 +21,7 @@ from asr_app.ui import arrival as band
 from asr_app.ui import choices, models, options
 from asr_app.ui import inputs as left
 from asr_app.ui import result as right
+from asr_app.ui.bench import tab as bench
 from asr_app.ui.compare import tab as compare
 from asr_app.ui.labels import Labels
 from asr_app.ui.texts import LANGUAGES, t
@@ -30,7 +32,8 @@ _STORAGE_KEY = "asr-app"
 # Nothing here is a public function of an API, and the page shows progress of its own.
 # Called by page.js; `asr` is what it exports.
 _START_JS = (
-    "(job, comparison, language) => { window.asr.start(job, language); window.asrCompare.show(comparison, language); }"
+    "(job, comparison, benchmark, language) => { window.asr.start(job, language); "
+    "window.asrCompare.show(comparison, language); window.asrBench.show(benchmark, language); }"
 )
 _SHOW_JS = "(job, language) => window.asr.show(job, language)"
 _OPENED_JS = "() => window.asr.opened()"
@@ -39,7 +42,9 @@ _OPENED_JS = "() => window.asr.opened()"
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
 
-def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> gr.Blocks:
+def build(
+    config: Config, engines: Engines, jobs: Jobs, preparer: Preparer, benchmarks: Benchmarks
+) -> gr.Blocks:  # fmt: skip
     """The page's Blocks. The start-up's model is offered first, a local folder included."""
     cards = offered(config)
     labels = Labels()
@@ -47,6 +52,7 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
         job_id = gr.BrowserState("", storage_key="asr-job", secret=_STORAGE_KEY)
         kept = gr.BrowserState({}, storage_key="asr-choices", secret=_STORAGE_KEY)
         comparison = gr.BrowserState("", storage_key="asr-comparison", secret=_STORAGE_KEY)
+        benchmark = gr.BrowserState("", storage_key="asr-benchmark", secret=_STORAGE_KEY)
         kept_language = gr.BrowserState("", storage_key="asr-language", secret=_STORAGE_KEY)
         with gr.Row(elem_id="head", equal_height=True):
             with gr.Column(scale=6, min_width=260):
@@ -74,11 +80,14 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
                     right.lay_out()
             with labels(gr.Tab(t("tab_compare", "en"), id="compare"), label="tab_compare") as opened:
                 comparing = compare.lay_out(cards, engines, labels)
+            with labels(gr.Tab(t("tab_bench", "en"), id="bench"), label="tab_bench") as bench_opened:
+                benching = bench.lay_out(cards, engines, list(benchmarks.offered), labels)
         opener = gr.Button(visible="hidden", elem_id="open-job")
         band.connect(arrival, preparer, _QUIET)
         left.connect(inputs, cards, engines, jobs, preparer, job_id, kept, language, _QUIET)
         choices.connect(kept, inputs, _QUIET)
         compare.connect(comparing, tabs, opened, cards, engines, jobs, comparison, job_id, language, _QUIET)
+        bench.connect(benching, bench_opened, cards, engines, benchmarks, benchmark, language, _QUIET)
         default = left.default_precision(config)
         Watch(arrival, inputs, comparing.arms, cards, engines, jobs, preparer, default).connect(
             job_id, kept, language, _QUIET
@@ -117,7 +126,7 @@ def build(config: Config, engines: Engines, jobs: Jobs, preparer: Preparer) -> g
         greeted = page.load(greet, [kept_language, kept, inputs.precision], [language, *renamed], **_QUIET)
         # Labels and values are updates of the same components: one event may not have both.
         restored = greeted.then(restore, kept, [inputs.lite, inputs.advanced, *inputs.options.common], **_QUIET)
-        restored.then(None, [job_id, comparison, language], None, js=_START_JS, **_QUIET)
+        restored.then(None, [job_id, comparison, benchmark, language], None, js=_START_JS, **_QUIET)
         language.input(rename, [language, model, inputs.precision], renamed, **_QUIET)
     return page
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from asr_app.ui.bench.texts import BENCH
 from asr_app.ui.compare.texts import COMPARE
 from asr_app.ui.corrections.texts import CORRECTIONS
 from asr_app.ui.hotword_texts import HOTWORDS
@@ -324,6 +325,7 @@ TEXTS: dict[str, dict[str, str]] = {
 } | COMPARE
 TEXTS |= HOTWORDS
 TEXTS |= CORRECTIONS
+TEXTS |= BENCH
 
 
 def in_both(key: str) -> str:

@@ -61,6 +61,7 @@ FLOORS = [
     ["jobs"],
     ["compare", "corrections", "evaluate", "quantize", "served"],
     ["report"],
+    ["bench"],
     ["ui", "cli"],
     ["server"],
     ["__main__"],

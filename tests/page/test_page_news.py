@@ -18,6 +18,7 @@ from test_page import clear, upload
 
 from asr_app import catalog, hub, served, server, web
 from asr_app.audio import Limits
+from asr_app.bench.benchmarks import Benchmarks
 from asr_app.config import parse
 from asr_app.datatypes import Segment, StageTimes, Transcript
 from asr_app.door import Door
@@ -90,7 +91,7 @@ def running(home: Path, *flags: str, port: int | None = None) -> Iterator[Site]:
     engines = Engines("cpu", 1, "modelscope")
     jobs = Jobs(Journal(home), engines, Limits())
     preparer = Preparer(engines, card, card)
-    page = build(config, engines, jobs, preparer)
+    page = build(config, engines, jobs, preparer, Benchmarks(jobs.journal.storage, {}))
     routes = [
         *served.routes(jobs.journal), *news.routes(jobs, engines, preparer),
         *corrections.routes(jobs, engines, offered(config)),
@@ -342,6 +343,7 @@ def test_no_event_of_the_page_goes_through_gradios_queue(tmp_path):
     config = parse(["--no-token", "--model", "demo-paraformer"])
     card = catalog.find(config.model)
     engines = Engines("cpu", 1, "modelscope")
-    page = build(config, engines, Jobs(Journal(tmp_path), engines, Limits()), Preparer(engines, card, card))
+    jobs = Jobs(Journal(tmp_path), engines, Limits())
+    page = build(config, engines, jobs, Preparer(engines, card, card), Benchmarks(jobs.journal.storage, {}))
     # The queue's answers to two events that follow each other closely were lost in one page of twenty.
     assert [fn.name for fn in page.fns.values() if fn.fn is not None and fn.queue] == []
