@@ -55,7 +55,7 @@ def results(root: Path, *, int8_error: bool = True) -> dict[str, Any]:
         "format": FORMAT, "made": "2026-01-02T03:04:05+00:00",
         "request": {
             "models": ["base", "gone"], "data": str(root), "threads": 2, "precisions": [], "limit": None, "rounds": 2,
-            "users": [1, 2], "device": "cpu", "hub": "auto", "detect_language": False, "only": [], "languages": [],
+            "users": [1, 2], "device": "cpu", "hub": "auto", "detect_language": False, "only": [], "languages": [], "numbers": "as-written",
         },
         "recipe": recipe(2, "cpu", audio_digest(sounds)),
         "data": data_entry(Dataset(root, "refs.tsv", tuple(recordings)), recordings, sounds, left),
