@@ -20,7 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from asr_app.login import Login
+from asr_app.login import API, Login
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ def _inline_scripts(html: str) -> list[str]:
 
 
 def _is_served(path: str) -> bool:
-    if path in _PAGE + _NEWS or path.startswith(_UNCHANGING + _JOBS):
+    if path in _PAGE + _NEWS or path.startswith((*_UNCHANGING, *_JOBS, API)):
         return True
     if path.startswith(_FILES):
         return path.startswith(_FILES + "/")  # Gradio fetches `file=https://...` itself

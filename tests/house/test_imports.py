@@ -13,6 +13,7 @@ from conftest import ROOT
 FLOORS = [
     [
         "errors",
+        "api_errors",
         "sources",
         "text",
         "memory",
@@ -57,7 +58,7 @@ FLOORS = [
     ["jobs"],
     ["compare", "evaluate", "quantize", "served"],
     ["report"],
-    ["ui", "cli"],
+    ["ui", "cli", "api"],
     ["server"],
     ["__main__"],
 ]
