@@ -13,6 +13,8 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr_app import catalog, pipeline
@@ -35,11 +37,20 @@ _DOWNLOAD_TOLD_EVERY_S = 0.5
 _DOUBLE_CLICK_S = 2.0
 
 
+@dataclass
+class Totals:
+    """Sums over the jobs that have ended since the start. `ended` counts them by their state."""
+
+    ended: Counter[str] = field(default_factory=Counter)
+    audio_s: float = 0.0
+    work_s: float = 0.0
+
+
 class Jobs:
     """The journal, and the worker of one device. `start` runs the worker; `stop` ends it between chunks."""
 
     def __init__(self, journal: Journal, engines: Engines, limits: Limits) -> None:
-        self.journal = journal
+        self.journal, self.totals = journal, Totals()
         self._engines, self._limits = engines, limits
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -160,11 +171,11 @@ class Jobs:
         except Cancelled:
             state = "cancelled" if self.journal.cancel_asked(task.id) else "queued"  # the server stops
         except UserError as error:
-            self.journal.end(task.id, "failed", error)
+            self._end(task, "failed", error)
             return
         except sqlite3.OperationalError as error:
             log.error("a job could not be written down: %s", error)
-            self.journal.end(task.id, "failed", unusable(error))
+            self._end(task, "failed", unusable(error))
             return
         except Exception as error:  # the worker outlives any job; the traceback goes to the log
             log.exception("job failed")
@@ -173,9 +184,14 @@ class Jobs:
                 f"Recognition failed ({what}). The server's log has the details; what was heard so far is kept.",
                 f"识别失败（{what}）。详情见服务器日志；已识别的内容会保留。",
             )
-            self.journal.end(task.id, "failed", failure)
+            self._end(task, "failed", failure)
             return
-        self.journal.end(task.id, state)
+        self._end(task, state)
+
+    def _end(self, task: Task, state: str, error: UserError | None = None) -> None:
+        if state != "queued":
+            self.totals.ended[state] += 1
+        self.journal.end(task.id, state, error)
 
     def _raise_if_unwanted(self, task: Task) -> None:
         """Raises Cancelled where the job was cancelled, or the server stops."""
@@ -242,3 +258,6 @@ class Jobs:
                 transcript = pipeline.finish(segments, doubts, loaded, task.options, audio.seconds, times, memory)
             stop.check()
             self.journal.finish(task.id, dataclasses.replace(transcript, recording=audio.recording))
+            self.totals.ended["done"] += 1
+            self.totals.audio_s += transcript.audio_s
+            self.totals.work_s += transcript.times.work_s

@@ -234,6 +234,11 @@ class Journal:
         with self.transaction() as db:
             return not db.execute("SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running')").fetchone()[0]
 
+    def counts(self) -> dict[str, int]:
+        """The number of jobs by their state."""
+        with self.transaction() as db:
+            return dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
+
     def cancel_asked(self, job: str) -> bool:
         with self.transaction() as db:
             return bool(db.execute("SELECT cancel FROM jobs WHERE id = ?", (job,)).fetchone()["cancel"])

@@ -185,7 +185,7 @@ class Login:
             app = await self._try_password(request)
         elif self._has_key(request):
             pass
-        elif scope["path"].startswith(API):
+        elif scope["path"].startswith(API) or scope["path"] == "/metrics":
             app = _NO_KEY
         elif self._has_cookie(request):
             app = RedirectResponse("./", 303) if scope["path"] == self.PATH else app

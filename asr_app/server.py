@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from starlette.routing import BaseRoute
 
 from asr_app import catalog, selfbench, served, web
+from asr_app.api import health
 from asr_app.api import routes as api
 from asr_app.api.models import Offered
 from asr_app.audio import Limits
@@ -136,6 +137,7 @@ def run(config: Config) -> None:
     page = build(config, engines, jobs, preparer)
     login = _login(config)
     routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *compare.routes(jobs)]
+    routes += health.routes(jobs, engines, preparer)
     routes += api.routes(jobs, Offered(engines, wanted, config.lite, config.precision))
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))

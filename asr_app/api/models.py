@@ -53,6 +53,8 @@ class Offered:
             raise ApiError(
                 404, f"There is no model {wanted!r} here. Choose one of: {known}.", "model", "model_not_found"
             )
+        if card is self._default and not hub.on_disk(card, self._engines.hub_name):
+            raise ApiError(503, f"{card.id} is not here yet: the server fetches it.", "model", "model_not_ready")
         try:
             picked = Precision.parse(precision) if at else self._picked if card is self._default else None
             return Chosen(card, self._engines.choose(card, self._lite, picked))
