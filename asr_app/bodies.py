@@ -18,7 +18,7 @@ from asr_app.login import API
 from asr_app.storage import Storage
 
 log = logging.getLogger(__name__)
-_UPLOADS = ("/gradio_api/upload", "/v1/audio/transcriptions", "/v1/audio/translations")
+_UPLOADS = ("/gradio_api/upload", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/jobs")
 _ENVELOPE = 1 << 16  # bytes of an upload beside the file: boundaries, headers of the part
 _MOST_OTHER = 1 << 20  # bytes; the page's own requests have a few thousand
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)

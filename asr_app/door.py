@@ -26,7 +26,17 @@ log = logging.getLogger(__name__)
 
 _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
-_PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove", "/judge", "/comparison/remove")
+_PAGE = (
+    "/",
+    "/config",
+    "/favicon.ico",
+    "/manifest.json",
+    "/robots.txt",
+    "/remove",
+    "/hold",
+    "/judge",
+    "/comparison/remove",
+)
 _NEWS = ("/news", "/comparison")
 _PROBES = ("/healthz", "/readyz")  # answered to everybody: they say nothing
 _JOBS = ("/recording/", "/transcript/")

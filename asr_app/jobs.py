@@ -112,6 +112,21 @@ class Jobs:
         except sqlite3.OperationalError as error:
             raise unusable(error) from error
 
+    def pause(self, job: str) -> None:
+        """Like `cancel`, but `go_on` takes the job up again after its last chunk."""
+        try:
+            self.journal.ask_to_pause(job)
+        except sqlite3.OperationalError as error:
+            raise unusable(error) from error
+
+    def go_on(self, job: str) -> None:
+        """Queues a paused job again. Raises UserError if it cannot be noted."""
+        try:
+            self.journal.go_on(job)
+        except sqlite3.OperationalError as error:
+            raise unusable(error) from error
+        self._wake.set()
+
     def start(self) -> None:
         """Starts taking jobs."""
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
@@ -169,7 +184,7 @@ class Jobs:
             supervise(lambda: self._run(task, stop), stop, lambda: self._watch(task, stop))
             return
         except Cancelled:
-            state = "cancelled" if self.journal.cancel_asked(task.id) else "queued"  # the server stops
+            state = self.journal.stop_asked(task.id) or "queued"  # the server stops
         except UserError as error:
             self._end(task, "failed", error)
             return
@@ -189,13 +204,13 @@ class Jobs:
         self._end(task, state)
 
     def _end(self, task: Task, state: str, error: UserError | None = None) -> None:
-        if state != "queued":
+        if state not in ("queued", "paused"):
             self.totals.ended[state] += 1
         self.journal.end(task.id, state, error)
 
     def _raise_if_unwanted(self, task: Task) -> None:
-        """Raises Cancelled where the job was cancelled, or the server stops."""
-        if self._stopping.is_set() or self.journal.cancel_asked(task.id):
+        """Raises Cancelled where the job is to be cancelled or paused, or the server stops."""
+        if self._stopping.is_set() or self.journal.stop_asked(task.id):
             raise Cancelled
 
     def _watch(self, task: Task, stop: Stop) -> None:

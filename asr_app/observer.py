@@ -45,6 +45,11 @@ class Status:
     def finished(self) -> bool:
         return self.state in FINAL
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing happens to it: it has ended, or it is paused."""
+        return self.finished or self.state == "paused"
+
 
 @dataclass(frozen=True)
 class News:

@@ -16,7 +16,9 @@ from starlette.routing import BaseRoute
 
 from asr_app import catalog, selfbench, served, web
 from asr_app.api import health
+from asr_app.api import jobs as job_api
 from asr_app.api import routes as api
+from asr_app.api.intake import Intake
 from asr_app.api.models import Offered
 from asr_app.audio import Limits
 from asr_app.bodies import Bodies
@@ -138,7 +140,9 @@ def run(config: Config) -> None:
     login = _login(config)
     routes = [*served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *compare.routes(jobs)]
     routes += health.routes(jobs, engines, preparer)
-    routes += api.routes(jobs, Offered(engines, wanted, config.lite, config.precision))
+    offered = Offered(engines, wanted, config.lite, config.precision)
+    intake = Intake(jobs, offered)
+    routes += [*api.routes(jobs, offered, intake), *job_api.routes(jobs, intake)]
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:

@@ -13,6 +13,7 @@ from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.precision import Precision, refusal
 
+_RETRY_S = 30  # told to a client while the model is being fetched
 # Clients that let nobody choose a model send one of these.
 ALIASES = ("whisper-1", "gpt-transcribe")
 
@@ -54,7 +55,9 @@ class Offered:
                 404, f"There is no model {wanted!r} here. Choose one of: {known}.", "model", "model_not_found"
             )
         if card is self._default and not hub.on_disk(card, self._engines.hub_name):
-            raise ApiError(503, f"{card.id} is not here yet: the server fetches it.", "model", "model_not_ready")
+            raise ApiError(
+                503, f"{card.id} is not here yet: the server fetches it.", "model", "model_not_ready", _RETRY_S
+            )
         try:
             picked = Precision.parse(precision) if at else self._picked if card is self._default else None
             return Chosen(card, self._engines.choose(card, self._lite, picked))

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from asr_app.api import answers, fields
+from asr_app.api.intake import Intake
 from asr_app.api.models import Offered, entry
 from asr_app.api_errors import ApiError
-from asr_app.clients import client
-from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.journal import View
 from asr_app.observer import News, Observer
-from asr_app.turns import MOST_WAITING
 
 _LOOK_S = 0.1  # between two looks at a job
-_RETRY_S = 10  # told to a client that has too many jobs
 _END_S = 10.0  # waited for a cancelled job to end, so that it can be deleted
-_MOST_FIELDS = 300  # each hotword is one
 
 
-def routes(jobs: Jobs, offered: Offered) -> list[BaseRoute]:
+def routes(jobs: Jobs, offered: Offered, intake: Intake) -> list[BaseRoute]:
     """`/v1/audio/transcriptions`, `/v1/audio/translations`, `/v1/models` and `/v1/models/{id}`."""
-    api = _Api(jobs, offered)
+    api = _Api(jobs, intake)
 
     async def transcriptions(request: Request) -> Response:
         return await api.answer(request, translate=False)
@@ -64,15 +56,15 @@ def routes(jobs: Jobs, offered: Offered) -> list[BaseRoute]:
 class _Api:
     """Turns requests into jobs, and waits for them."""
 
-    def __init__(self, jobs: Jobs, offered: Offered) -> None:
-        self._jobs, self._offered, self._observer = jobs, offered, Observer(jobs.journal)
+    def __init__(self, jobs: Jobs, intake: Intake) -> None:
+        self._jobs, self._intake, self._observer = jobs, intake, Observer(jobs.journal)
 
     async def answer(self, request: Request, translate: bool) -> Response:
         """The response to a request for a transcript or a translation."""
         try:
-            asked, job = await self._submitted(request, translate)
+            asked, job = await self._intake.submitted(request, translate=translate)
         except ApiError as error:
-            return error.response({"Retry-After": str(_RETRY_S)} if error.status == 429 else None)
+            return error.response()
         if asked.stream:
             return StreamingResponse(
                 self._events(asked, job), media_type="text/event-stream", headers=answers.ignored(asked)
@@ -83,43 +75,6 @@ class _Api:
             return error.response()
         finally:
             await self._discard(job)
-
-    async def _submitted(self, request: Request, translate: bool) -> tuple[fields.Request, str]:
-        """The checked request and its job. Raises ApiError."""
-        who = client(request.headers.get("cookie", ""), request.client.host if request.client else "")
-        if await anyio.to_thread.run_sync(self._jobs.journal.waiting, who) >= MOST_WAITING:
-            raise ApiError(
-                429,
-                f"{MOST_WAITING} of your recordings are waiting already. Try again later.",
-                None,
-                "rate_limit_exceeded",
-            )
-        try:
-            async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
-                asked = await anyio.to_thread.run_sync(lambda: fields.read(form, self._offered, translate=translate))
-                return asked, await anyio.to_thread.run_sync(self._submit, asked, who)
-        except HTTPException as error:  # Starlette's, for a malformed body
-            raise ApiError(400, f"The body is no form with a recording: {error.detail}") from error
-
-    def _submit(self, asked: fields.Request, who: str) -> str:
-        storage = self._jobs.journal.storage
-        name = Path(asked.file.filename or "").name or "recording"
-        folder = storage.uploads / secrets.token_hex(16)
-        try:
-            storage.require_room(asked.file.size or 0)
-            folder.mkdir()
-            kept = folder / f"recording{Path(name).suffix if Path(name).suffix[1:].isalnum() else ''}"
-            with kept.open("wb") as file:
-                shutil.copyfileobj(asked.file.file, file)
-            return self._jobs.submit(
-                kept, name, asked.chosen.card.key, asked.chosen.precision, asked.options, client=who
-            )
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise ApiError(507, f"The recording could not be stored ({error.strerror}).") from error
-        except UserError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise ApiError(507, error.en) from error
 
     async def _whole(self, request: Request, asked: fields.Request, job: str) -> Response:
         """The answer once the job has ended. Raises ApiError if it failed, or if nobody waits for it any more."""
