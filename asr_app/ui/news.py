@@ -118,7 +118,7 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
 
 
 def _hold(status: Status, language: str) -> dict[str, str] | None:
-    """What the button beside the progress does, and its label; None once the job has ended."""
+    """Action and label of the button beside the progress; None once the job has ended."""
     if status.finished:
         return None
     action = "go-on" if status.state == "paused" else "pause"
