@@ -163,7 +163,7 @@ def test_pause_holds_a_job_over_a_reload_and_continue_goes_on(page, ten_minutes)
     page.click("#hold")
     page.wait_for_function("() => document.querySelector('#progress').innerText.includes('paused')")
     page.reload()
-    page.wait_for_function("() => document.querySelector('#hold').textContent === 'Continue'")
+    page.wait_for_selector("#hold:has-text('Continue')")
     before = page.locator("button.segment").count()
     page.wait_for_timeout(2000)
     assert page.locator("button.segment").count() == before
