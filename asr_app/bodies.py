@@ -12,11 +12,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from asr_app.api_errors import error_response
 from asr_app.errors import UserError
+from asr_app.login import API
 from asr_app.storage import Storage
 
 log = logging.getLogger(__name__)
-_UPLOAD = "/gradio_api/upload"
+_UPLOADS = ("/gradio_api/upload", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/jobs")
 _ENVELOPE = 1 << 16  # bytes of an upload beside the file: boundaries, headers of the part
 _MOST_OTHER = 1 << 20  # bytes; the page's own requests have a few thousand
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -34,15 +36,17 @@ class Bodies:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["path"] == _UPLOAD:
+        elif scope["path"] in _UPLOADS:
             most = self._max_upload_mb * 2**20 + _ENVELOPE
-            refusal = _refusal(413, UserError(
+            refusal = _refusal(scope, 413, UserError(
                 f"The recording has more than {self._max_upload_mb} MB. Split it, or save it as mp3.",
                 f"录音文件超过 {self._max_upload_mb} MB。请拆分文件或另存为 mp3。",
             ))  # fmt: skip
             await self._upload(_Exchange(scope, receive, send, most, refusal))
         else:
-            refusal = _refusal(413, UserError("The request has more than 1 MB. Shorten it.", "请求超过 1 MB。请缩短。"))
+            refusal = _refusal(
+                scope, 413, UserError("The request has more than 1 MB. Shorten it.", "请求超过 1 MB。请缩短。")
+            )
             await _Exchange(scope, receive, send, _MOST_OTHER, refusal).answer(self._app)
 
     async def _upload(self, exchange: _Exchange) -> None:
@@ -51,7 +55,7 @@ class Bodies:
                 await anyio.to_thread.run_sync(self._storage.require_room, exchange.stated or 0)
             except UserError as error:
                 log.warning("an upload was refused: %s", error)
-                await exchange.refuse(_refusal(507, error))
+                await exchange.refuse(_refusal(exchange.scope, 507, error))
                 return
         try:
             with self._storage.arrival():
@@ -60,7 +64,7 @@ class Bodies:
             if error.errno not in _NO_ROOM or exchange.started:
                 raise
             log.warning("an upload could not be stored: %s", error.strerror)
-            await exchange.refuse(_refusal(507, UserError(
+            await exchange.refuse(_refusal(exchange.scope, 507, UserError(
                 "The server's disk is full. Free some space on it, then upload the recording again.",
                 "服务器磁盘已满。请清理磁盘后重新上传录音。",
             )))  # fmt: skip
@@ -70,7 +74,7 @@ class _Exchange:
     """A request whose body is counted, and its response. A response of 500 is held back until the application ends."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, most: int, refusal: Response) -> None:
-        self._scope, self._receive, self._send, self._most, self._refusal = scope, receive, send, most, refusal
+        self.scope, self._receive, self._send, self._most, self._refusal = scope, receive, send, most, refusal
         stated = Headers(scope=scope).get("content-length", "")
         self.stated = int(stated) if stated.isascii() and stated.isdigit() else None
         self.started = False
@@ -88,7 +92,7 @@ class _Exchange:
             return
         try:
             with contextlib.suppress(ClientDisconnect):
-                await app(self._scope, self._receiving, self._sending)
+                await app(self.scope, self._receiving, self._sending)
         except Exception as error:
             if not (isinstance(error, OSError) and error.errno in _NO_ROOM):
                 await self._release()
@@ -101,7 +105,7 @@ class _Exchange:
     async def refuse(self, response: Response) -> None:
         """Answers with `response` in place of the application."""
         self._held.clear()
-        await response(self._scope, self._receive, self._send)
+        await response(self.scope, self._receive, self._send)
 
     @property
     def _is_over(self) -> bool:
@@ -127,5 +131,7 @@ class _Exchange:
         self._held.clear()
 
 
-def _refusal(status: int, error: UserError) -> Response:
+def _refusal(scope: Scope, status: int, error: UserError) -> Response:
+    if scope["path"].startswith(API):
+        return error_response(status, error.en)
     return PlainTextResponse(f"{error.en} {error.zh}", status)

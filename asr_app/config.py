@@ -35,6 +35,7 @@ class Config:
     allow_host: tuple[str, ...]
     token: bool
     auth: str | None
+    api_keys: Path | None
     max_upload_mb: int
     max_hours: float
     max_disk_gb: float
@@ -114,6 +115,8 @@ def parse(arguments: Sequence[str]) -> Config:
                         help="let in everybody on this machine, not only those with the printed address")  # fmt: skip
     parser.add_argument("--auth", metavar="USER:PASSWORD|FILE",
                         help="ask for a password; FILE has lines of `python -m asr_app password NAME`")  # fmt: skip
+    parser.add_argument("--api-keys", type=Path, metavar="FILE",
+                        help="keys for programs (/v1), one a line; ASR_API_KEY is one more")  # fmt: skip
     parser.add_argument("--insecure", action="store_true",
                         help="allow --no-token with a --host that other machines reach")  # fmt: skip
     parser.add_argument("--max-upload-mb", type=count, default=2048, help="largest upload taken")
@@ -152,6 +155,7 @@ def parse(arguments: Sequence[str]) -> Config:
         allow_host=tuple(args.allow_host),
         token=args.token,
         auth=args.auth,
+        api_keys=args.api_keys,
         max_upload_mb=args.max_upload_mb,
         max_hours=args.max_hours,
         max_disk_gb=args.max_disk_gb,

@@ -20,15 +20,16 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from asr_app.login import Login
+from asr_app.login import API, Login
 
 log = logging.getLogger(__name__)
 
 _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
-_PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove", "/judge", "/comparison/remove",
+_PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove", "/hold", "/judge", "/comparison/remove",
          "/docs/doubt.md")  # fmt: skip
 _NEWS = ("/news", "/comparison", "/corrections", "/benchmark")
+_PROBES = ("/healthz", "/readyz")  # answered to everybody: they say nothing
 _JOBS = ("/recording/", "/transcript/", "/benchmark/")
 _UNCHANGING = ("/assets/", "/static/", "/svelte/", "/theme.css")  # their names or queries hold a hash
 _API = ("upload", "upload_progress", "run/predict", "reset", "reset/", "app_id")
@@ -84,7 +85,7 @@ class Door:
             await refusal(scope, receive, send)
             return
         app = {"/": self._page, **dict.fromkeys(_NEWS, self._news)}.get(scope["path"], self._app)
-        if self._login is None:
+        if self._login is None or scope["path"] in _PROBES:
             await app(scope, receive, send)
         else:
             await self._login.admit(app, scope, receive, send)
@@ -212,7 +213,7 @@ def _inline_scripts(html: str) -> list[str]:
 
 
 def _is_served(path: str) -> bool:
-    if path in _PAGE + _NEWS or path.startswith(_UNCHANGING + _JOBS):
+    if path in (*_PAGE, *_NEWS, *_PROBES, "/metrics") or path.startswith((*_UNCHANGING, *_JOBS, API)):
         return True
     if path.startswith(_FILES):
         return path.startswith(_FILES + "/")  # Gradio fetches `file=https://...` itself

@@ -13,7 +13,9 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr_app import catalog, pipeline
@@ -36,11 +38,20 @@ _DOWNLOAD_TOLD_EVERY_S = 0.5
 _DOUBLE_CLICK_S = 2.0
 
 
+@dataclass
+class Totals:
+    """Sums over the jobs that have ended since the start. `ended` counts them by their state."""
+
+    ended: Counter[str] = field(default_factory=Counter)
+    audio_s: float = 0.0
+    work_s: float = 0.0
+
+
 class Jobs:
     """The journal, and the worker of one device. `start` runs the worker; `stop` ends it between chunks."""
 
     def __init__(self, journal: Journal, engines: Engines, limits: Limits) -> None:
-        self.journal = journal
+        self.journal, self.totals = journal, Totals()
         self.before_each: Callable[[], None] = lambda: None  # called before the work on each job
         self._engines, self._limits = engines, limits
         self._wake, self._stopping = threading.Event(), threading.Event()
@@ -103,6 +114,21 @@ class Jobs:
         except sqlite3.OperationalError as error:
             raise unusable(error) from error
 
+    def pause(self, job: str) -> None:
+        """Like `cancel`, but `go_on` takes the job up again after its last chunk."""
+        try:
+            self.journal.ask_to_pause(job)
+        except sqlite3.OperationalError as error:
+            raise unusable(error) from error
+
+    def go_on(self, job: str) -> None:
+        """Queues a paused job again. Raises UserError if it cannot be noted."""
+        try:
+            self.journal.go_on(job)
+        except sqlite3.OperationalError as error:
+            raise unusable(error) from error
+        self._wake.set()
+
     def start(self) -> None:
         """Starts taking jobs."""
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
@@ -161,13 +187,13 @@ class Jobs:
             supervise(lambda: self._run(task, stop), stop, lambda: self._watch(task, stop))
             return
         except Cancelled:
-            state = "cancelled" if self.journal.cancel_asked(task.id) else "queued"  # the server stops
+            state = self.journal.stop_asked(task.id) or "queued"  # the server stops
         except UserError as error:
-            self.journal.end(task.id, "failed", error)
+            self._end(task, "failed", error)
             return
         except sqlite3.OperationalError as error:
             log.error("a job could not be written down: %s", error)
-            self.journal.end(task.id, "failed", unusable(error))
+            self._end(task, "failed", unusable(error))
             return
         except Exception as error:  # the worker outlives any job; the traceback goes to the log
             log.exception("job failed")
@@ -176,13 +202,18 @@ class Jobs:
                 f"Recognition failed ({what}). The server's log has the details; what was heard so far is kept.",
                 f"识别失败（{what}）。详情见服务器日志；已识别的内容会保留。",
             )
-            self.journal.end(task.id, "failed", failure)
+            self._end(task, "failed", failure)
             return
-        self.journal.end(task.id, state)
+        self._end(task, state)
+
+    def _end(self, task: Task, state: str, error: UserError | None = None) -> None:
+        if state not in ("queued", "paused"):
+            self.totals.ended[state] += 1
+        self.journal.end(task.id, state, error)
 
     def _raise_if_unwanted(self, task: Task) -> None:
-        """Raises Cancelled where the job was cancelled, or the server stops."""
-        if self._stopping.is_set() or self.journal.cancel_asked(task.id):
+        """Raises Cancelled where the job is to be cancelled or paused, or the server stops."""
+        if self._stopping.is_set() or self.journal.stop_asked(task.id):
             raise Cancelled
 
     def _watch(self, task: Task, stop: Stop) -> None:
@@ -245,3 +276,6 @@ class Jobs:
                 transcript = pipeline.finish(segments, doubts, loaded, task.options, audio.seconds, times, memory)
             stop.check()
             self.journal.finish(task.id, dataclasses.replace(transcript, recording=audio.recording))
+            self.totals.ended["done"] += 1
+            self.totals.audio_s += transcript.audio_s
+            self.totals.work_s += transcript.times.work_s

@@ -39,12 +39,14 @@ log = logging.getLogger(__name__)
 KEEP_DAYS = 7
 FINAL = ("done", "failed", "cancelled")
 
+_CANCEL, _PAUSE = 1, 2  # values of the column `cancel`: what a running job is asked for
+_STOPPED = {_CANCEL: "cancelled", _PAUSE: "paused"}
 _MOST_ATTEMPTS = 2  # without a finished chunk between them
 
 
 @dataclass(frozen=True)
 class View:
-    """A job for an observer. `state`: queued, running, done, failed or cancelled.
+    """A job for an observer. `state`: queued, running, paused, done, failed or cancelled.
 
     `stage` (while running): decoding, downloading, quantising, loading, vad or recognising; `done` and `total` are
     seconds of speech, or bytes while a model downloads, or steps while its variant is made; `ahead` jobs come before a queued one; `transcript` is there once done.
@@ -168,10 +170,22 @@ class Journal:
             raise unreadable(error) from error
 
     def ask_to_cancel(self, job: str) -> None:
-        """Ends a queued job at once; a running one looks with `cancel_asked`."""
+        """Ends a job that waits at once; a running one looks with `stop_asked`."""
         with self.transaction() as db:
-            db.execute("UPDATE jobs SET cancel = 1 WHERE id = ?", (job,))
-            db.execute("UPDATE jobs SET state = 'cancelled' WHERE id = ? AND state = 'queued'", (job,))
+            db.execute("UPDATE jobs SET cancel = ? WHERE id = ?", (_CANCEL, job))
+            db.execute("UPDATE jobs SET state = 'cancelled' WHERE id = ? AND state IN ('queued', 'paused')", (job,))
+
+    def ask_to_pause(self, job: str) -> None:
+        """Takes a queued job out of the queue at once; a running one looks with `stop_asked`, and keeps its chunks."""
+        with self.transaction() as db:
+            db.execute("UPDATE jobs SET cancel = ? WHERE id = ? AND state = 'running' AND cancel = 0", (_PAUSE, job))
+            db.execute("UPDATE jobs SET state = 'paused' WHERE id = ? AND state = 'queued'", (job,))
+
+    def go_on(self, job: str) -> None:
+        """Puts a paused job back into the queue."""
+        with self.transaction() as db:
+            db.execute("UPDATE jobs SET state = 'queued' WHERE id = ? AND state = 'paused'", (job,))
+            db.execute("UPDATE jobs SET cancel = 0 WHERE id = ? AND cancel = ?", (job, _PAUSE))
 
     def remove(self, job: str) -> None:
         """Deletes a job that has ended, with its recording and its text. Does nothing to any other."""
@@ -187,7 +201,10 @@ class Journal:
     def recover(self) -> None:
         """After the process died: what ran goes back to the queue, unless it was to be cancelled."""
         with self.transaction() as db:
-            db.execute("UPDATE jobs SET state = 'cancelled' WHERE state = 'running' AND cancel = 1")
+            for asked, state in _STOPPED.items():
+                db.execute(
+                    "UPDATE jobs SET state = ?, stage = '' WHERE state = 'running' AND cancel = ?", (state, asked)
+                )
             db.execute("UPDATE jobs SET state = 'queued', stage = '' WHERE state = 'running'")
 
     def take(self) -> Task | None:
@@ -235,9 +252,10 @@ class Journal:
         with self.transaction() as db:
             return not db.execute("SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running')").fetchone()[0]
 
-    def cancel_asked(self, job: str) -> bool:
+    def stop_asked(self, job: str) -> str:
+        """The state in which the running job is to stop: cancelled or paused; empty if it is to go on."""
         with self.transaction() as db:
-            return bool(db.execute("SELECT cancel FROM jobs WHERE id = ?", (job,)).fetchone()["cancel"])
+            return _STOPPED.get(db.execute("SELECT cancel FROM jobs WHERE id = ?", (job,)).fetchone()["cancel"], "")
 
     def stage(self, job: str, stage: str, done: float, total: float) -> None:
         """Sets the stage and the progress of the running job."""
@@ -292,7 +310,7 @@ class Journal:
         )  # fmt: skip
 
     def end(self, job: str, state: str, error: UserError | None = None) -> None:
-        """Failed, cancelled, or queued again; the text so far stays. Does nothing to a job that has ended."""
+        """Failed, cancelled, paused, or queued again; the text so far stays. Does nothing to a job that has ended."""
         with self.transaction() as db:
             db.execute(
                 "UPDATE jobs SET state = ?, stage = '', attempts = 0, error_en = ?, error_zh = ? "

@@ -1,6 +1,6 @@
-"""Login to the page: by the token of the printed address, or by a name and a password.
+"""Login to the page: by the token of the printed address, or by a name and a password. Programs send a key instead.
 
-Both are exchanged for a cookie. The key behind token and cookies lies in ASR_HOME, so that a page that is left open
+Token and password are exchanged for a cookie. The key behind token and cookies lies in ASR_HOME, so that a page that is left open
 goes on after a restart; without the file, the next start makes another.
 """
 
@@ -25,11 +25,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from asr_app.api_errors import error_response
 from asr_app.clients import network
 from asr_app.errors import UserError
 
 log = logging.getLogger(__name__)
+API = "/v1/"  # paths of programs: they send a key, and are answered in JSON
 _KEY_BYTES = 32
+_SHORTEST_KEY = 16  # characters of an API key
 _KEEP_S = 30 * 86_400
 _FORM_BYTES = 4096
 _FREE_TRIES = 5
@@ -134,14 +137,36 @@ class Throttle:
         self._failures.pop(client, None)
 
 
+def read_api_keys(given: str, path: Path | None) -> tuple[str, ...]:
+    """The keys of ASR_API_KEY and of --api-keys, a file with one a line. Raises UserError for a missing file or a short key."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"--api-keys: {path} cannot be read. It needs one key a line.",
+            f"--api-keys：无法读取 {path}。每行应为一个密钥。",
+        ) from error
+    keys = tuple(key for key in (given.strip(), *(line.strip() for line in lines)) if key and not key.startswith("#"))
+    if any(len(key) < _SHORTEST_KEY or not key.isascii() for key in keys):
+        raise UserError(
+            f"An API key is too short or not ASCII: {_SHORTEST_KEY} characters are needed, as `openssl rand -hex 32` makes.",
+            f"API 密钥过短或含非 ASCII 字符：至少 {_SHORTEST_KEY} 个字符，可用 `openssl rand -hex 32` 生成。",
+        )
+    return keys
+
+
 class Login:
-    """Admits requests with the cookie, the token or a password. With accounts there is no token."""
+    """Admits requests with the cookie, the token, a password or a key. With accounts there is no token.
+
+    A program sends one of `api_keys`, or the token, as `Authorization: Bearer KEY`.
+    """
 
     PATH = "/login"
 
-    def __init__(self, key: bytes, accounts: Iterable[Account] = ()) -> None:
+    def __init__(self, key: bytes, accounts: Iterable[Account] = (), api_keys: Iterable[str] = ()) -> None:
         self._accounts = {account.name: account for account in accounts}
         self.token = "" if self._accounts else _mac(key, "token").hex()
+        self._api_keys = tuple(api_keys) + ((self.token,) if self.token else ())
         # A cookie hangs on the password's hash: it ends with the password.
         self._cookies = {name: _mac(key, "cookie", a.line).hex() for name, a in self._accounts.items()}
         if self.token:
@@ -158,6 +183,10 @@ class Login:
         given = _take_token(scope)
         if self._accounts and scope["path"] == self.PATH and scope["method"] == "POST":
             app = await self._try_password(request)
+        elif self._has_key(request):
+            pass
+        elif scope["path"].startswith(API) or scope["path"] == "/metrics":
+            app = _NO_KEY
         elif self._has_cookie(request):
             app = RedirectResponse("./", 303) if scope["path"] == self.PATH else app
         elif self.token and given is not None and _same(given, self.token):
@@ -171,6 +200,10 @@ class Login:
     def _has_cookie(self, request: Request) -> bool:
         given = request.cookies.get(self._cookie, "")
         return any(_same(given, cookie) for cookie in self._cookies.values())
+
+    def _has_key(self, request: Request) -> bool:
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        return kind.lower() == "bearer" and any(_same(given.strip(), key) for key in self._api_keys)
 
     async def _try_password(self, request: Request) -> Response:
         client = network(request.client.host) if request.client else ""
@@ -241,6 +274,10 @@ def _page(status: int, content: str) -> HTMLResponse:
     return HTMLResponse(_FRAME.replace("CONTENT", content), status, {"Content-Security-Policy": _POLICY})
 
 
+_NO_KEY = error_response(
+    401, "This server needs a key: send 'Authorization: Bearer KEY' with a key of the server, or its token.",
+    code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"},
+)  # fmt: skip
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 _FRAME = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Speech recognition</title>
 <link rel="icon" href="data:,"><meta name="viewport" content="width=device-width, initial-scale=1"><style>

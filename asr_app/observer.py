@@ -45,6 +45,11 @@ class Status:
     def finished(self) -> bool:
         return self.state in FINAL
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing happens to it: it has ended, or it is paused."""
+        return self.finished or self.state == "paused"
+
 
 @dataclass(frozen=True)
 class News:
@@ -89,6 +94,11 @@ class Observer:
                 return News(status, segments, last, waiting_segment(read_words(row["carry"])))
             except UNREADABLE as error:
                 return News(self._status(db, row, unreadable(error)), (), since, ())
+
+    def counts(self) -> dict[str, int]:
+        """The number of jobs by their state."""
+        with self._journal.transaction() as db:
+            return dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
 
     def _status(self, db: sqlite3.Connection, row: sqlite3.Row, failure: UserError | None = None) -> Status:
         ahead = 0

@@ -15,6 +15,11 @@ from filelock import FileLock, Timeout
 from starlette.routing import BaseRoute
 
 from asr_app import catalog, selfbench, served, web
+from asr_app.api import health
+from asr_app.api import jobs as job_api
+from asr_app.api import routes as api
+from asr_app.api.intake import Intake
+from asr_app.api.models import Offered
 from asr_app.audio import Limits
 from asr_app.bench.benchmarks import Benchmarks
 from asr_app.bench.runner import Runner
@@ -28,7 +33,7 @@ from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
-from asr_app.login import Login, read_accounts, read_key
+from asr_app.login import Login, read_accounts, read_api_keys, read_key
 from asr_app.precision import Precision
 from asr_app.report.page import STYLE
 from asr_app.startup import Preparer
@@ -69,9 +74,10 @@ def _head() -> str:
 def _login(config: Config) -> Login | None:
     """The login of --auth, else the token, else none."""
     key = read_key(config.home / "door.key")
+    api_keys = read_api_keys(os.environ.get("ASR_API_KEY", ""), config.api_keys)
     if config.auth:
-        return Login(key, read_accounts(config.auth, key))
-    return Login(key) if config.token else None
+        return Login(key, read_accounts(config.auth, key), api_keys)
+    return Login(key, api_keys=api_keys) if config.token else None
 
 
 def _mounted(page: gr.Blocks, config: Config, routes: list[BaseRoute]) -> FastAPI:
@@ -153,6 +159,13 @@ def run(config: Config) -> None:
         *served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *compare.routes(jobs),
         *corrections.routes(jobs, engines, offered(config)), *bench.routes(benchmarks, runner),
     ]  # fmt: skip
+    models = Offered(engines, wanted, config.lite, config.precision)
+    intake = Intake(jobs, models)
+    routes += [
+        *health.routes(jobs, engines, preparer),
+        *api.routes(jobs, models, intake),
+        *job_api.routes(jobs, intake),
+    ]
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:

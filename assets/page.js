@@ -56,12 +56,16 @@ window.asr = (() => {
 
   const putNoJob = () => {
     for (const id of ["progress", "player-box", "result"]) put(byId(id), "");
+    byId("hold").hidden = true;
     byId("transcript").replaceChildren(emptyPage);
     tell();
   };
 
   const putJob = (news, anew) => {
     put(byId("progress"), news.progress);
+    const hold = byId("hold"); // not a part of the progress, which is put anew under a finger
+    hold.hidden = !news.hold;
+    if (news.hold) [hold.textContent, hold.dataset.action] = [news.hold.label, news.hold.action];
     putText(news, anew);
     put(byId("player-box"), news.player);
     put(byId("result"), news.result);
@@ -225,6 +229,7 @@ window.asr = (() => {
       const said = [...document.querySelectorAll(".segment .words")].map((s) => s.textContent.trim());
       navigator.clipboard.writeText(said.join("\n"));
     } else if (hit("#compare-here")) byId("compare-job").click(); // it has the id of the job that is shown
+    else if (hit("#hold")) post("hold", { job, action: hit("#hold").dataset.action }).then(ask);
     else if (hit("#jobs .open")) open(hit("li").dataset.job);
     else if (hit("#jobs .remove")) remove(hit(".remove"), hit("li").dataset.job);
   });

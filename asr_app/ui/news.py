@@ -19,9 +19,10 @@ from starlette.routing import BaseRoute
 from asr_app.corrections.store import Corrections
 from asr_app.engines import Engines
 from asr_app.jobs import Jobs
-from asr_app.observer import Observer
+from asr_app.observer import Observer, Status
 from asr_app.startup import Preparer
 from asr_app.ui import entries, hotwords, render, unsure
+from asr_app.ui.texts import t
 from asr_app.ui.watch import standing
 
 _Id = Annotated[str, Field(max_length=64)]
@@ -42,6 +43,13 @@ class Asked(BaseModel):
     jobs: Annotated[dict[_Id, _Id], Field(max_length=_MOST_JOBS)] = {}
 
 
+class Held(BaseModel):
+    """The job that is to be paused, or to go on."""
+
+    job: _Id
+    action: Literal["pause", "go-on"]
+
+
 class Removal(BaseModel):
     """The job that is to be deleted."""
 
@@ -49,7 +57,7 @@ class Removal(BaseModel):
 
 
 def routes(jobs: Jobs, engines: Engines, preparer: Preparer) -> list[BaseRoute]:
-    """`/news` answers an `Asked`; `/remove` deletes the recording and the text of a job that has ended."""
+    """`/news` answers an `Asked`; `/hold` pauses a job and lets it go on; `/remove` deletes the recording and the text of a job that has ended."""
     observer = Observer(jobs.journal)
     server = secrets.token_hex(4)  # another one after a restart: open pages load themselves anew
 
@@ -59,15 +67,20 @@ def routes(jobs: Jobs, engines: Engines, preparer: Preparer) -> list[BaseRoute]:
         # The job's end may change what is known of the precisions.
         state = shown["state"] if shown else ""
         band = (standing(engines, preparer, asked.model), preparer.current, preparer.waiting, state, asked.job)
-        busy = active or preparer.current is not None or (shown is not None and not shown["finished"])
+        busy = active or preparer.current is not None or (shown is not None and shown["state"] in ("queued", "running"))
         return JSONResponse({"server": server, "busy": busy, "band": tag(repr(band)), "job": shown, "jobs": listed})
 
     def remove(asked: Removal) -> Response:
         jobs.journal.remove(asked.job)
         return Response(status_code=204)
 
+    def hold(asked: Held) -> Response:
+        (jobs.pause if asked.action == "pause" else jobs.go_on)(asked.job)
+        return Response(status_code=204)
+
     return [
         APIRoute("/news", news, methods=["POST"], response_model=None),
+        APIRoute("/hold", hold, methods=["POST"], response_model=None),
         APIRoute("/remove", remove, methods=["POST"], response_model=None),
     ]
 
@@ -104,6 +117,7 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
         "state": status.state,
         "finished": status.finished,
         "since": update.last,
+        "hold": _hold(status, language),
         "progress": render.progress(status, waits, language),
         "rows": render.rows(segments, language),
         "waiting": render.rows(update.waiting, language, "waiting"),
@@ -113,8 +127,16 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
     }
 
 
+def _hold(status: Status, language: str) -> dict[str, str] | None:
+    """Action and label of the button beside the progress; None once the job has ended."""
+    if status.finished:
+        return None
+    action = "go-on" if status.state == "paused" else "pause"
+    return {"action": action, "label": t(action.replace("-", "_"), language)}
+
+
 def _listed(observer: Observer, asked: Asked) -> tuple[dict[str, Any], bool]:
-    """The entries that are not as the page has them, None for an unknown job; and whether any job has not ended."""
+    """The entries that are not as the page has them, None for an unknown job; and whether any job waits or runs."""
     statuses = observer.statuses(list(asked.jobs))
     known = {status.id for status in statuses}
     listed: dict[str, Any] = {job: None for job in asked.jobs if job not in known}
@@ -122,7 +144,7 @@ def _listed(observer: Observer, asked: Asked) -> tuple[dict[str, Any], bool]:
         html = entries.entry(status, asked.language)
         if asked.jobs[status.id] != (current := tag(html)):
             listed[status.id] = {"html": html, "tag": current, "finished": status.finished}
-    return listed, any(not status.finished for status in statuses)
+    return listed, any(not status.rests for status in statuses)
 
 
 def tag(text: str) -> str:

@@ -138,6 +138,9 @@ def progress(status: Status, waits: bool, language: str) -> str:
         return (
             f'<div class="notice bad" role="alert">{escape(status.name)}: {escape(status.error.text(language))}</div>'
         )
+    if status.state == "paused":
+        share = status.done / status.total if status.total else 0.0
+        return bar(f"{status.name} · {t('state_paused', language)}", "", share)
     if status.state == "queued":
         return bar(f"{status.name} · {t('queued', language, ahead=status.ahead)}", "", 0.0)
     if waits and status.stage in ("loading", "downloading", "quantising"):

@@ -14,6 +14,7 @@ FLOORS = [
     [
         "errors",
         "quality",
+        "api_errors",
         "sources",
         "text",
         "strikes",
@@ -62,7 +63,7 @@ FLOORS = [
     ["compare", "corrections", "evaluate", "quantize", "served"],
     ["report"],
     ["bench"],
-    ["ui", "cli"],
+    ["ui", "cli", "api"],
     ["server"],
     ["__main__"],
 ]

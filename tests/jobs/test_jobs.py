@@ -385,3 +385,46 @@ def test_of_a_good_recording_the_page_has_one_line(jobs, tmp_path):
         assert "<li" not in html
     assert render.recording(None, "en") == ""
     assert render.recording(dataclasses.replace(done, recording=None), "en") == ""
+
+
+def test_a_paused_job_keeps_its_text_lets_others_by_and_goes_on_where_it_stopped(jobs, recording):
+    engine = jobs._engines.engine
+    engine.gate = threading.Semaphore(3)
+    job = submit(jobs, recording)
+    jobs.start()
+    wait(jobs, job, lambda view: len(view.segments) >= 2)
+    jobs.pause(job)
+    engine.gate.release(1)
+    paused = wait(jobs, job, lambda view: view.state == "paused")
+    assert not paused.finished
+    said = [s.text for s in paused.segments]
+    engine.gate.release(10**6)
+    other = submit(jobs, recording)
+    whole = wait(jobs, other, lambda view: view.finished)
+    assert jobs.observe(job).state == "paused"
+    jobs.go_on(job)
+    done = wait(jobs, job, lambda view: view.finished)
+    assert done.state == "done"
+    assert [s.text for s in done.segments][: len(said)] == said
+    assert [s.start_s for s in done.segments] == [s.start_s for s in whole.segments]
+
+
+def test_a_job_that_waits_is_paused_at_once_and_may_be_cancelled_then(jobs, recording):
+    job = submit(jobs, recording)
+    jobs.pause(job)
+    assert jobs.observe(job).state == "paused"
+    assert jobs.journal.idle()
+    jobs.cancel(job)
+    jobs.go_on(job)
+    assert jobs.observe(job).state == "cancelled"
+
+
+def test_a_job_that_was_to_pause_when_the_process_died_is_paused(jobs, recording):
+    job = submit(jobs, recording)
+    jobs.journal.take()
+    jobs.pause(job)
+    jobs.journal.recover()
+    assert jobs.observe(job).state == "paused"
+    jobs.go_on(job)
+    assert jobs.journal.take().id == job
+    assert not jobs.journal.stop_asked(job)

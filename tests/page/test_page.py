@@ -156,6 +156,23 @@ def test_cancel_keeps_the_text_so_far(page, tmp_path):
     assert page.locator(".card").count() == 0
 
 
+def test_pause_holds_a_job_over_a_reload_and_continue_goes_on(page, ten_minutes):
+    path, text = ten_minutes
+    run(page, path)
+    page.wait_for_function("() => document.querySelectorAll('button.segment').length > 3")
+    page.click("#hold")
+    page.wait_for_function("() => document.querySelector('#progress').innerText.includes('paused')")
+    page.reload()
+    page.wait_for_selector("#hold:has-text('Continue')")
+    before = page.locator("button.segment").count()
+    page.wait_for_timeout(2000)
+    assert page.locator("button.segment").count() == before
+    page.click("#hold")
+    page.wait_for_selector(".card", timeout=240_000)
+    assert normalise(transcript(page)) == normalise(text)
+    assert page.locator("#hold").is_hidden()
+
+
 def test_a_killed_server_goes_on_where_it_was(open_page, tmp_path, ten_minutes):
     home = tmp_path / "home"
     path, text = ten_minutes

@@ -82,6 +82,16 @@ def test_a_body_that_is_too_long_is_refused_stated_or_not(kept, path, most, told
         assert "MB。" in text
 
 
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations"])
+def test_a_program_is_refused_in_its_own_form(kept, path, tmp_path):
+    assert answer(Bodies(reads, kept, 3), path, [MB] * 3)[0] == 200  # as long as an upload may be
+    status, text = answer(Bodies(reads, kept, 3), path, [MB] * 5)
+    assert (status, json.loads(text)["error"]["type"]) == (413, "invalid_request_error")
+    status, text = answer(Bodies(reads, Storage(tmp_path, 1000), 3), path, [bytes(1001)], 1001)
+    assert status == 507
+    assert "--max-disk-gb" in json.loads(text)["error"]["message"]
+
+
 def test_what_is_over_the_limit_never_arrives(kept):
     seen = []
 

@@ -47,6 +47,35 @@ def test_without_the_token_the_page_says_where_to_find_it():
     assert response.headers["cache-control"] == "no-store"
 
 
+def test_a_program_sends_a_key_and_is_answered_in_json(tmp_path):
+    async def models(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("models")
+
+    (tmp_path / "keys").write_text("# of the subtitle editor\nsecond-key-of-16-characters\n\n")
+    keys = login.read_api_keys("first-key-of-16-characters", tmp_path / "keys")
+    found = Login(KEY, (), keys)
+    app = Starlette(routes=[Route("/v1/models", models), Route("/", models)])
+    client = TestClient(Door(app, "127.0.0.1", (), found), base_url=AT)
+    for key in (*keys, found.token):
+        assert client.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer "}, {"Authorization": keys[0]}):
+        response = client.get("/v1/models", headers=headers)
+        assert response.status_code == 401
+        assert response.json()["error"]["code"] == "invalid_api_key"
+    # A page of another site cannot send the header, but its requests would carry the cookie.
+    client.get(f"/?token={found.token}")
+    assert client.get("/v1/models").status_code == 401
+
+
+@pytest.mark.parametrize(("given", "lines"), [("short", ""), ("", "short\n"), ("\u5bc6" * 20, "")])
+def test_a_weak_key_is_refused(tmp_path, given, lines):
+    (tmp_path / "keys").write_text(lines)
+    with pytest.raises(UserError, match="too short"):
+        login.read_api_keys(given, tmp_path / "keys")
+    with pytest.raises(UserError, match="cannot be read"):
+        login.read_api_keys("", tmp_path / "none")
+
+
 def test_the_token_gives_a_cookie_and_goes_no_further():
     client, found = behind()
     assert client.get("/?token=wrong").status_code == 403

@@ -1,0 +1,139 @@
+"""The routes of OpenAI's audio API. A request is a job like the page's, and is gone from the journal once answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute
+
+from asr_app.api import answers, fields
+from asr_app.api.intake import Intake
+from asr_app.api.models import Offered, entry
+from asr_app.api_errors import ApiError
+from asr_app.jobs import Jobs
+from asr_app.journal import View
+from asr_app.observer import News, Observer
+
+_LOOK_S = 0.1  # between two looks at a job
+_END_S = 10.0  # waited for a cancelled job to end, so that it can be deleted
+
+
+def routes(jobs: Jobs, offered: Offered, intake: Intake) -> list[BaseRoute]:
+    """`/v1/audio/transcriptions`, `/v1/audio/translations`, `/v1/models` and `/v1/models/{id}`."""
+    api = _Api(jobs, intake)
+
+    async def transcriptions(request: Request) -> Response:
+        return await api.answer(request, translate=False)
+
+    async def translations(request: Request) -> Response:
+        return await api.answer(request, translate=True)
+
+    def models() -> Response:
+        return JSONResponse({"object": "list", "data": list(offered.listed())})
+
+    def model(name: str) -> Response:
+        try:
+            offered.find(name)
+        except ApiError as error:
+            return error.response()
+        return JSONResponse(entry(name))
+
+    return [
+        APIRoute("/v1/audio/transcriptions", transcriptions, methods=["POST"], response_model=None),
+        APIRoute("/v1/audio/translations", translations, methods=["POST"], response_model=None),
+        APIRoute("/v1/models", models, response_model=None),
+        APIRoute("/v1/models/{name:path}", model, response_model=None),
+    ]
+
+
+class _Api:
+    """Turns requests into jobs, and waits for them."""
+
+    def __init__(self, jobs: Jobs, intake: Intake) -> None:
+        self._jobs, self._intake, self._observer = jobs, intake, Observer(jobs.journal)
+
+    async def answer(self, request: Request, translate: bool) -> Response:
+        """The response to a request for a transcript or a translation."""
+        try:
+            asked, job = await self._intake.submitted(request, translate=translate)
+        except ApiError as error:
+            return error.response()
+        if asked.stream:
+            return StreamingResponse(
+                self._events(asked, job), media_type="text/event-stream", headers=answers.ignored(asked)
+            )
+        try:
+            return await self._whole(request, asked, job)
+        except ApiError as error:
+            return error.response()
+        finally:
+            await self._discard(job)
+
+    async def _whole(self, request: Request, asked: fields.Request, job: str) -> Response:
+        """The answer once the job has ended. Raises ApiError if it failed, or if nobody waits for it any more."""
+        while True:
+            status = await anyio.to_thread.run_sync(self._observer.status, job)
+            if status is None or status.finished:
+                break
+            if await request.is_disconnected():
+                raise ApiError(499, "The client has gone.")
+            await anyio.sleep(_LOOK_S)
+        view = await anyio.to_thread.run_sync(self._jobs.observe, job)
+        transcript = _done(view, status is not None and status.seconds is not None)
+        body, media_type = answers.body(transcript, asked)
+        return Response(body, 200, answers.headers(transcript, asked), media_type)
+
+    async def _events(self, asked: fields.Request, job: str) -> AsyncIterator[str]:
+        """Server-sent events: a delta a segment as it is recognised, the whole text last."""
+        deltas, since = answers.Deltas(), 0
+        try:
+            while True:
+                news: News | None = await anyio.to_thread.run_sync(self._observer.news, job, since)
+                if news is not None:
+                    since = news.last
+                    for event in deltas.take(news.segments):
+                        yield _event(event)
+                if news is None or news.status.finished:
+                    break
+                await anyio.sleep(_LOOK_S)
+            view = await anyio.to_thread.run_sync(self._jobs.observe, job)
+            try:
+                transcript = _done(view, news is not None and news.status.seconds is not None)
+            except ApiError as error:
+                yield _event({"type": "error"} | json.loads(bytes(error.response().body)))
+                return
+            yield _event(deltas.done(transcript))
+            yield "data: [DONE]\n\n"
+        finally:
+            await self._discard(job)
+
+    async def _discard(self, job: str) -> None:
+        """Deletes the job, its recording and its text; cancels it before if its client has gone."""
+        with anyio.move_on_after(_END_S, shield=True):
+            await anyio.to_thread.run_sync(self._jobs.cancel, job)
+            while (status := await anyio.to_thread.run_sync(self._observer.status, job)) is not None:
+                if status.finished:
+                    await anyio.to_thread.run_sync(self._jobs.journal.remove, job)
+                    return
+                await anyio.sleep(_LOOK_S)
+
+
+def _done(view: View | None, decoded: bool) -> Any:
+    """The transcript of a job that is done. Raises ApiError for one that is not."""
+    if view is not None and view.transcript is not None:
+        return view.transcript
+    message = view.error.en if view is not None and view.error else "The job was cancelled."
+    if not decoded:
+        raise ApiError(415, message, "file", "unsupported_format")
+    raise ApiError(503, message)
+
+
+def _event(event: dict[str, Any]) -> str:
+    return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
