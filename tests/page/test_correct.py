@@ -90,7 +90,7 @@ def test_a_line_is_corrected_exported_measured_and_taken_back(address, open_page
     both = score([("Turn off the light <now> & --> then.", before[1]), (before[0], before[0])])
     page.wait_for_function("() => document.querySelector('#tally tbody td:last-child')?.textContent === '2'")
     assert tallied(page)[0][1] == f"{both.rate:.2%}"
-    assert page.inner_text("#corrections [role=status]") == "corrected: 1, found right: 1"
+    assert page.inner_text("#corrections [role=status]") == "corrected: 1, marked right: 1"
     page.locator(".segment .right").first.click()  # pressed once more, it is taken back
     page.wait_for_selector(".segment .right[aria-pressed=true]", state="detached")
     correct(page, 1, "Turn on the lights.")
