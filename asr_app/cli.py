@@ -22,7 +22,7 @@ from asr_app import catalog, config, hub
 from asr_app.datatypes import ModelCard, Options
 from asr_app.errors import UserError
 from asr_app.evaluate.arguments import add_arguments
-from asr_app.formats import WRITERS
+from asr_app.formats import FORMATS
 from asr_app.languages import language_code
 from asr_app.login import Account
 from asr_app.outputs import Outputs
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     transcribe = commands.add_parser("transcribe", help="write what is said in recordings")
     transcribe.add_argument("paths", nargs="+", metavar="PATH", help="recordings; - is standard input")
     config.add_model_arguments(transcribe)
-    transcribe.add_argument("--format", default="txt", type=str.lower, help=", ".join(WRITERS))
+    transcribe.add_argument("--format", default="txt", type=str.lower, help=", ".join(FORMATS))
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
     transcribe.add_argument("--overwrite", action="store_true", help="replace files that are in DIR already")
     transcribe.add_argument("--hotword", action="append", default=[], help="a word to listen for; may be repeated")

@@ -11,12 +11,9 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
 from asr_app.door import audio_type
-from asr_app.formats import WRITERS, write
+from asr_app.formats import FORMATS
 from asr_app.journal import Journal
 from asr_app.observer import Observer
-
-_JSON = "application/json"
-_TEXT = "text/plain; charset=utf-8"
 
 
 def recording_url(job: str) -> str:
@@ -25,7 +22,7 @@ def recording_url(job: str) -> str:
 
 
 def transcript_url(job: str, format: str) -> str:
-    """Relative to the page. `format` is a key of WRITERS."""
+    """Relative to the page. `format` is a key of FORMATS."""
     return f"transcript/{job}.{format}"
 
 
@@ -42,11 +39,12 @@ def routes(journal: Journal) -> list[BaseRoute]:
 
     def transcript(job: str, format: str) -> Response:
         view = journal.view(job)
-        if view is None or view.transcript is None or format not in WRITERS:
+        if view is None or view.transcript is None or format not in FORMATS:
             raise HTTPException(404)
-        name = quote(f"{file_stem(view.name)}.{format}")
+        kind = FORMATS[format]
+        name = quote(f"{file_stem(view.name)}.{kind.suffix}")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-        return Response(write(view.transcript, format), 200, headers, _JSON if format == "json" else _TEXT)
+        return Response(kind.encode(view.transcript), 200, headers, kind.media_type)
 
     return [
         APIRoute("/recording/{job}", recording, response_model=None),

@@ -93,7 +93,7 @@ def test_every_format_goes_to_a_folder(tmp_path):
     names = ["a b.flac", "引号'\"$(x).flac", "-dash.flac"]
     for name in names:
         shutil.copy(EXAMPLE / "english-home.flac", tmp_path / name)
-    for kind in ("txt", "srt", "vtt", "tsv", "json"):
+    for kind in ("txt", "srt", "vtt", "lrc", "tsv", "json", "docx"):
         paths = [str(tmp_path / n) for n in names]
         assert cli.main(["transcribe", *paths, "--lite", "--format", kind, "--output", str(tmp_path / "out")]) == 0
         assert sorted(p.name for p in (tmp_path / "out").glob(f"*.{kind}")) == sorted(
@@ -130,7 +130,7 @@ def test_silence_and_noise_give_an_empty_text(tmp_path, capsys):
     [
         (["--model", "whisper-colossal"], "demo-paraformer, paraformer-large"),
         (["--precision", "int4"], "fp32, bf16, fp16, int8"),
-        (["--format", "docx"], "txt, srt, vtt, json"),
+        (["--format", "pdf"], "txt, srt, vtt, vtt-words, lrc, json"),
         (["--device", "tpu"], "auto, cpu or cuda:0"),
     ],
 )
