@@ -166,7 +166,8 @@ class Options:
     only as much as a chunk needs. `languages` limits language detection to those codes; empty is all. `script` is that
     of Chinese text: "simplified", "traditional" or "as-heard"; None is the language's default. Without `retries` a
     chunk is decoded only once: for measuring and checking, not for users. `cuts` are the longest chunk and the longest
-    pause inside one in seconds, in place of the model's own: models that are compared share them.
+    pause inside one in seconds, in place of the model's own: models that are compared share them. `emotions` keeps the
+    model's labels of emotion; without it, only labels of sound events stay.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -179,6 +180,7 @@ class Options:
     languages: tuple[str, ...] = ()
     script: str | None = None
     cuts: tuple[float, float] | None = None
+    emotions: bool = False
 
 
 @dataclass(frozen=True)

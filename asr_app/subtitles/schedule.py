@@ -29,9 +29,9 @@ class Need:
 def schedule(needs: Sequence[Need], audio_ms: float) -> list[tuple[int, int]]:
     """(start, end) of each subtitle in ms. The subtitles keep their order, least length and gaps.
 
-    Starts move as little as possible in the sense of least squares, some of them earlier, others later. Where reading
-    time for all would move one by more than DRIFT_MS, those around it are only as long as they are spoken: people speak
-    faster than others read.
+    Starts move as little as possible in the sense of least squares, some of them earlier, others later. People may
+    speak faster than others read: if reading time for all would move a subtitle by more than DRIFT_MS, those around it
+    are only as long as they are spoken.
     """
     if not needs:
         return []
