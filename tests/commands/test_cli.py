@@ -270,3 +270,20 @@ def test_a_home_that_cannot_be_used_is_told_without_a_traceback(tmp_path):
     assert out.returncode == 2
     assert "Set ASR_HOME" in out.stderr
     assert "Traceback" not in out.stderr
+
+
+@pytest.mark.models
+def test_emotions_are_labelled_only_if_asked_for(capsys):
+    clip = str(EXAMPLE / "english-home.flac")
+    labels = []
+    for flags in ([], ["--emotions"]):
+        assert cli.main(["transcribe", clip, "--model", "demo-sensevoice", "--format", "json", *flags]) == 0
+        labels.append({tag for s in json.loads(capsys.readouterr().out)["segments"] for tag in s.get("tags", ())})
+    assert labels == [set(), {"neutral"}]
+    assert cli.main(["transcribe", clip, "--model", "demo-paraformer", "--emotions"]) == 2
+    assert "has no option emotion" in capsys.readouterr().err
+
+
+def test_docx_goes_to_no_terminal(capsys):
+    assert cli.main(["transcribe", "x.wav", "--format", "docx"]) == 2
+    assert "--output" in capsys.readouterr().err

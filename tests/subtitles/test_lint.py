@@ -66,7 +66,7 @@ def test_reading_speed_by_script(line: str, most: int) -> None:
 
 def test_han_characters_among_kana_are_read_as_japanese() -> None:
     assert broken(("01,000", "02,000", "日本語の文章です")) == [(1, "fast")]
-    assert broken(("01,000", "03,000", "我们的鲜の每日一餐好吃又便宜大家都来")) == []
+    assert broken(("01,000", "03,000", "我们的鲜の每日一餐\n好吃又便宜大家来")) == []
 
 
 def test_tone_marks_take_no_room() -> None:
