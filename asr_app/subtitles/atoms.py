@@ -234,7 +234,7 @@ def _words_in(words: Sequence[Word], text: str) -> Iterator[tuple[int, int, Word
         count = len(list(letters))
         places = position[first : first + count]
         first += count
-        if places[0] is None or places[-1] is None or None in places:
+        if places[0] is None or places[-1] is None:
             continue
         end = places[-1] + 1
         while end < len(text) and unicodedata.category(text[end]) in _TRAILING:

@@ -128,6 +128,7 @@ def test_docx_is_a_package_with_a_paragraph_for_each_segment() -> None:
     assert data == known("docx").encode(nasty)
     with zipfile.ZipFile(io.BytesIO(data)) as package:
         assert package.testzip() is None
+        assert {part.date_time[0] for part in package.infolist()} == {1980}  # equal transcripts, equal bytes
         parts = {name: ElementTree.fromstring(package.read(name)) for name in package.namelist()}  # noqa: S314
     assert list(parts) == ["[Content_Types].xml", "_rels/.rels", "word/document.xml"]
     paragraphs = parts["word/document.xml"].findall(f".//{_W}p")

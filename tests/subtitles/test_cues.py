@@ -12,7 +12,8 @@ from linting import faults
 
 from asr_app.datatypes import Segment, Word
 from asr_app.subtitles import Cue, cues
-from asr_app.subtitles.rules import DRIFT_MS, GAP_MS, MIN_MS
+from asr_app.subtitles.atoms import atoms_of
+from asr_app.subtitles.rules import DRIFT_MS, GAP_MS, MIN_MS, Ruler
 
 
 def made(*segments: Segment, audio_s: float = 10.0, fast: bool = True) -> list[Cue]:
@@ -155,6 +156,8 @@ def test_traditional_chinese_breaks_between_words() -> None:
     lines = [line for cue in made(Segment(0, 12, text), audio_s=12) for line in cue.text.split("\n")]
     assert "".join(lines) == text
     assert all(any(word in line for line in lines) for word in ("圖書館", "知識", "認識", "許多", "世界", "朋友"))
+    words = [atom.text for atom in atoms_of([Segment(0, 3, "臺灣的資料庫裡有電話號碼")], Ruler(japanese=False))]
+    assert {"臺灣", "資料庫", "電話號碼"} <= set(words)
 
 
 def test_japanese_lines_begin_with_no_particle() -> None:
@@ -162,6 +165,8 @@ def test_japanese_lines_begin_with_no_particle() -> None:
     lines = [line for cue in made(Segment(0, 12, text), audio_s=12) for line in cue.text.split("\n")]
     assert "".join(lines) == text
     assert not any(line[0] in "はとにへのをてき" for line in lines)
+    words = [atom.text for atom in atoms_of([Segment(0, 12, text)], Ruler(japanese=True))]
+    assert {"友達", "一緒", "図書館", "歴史"} <= set(words)
 
 
 def test_mixed_text_fits_by_the_limits_of_both_scripts() -> None:
@@ -350,3 +355,30 @@ def test_starts_move_in_both_directions_where_many_words_come_at_once() -> None:
     assert starts[0] < 20_000 < starts[-1]
     assert all(b - a >= MIN_MS + GAP_MS for a, b in itertools.pairwise(starts))
     assert abs((20_000 - starts[0]) - (starts[-1] - 20_800)) <= 10
+
+
+def test_a_long_pause_ends_a_cue_at_any_place() -> None:
+    words = (Word(0.0, 0.5, "the"), Word(2.6, 3.1, "house"))
+    assert texts(made(Segment(0, 3.1, "the house", words))) == ["the", "house"]
+
+
+def test_slow_speech_is_divided_so_that_no_word_outlasts_its_cue() -> None:
+    for cue in made(spoken("One two three four five six seven eight nine ten eleven twelve.", 0.0, 1.0), audio_s=12):
+        assert cue.end_ms >= 1000 * cue.lines[-1][-1].end_s - GAP_MS
+
+
+def test_the_cues_of_a_long_sentence_are_balanced() -> None:
+    first, second = texts(made(Segment(0, 8, "wordy " * 17)))
+    assert abs(len(first) - len(second)) <= 12
+
+
+def test_overlapping_speech_waits_for_the_words_before() -> None:
+    first, _ = made(Segment(0, 5, "One two three four five six."), Segment(1, 6, "Seven eight nine ten."))
+    assert first.end_ms >= 4000
+
+
+def test_a_line_ends_at_a_breath() -> None:
+    """Three words, a pause of 0.4 s, five words: four and four would be more even."""
+    words = [Word(i * 0.3 + 0.4 * (i >= 3), i * 0.3 + 0.3 + 0.4 * (i >= 3), "wordy") for i in range(8)]
+    (cue,) = made(Segment(0, words[-1].end_s, " ".join(["wordy"] * 8), tuple(words)))
+    assert cue.text.split("\n")[0] == "wordy wordy wordy"
