@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from asr_app.datatypes import Transcript
 from asr_app.docx import docx
 from asr_app.errors import UserError
-from asr_app.subtitles import Cue, cues
+from asr_app.subtitles import Cue, make_cues
 from asr_app.subtitles.rules import CHAINED_MS
 
 _TEXT = "text/plain; charset=utf-8"
@@ -125,7 +125,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def _cues(transcript: Transcript) -> list[Cue]:
-    return cues(transcript.segments, transcript.audio_s)
+    return make_cues(transcript.segments, transcript.audio_s)
 
 
 def _one_line(text: str) -> str:

@@ -96,12 +96,12 @@ def lint_every_subtitle(monkeypatch: pytest.MonkeyPatch) -> None:
     from asr_app import formats
 
     def linted(*arguments):
-        made = cues(*arguments)
+        made = make_cues(*arguments)
         assert not faults(made), faults(made)
         return made
 
-    cues = formats.cues
-    monkeypatch.setattr(formats, "cues", linted)
+    make_cues = formats.make_cues
+    monkeypatch.setattr(formats, "make_cues", linted)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ class Cue:
         return joined([atom for line in self.lines for atom in line])
 
 
-def cues(segments: Sequence[Segment], audio_s: float) -> list[Cue]:
+def make_cues(segments: Sequence[Segment], audio_s: float) -> list[Cue]:
     """Subtitles of `segments`, recognised in a recording of `audio_s` seconds. They keep the limits of rules.py.
 
     Only the reading speed cannot always be kept: nothing that is said is left out, and people speak faster than the

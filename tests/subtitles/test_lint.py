@@ -8,7 +8,7 @@ from linting import faults, shown
 from asr_app import cli
 from asr_app.datatypes import Segment
 from asr_app.errors import UserError
-from asr_app.subtitles import cues
+from asr_app.subtitles import make_cues
 from asr_app.subtitles.lint import RULES, check, read
 
 
@@ -132,6 +132,6 @@ def test_the_command_speaks_chinese(tmp_path, capsys, monkeypatch) -> None:
 
 def test_what_is_made_is_what_is_linted() -> None:
     """The helper of all other tests sees the lines as a file has them."""
-    made = cues([Segment(0, 3, "wordy " * 10)], 3.0)
+    made = make_cues([Segment(0, 3, "wordy " * 10)], 3.0)
     assert [len(cue.lines) for cue in shown(made)] == [2]
     assert faults(made) == []

@@ -13,7 +13,7 @@ from asr_app.audio import Limits
 from asr_app.datatypes import Options
 from asr_app.loading import Loaded, load
 from asr_app.precision import Precision
-from asr_app.subtitles import cues
+from asr_app.subtitles import make_cues
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason="no real recordings here")]
 
@@ -25,7 +25,7 @@ def loaded(whisper_base: Path, cache: Path) -> Loaded:
 
 def assert_clean(loaded: Loaded, path: Path, language: str) -> None:
     done = pipeline.transcribe(path, loaded, Options(language=language), Limits())
-    made = cues(done.segments, done.audio_s)
+    made = make_cues(done.segments, done.audio_s)
     assert made
     assert faults(made, fast=True) == []
 
