@@ -202,7 +202,7 @@ def _clock_points(segment: Segment, text: str) -> tuple[list[float], list[float]
     """
     at: list[float] = []
     seconds: list[float] = []
-    for start, end, word in _words_in(segment.words, text):
+    for start, end, word in words_in(text, segment.words):
         at += [float(start), end - _JUST_BEFORE]
         seconds += [word.start_s, word.end_s]
     last = len(text) - _JUST_BEFORE
@@ -213,10 +213,10 @@ def _clock_points(segment: Segment, text: str) -> tuple[list[float], list[float]
     return at, np.clip(seconds, segment.start_s, max(segment.start_s, segment.end_s)).tolist()
 
 
-def _words_in(words: Sequence[Word], text: str) -> Iterator[tuple[int, int, Word]]:
-    """Yields [start, end) and the word for each of `words` that occurs in the text, letter by letter.
+def words_in(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, Word]]:
+    """Yields [start, end) and the word for each of `words` that occurs in the text, with the marks that follow it.
 
-    A model cuts Thai and Chinese into other pieces than a dictionary does, but the letters are the same.
+    They are compared letter by letter: a model cuts Thai and Chinese into other pieces than a dictionary does.
     """
     from rapidfuzz.distance import Levenshtein
 
