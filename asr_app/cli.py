@@ -22,13 +22,14 @@ from asr_app import catalog, config, hub
 from asr_app.datatypes import ModelCard, Options
 from asr_app.errors import UserError
 from asr_app.evaluate.arguments import add_arguments
-from asr_app.formats import WRITERS
+from asr_app.formats import FORMATS
 from asr_app.hotwords.lines import MAX_CHARACTERS
 from asr_app.languages import language_code
 from asr_app.login import Account
 from asr_app.outputs import Outputs
 from asr_app.precision import Precision
 from asr_app.report.arguments import add_bench_arguments, add_report_arguments
+from asr_app.subtitles.command import add_lint_arguments
 from asr_app.terminal import DownloadProgress
 from asr_app.ui.texts import t
 
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     transcribe = commands.add_parser("transcribe", help="write what is said in recordings")
     transcribe.add_argument("paths", nargs="+", metavar="PATH", help="recordings; - is standard input")
     config.add_model_arguments(transcribe)
-    transcribe.add_argument("--format", default="txt", type=str.lower, help=", ".join(WRITERS))
+    transcribe.add_argument("--format", default="txt", type=str.lower, help=", ".join(FORMATS))
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
     transcribe.add_argument("--overwrite", action="store_true", help="replace files that are in DIR already")
     transcribe.add_argument(
@@ -94,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
         "--short-windows", action="store_true",
         help="encode no more than the speech needs, instead of 30 s: faster, with more errors (Whisper)",
     )  # fmt: skip
+    transcribe.add_argument("--emotions", action="store_true", help="label emotions (SenseVoice); docs/subtitles.md")
     transcribe.set_defaults(run=_transcribe)
+    add_lint_arguments(commands.add_parser("lint", help="subtitle files against the limits of a readable subtitle"))
     check = commands.add_parser("verify", help="run models at each precision; 1 where one does not hold")
     add_arguments(check)
     check.set_defaults(run=_verify)
@@ -142,7 +145,7 @@ def _transcribe(args: argparse.Namespace, language: str) -> int:
     among = tuple(language_code(code) for code in args.languages.split(",") if code.strip())
     options = Options(
         (*args.hotword, *_hotwords_in(args.hotwords)), spoken, None if args.itn else False, args.translate, args.prompt,
-        languages=among, script=args.script, short_windows=args.short_windows,
+        languages=among, script=args.script, short_windows=args.short_windows, emotions=args.emotions,
     )  # fmt: skip
     picked = Precision.parse(args.precision) if args.precision else None
     threads = config.threads(args)

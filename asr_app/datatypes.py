@@ -160,7 +160,8 @@ class Options:
     chunk is decoded only once: for measuring and checking, not for users. `hotwords` are lines: `heard => meant`, or a
     bare word, for the model if its card has "hotwords", else for a rule by sound. `cuts` are the longest chunk and the
     longest pause inside one in seconds, in place of the model's own: models that are compared share them. `stretch` is
-    the start and the end in seconds of the only part that is recognised; None is the whole recording.
+    the start and the end in seconds of the only part that is recognised; None is the whole recording. `emotions` keeps
+    the model's labels of emotion; without it, only labels of sound events stay.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -174,6 +175,7 @@ class Options:
     script: str | None = None
     cuts: tuple[float, float] | None = None
     stretch: tuple[float, float] | None = None
+    emotions: bool = False
 
 
 @dataclass(frozen=True)

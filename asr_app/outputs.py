@@ -11,10 +11,11 @@ from pathlib import Path
 
 from asr_app.datatypes import Transcript
 from asr_app.errors import UserError
-from asr_app.formats import writer
+from asr_app.formats import known
 
 _MOST_BYTES = 200  # of a file's stem: file systems take names of 255 bytes
-_ONE_EACH = ("srt", "vtt", "tsv")  # formats that do not allow several recordings in one stream
+_ONE_EACH = ("srt", "vtt", "vtt-words", "lrc", "tsv")  # formats that do not allow several recordings in one stream
+_BINARY = ("docx",)
 
 
 class Outputs:
@@ -25,7 +26,7 @@ class Outputs:
     """
 
     def __init__(self, recordings: Sequence[Path], format: str, folder: str | None, overwrite: bool) -> None:
-        self._format, self._write_as, self._overwrite = format, writer(format), overwrite
+        self._format, self._kind, self._overwrite = format, known(format), overwrite
         self._several = len(recordings) > 1
         if folder is None and sys.stdout is None:
             raise UserError(
@@ -36,7 +37,12 @@ class Outputs:
                 f"Several recordings cannot share one {format} file. Name a folder with --output.",
                 f"多个录音不能写入同一个 {format} 文件。请用 --output 指定目录。",
             )
-        self._files = None if folder is None else _files(_made(folder), recordings, format)
+        if folder is None and format in _BINARY:
+            raise UserError(
+                f"{format} is no text for standard output. Name a folder with --output.",
+                f"{format} 不是文本，不能写入标准输出。请用 --output 指定目录。",
+            )
+        self._files = None if folder is None else _files(_made(folder), recordings, self._kind.suffix)
 
     def check(self, number: int) -> None:
         """Raises UserError if the file of recording `number` is there already: before the work, not after it."""
@@ -49,13 +55,13 @@ class Outputs:
 
     def write(self, number: int, name: str, transcript: Transcript) -> None:
         """Writes the result of recording `number`. Raises UserError if that cannot be done."""
-        text = self._write_as(transcript)
+        content = self._kind.encode(transcript)
         target = "standard output" if self._files is None else self._files[number].name
         try:
             if self._files is None:
-                self._print(name, text)
+                self._print(name, content.decode())
             else:
-                self._files[number].write_text(text, encoding="utf-8")
+                self._files[number].write_bytes(content)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -87,16 +93,16 @@ def _made(name: str) -> Path:
     return folder
 
 
-def _files(folder: Path, recordings: Sequence[Path], format: str) -> list[Path]:
+def _files(folder: Path, recordings: Sequence[Path], suffix: str) -> list[Path]:
     """A file for each recording, named after it. Equal stems keep their suffix, equal names get a number."""
     stems = Counter(path.stem for path in recordings)
     files: list[Path] = []
     for path in recordings:
         stem = _short(path.stem if stems[path.stem] == 1 else path.name)
-        file, n = folder / f"{stem}.{format}", 1
+        file, n = folder / f"{stem}.{suffix}", 1
         while file in files:
             n += 1
-            file = folder / f"{stem}-{n}.{format}"
+            file = folder / f"{stem}-{n}.{suffix}"
         files.append(file)
     return files
 

@@ -12,12 +12,10 @@ from starlette.routing import BaseRoute
 
 from asr_app.corrections.store import Corrections
 from asr_app.door import audio_type
-from asr_app.formats import WRITERS, write
+from asr_app.formats import FORMATS
 from asr_app.journal import Journal
 from asr_app.observer import Observer
 
-_JSON = "application/json"
-_TEXT = "text/plain; charset=utf-8"
 DOUBT_URL = "docs/doubt.md"  # relative to the page and to the checkout
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -28,7 +26,7 @@ def recording_url(job: str) -> str:
 
 
 def transcript_url(job: str, format: str) -> str:
-    """Relative to the page. `format` is a key of WRITERS."""
+    """Relative to the page. `format` is a key of FORMATS."""
     return f"transcript/{job}.{format}"
 
 
@@ -46,14 +44,15 @@ def routes(journal: Journal) -> list[BaseRoute]:
     def transcript(job: str, format: str) -> Response:
         view = journal.view(job)
         done = corrections.transcript(view) if view else None
-        if view is None or done is None or format not in WRITERS:
+        if view is None or done is None or format not in FORMATS:
             raise HTTPException(404)
-        name = quote(f"{file_stem(view.name)}.{format}")
+        kind = FORMATS[format]
+        name = quote(f"{file_stem(view.name)}.{kind.suffix}")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-        return Response(write(done, format), 200, headers, _JSON if format == "json" else _TEXT)
+        return Response(kind.encode(done), 200, headers, kind.media_type)
 
     def doubt() -> Response:
-        return FileResponse(_CHECKOUT / DOUBT_URL, media_type=_TEXT)
+        return FileResponse(_CHECKOUT / DOUBT_URL, media_type="text/plain; charset=utf-8")
 
     return [
         APIRoute(f"/{DOUBT_URL}", doubt, response_model=None),

@@ -88,6 +88,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{len(skipped)} tests were skipped: {skipped[0].longrepr[-1]}", red=True)
 
 
+@pytest.fixture(autouse=True)
+def lint_every_subtitle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails a test that makes a subtitle which breaks a rule, whatever the test is about."""
+    from linting import faults
+
+    from asr_app import formats
+
+    def linted(*arguments):
+        made = make_cues(*arguments)
+        assert not faults(made), faults(made)
+        return made
+
+    make_cues = formats.make_cues
+    monkeypatch.setattr(formats, "make_cues", linted)
+
+
 @pytest.fixture(scope="session")
 def expected() -> dict[str, dict[str, str]]:
     """Clip name -> its text and language, of the clips that the demo models understand."""

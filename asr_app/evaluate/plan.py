@@ -32,6 +32,8 @@ _BESIDE = {
     "jobs",
     "journal",
     "formats",
+    "docx",
+    "subtitles",
     "scoring",
     "selfbench",
     "datasets",

@@ -108,6 +108,7 @@ def require(card: ModelCard, options: Options) -> None:
         "prompt": bool(options.prompt),
         "translate": options.translate,
         "short_windows": bool(options.short_windows),
+        "emotion": options.emotions,
     }
     lacking = [name for name, wanted in asked.items() if wanted and name not in card.capabilities]
     if lacking:

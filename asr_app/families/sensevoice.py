@@ -84,6 +84,7 @@ CARDS = (
 
 _TAG = re.compile(r"<\|([^|]*)\|>")
 _HIDDEN = {"EMO_UNKNOWN", "Event_UNK", "Speech", "withitn", "woitn", "nospeech"}  # tags of no use to a reader
+_EMOTIONS = {"HAPPY", "SAD", "ANGRY", "NEUTRAL", "FEARFUL", "DISGUSTED", "SURPRISED"}
 
 
 def recognises(folder: Path) -> bool:
@@ -131,7 +132,7 @@ class SenseVoiceEngine:
             results = self._model.infer(long_enough(samples), **asked)
         if not results:
             return []
-        language, tags, text = split_tags(results[0]["text"])
+        language, tags, text = split_tags(results[0]["text"], options.emotions)
         if not has_words(text):
             return []
         words = _timed(results[0].get("words") or [], results[0].get("timestamp") or [], seconds)
@@ -139,11 +140,15 @@ class SenseVoiceEngine:
         return [Segment(s.start_s, s.end_s, s.text, s.words, None, language, tags) for s in segments]
 
 
-def split_tags(text: str) -> tuple[str | None, tuple[str, ...], str]:
-    """Language, tags and text: `<|en|><|HAPPY|><|BGM|><|withitn|>Hello.` -> en, (happy, bgm), `Hello.`."""
+def split_tags(text: str, emotions: bool) -> tuple[str | None, tuple[str, ...], str]:
+    """Language, tags and text: `<|en|><|HAPPY|><|BGM|><|withitn|>Hello.` -> en, (happy, bgm), `Hello.`.
+
+    Without `emotions`, the tags of emotion are left out, as docs/subtitles.md explains.
+    """
     named = _TAG.findall(text)
+    hidden = _HIDDEN if emotions else _HIDDEN | _EMOTIONS
     language = next((name for name in named if name in _LANGUAGES), None)
-    tags = dict.fromkeys(name.lower() for name in named if name not in _HIDDEN and name not in _LANGUAGES)
+    tags = dict.fromkeys(name.lower() for name in named if name not in hidden and name not in _LANGUAGES)
     return language, tuple(tags), " ".join(_TAG.sub(" ", text).split())
 
 

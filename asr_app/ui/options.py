@@ -31,15 +31,18 @@ class OptionInputs:
     translate: gr.Checkbox
     hotwords: gr.Textbox
     prompt: gr.Textbox
+    emotions: gr.Checkbox
 
     @property
     def components(self) -> list[Any]:
-        return [*self.renamed, self.itn, self.translate, self.hotwords, self.prompt]
+        return [*self.renamed, self.itn, self.translate, self.hotwords, self.prompt, self.emotions]
 
     @property
     def common(self) -> list[Any]:
         """The controls whose value can be the same for all models that have them."""
-        return [self.script, self.windows, self.itn, self.translate, self.hotwords, self.prompt]
+        return [
+            self.script, self.windows, self.itn, self.translate, self.hotwords, self.prompt, self.emotions
+        ]  # fmt: skip
 
     @property
     def renamed(self) -> list[Any]:
@@ -48,7 +51,7 @@ class OptionInputs:
 
 
 # Of the components, in order.
-NAMES = ("language", "languages", "script", "short_windows", "itn", "translate", "hotwords", "prompt")
+NAMES = ("language", "languages", "script", "short_windows", "itn", "translate", "hotwords", "prompt", "emotion")
 
 
 def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
@@ -83,6 +86,12 @@ def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
                 "", label=t("prompt", "en"), info=t("prompt_info", "en"), lines=2, visible=shown["prompt"], elem_id="prompt"
             ),
             label="prompt", info="prompt_info",
+        ),
+        labels(
+            gr.Checkbox(
+                False, label=t("emotions", "en"), info=t("emotions_info", "en"), visible=shown["emotion"], elem_id="emotions"
+            ),
+            label="emotions", info="emotions_info",
         ),
     )  # fmt: skip
 
@@ -138,6 +147,7 @@ def restored(kept: Mapping[str, Any]) -> list[Any]:
         "translate": kept.get("translate") is True,
         "hotwords": _text(kept.get("hotwords")),
         "prompt": _text(kept.get("prompt")),
+        "emotion": kept.get("emotion") is True,
     }
     return [gr.update(value=value) if name in kept else gr.update() for name, value in values.items()]
 
@@ -153,7 +163,7 @@ def _text(value: Any) -> str:
 
 def read(card: ModelCard, values: Sequence[Any]) -> Options:
     """The options from the controls' values; those of invisible controls do not count."""
-    spoken, among, script, windows, itn, translate, hotwords, prompt = (
+    spoken, among, script, windows, itn, translate, hotwords, prompt, emotions = (
         value if _has(card, name) else None for name, value in zip(NAMES, values, strict=True)
     )
     language = None if spoken in (None, _DETECT) else spoken
@@ -166,6 +176,7 @@ def read(card: ModelCard, values: Sequence[Any]) -> Options:
         languages=() if language else tuple(among or ()),  # nothing is detected where the language is chosen
         script=None if script in (None, _DEFAULT_SCRIPT) else script,
         short_windows=windows == _SHORT,
+        emotions=bool(emotions),
     )
 
 

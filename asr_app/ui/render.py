@@ -19,7 +19,8 @@ from asr_app.ui.texts import t
 
 _WORK = ("decode", "vad", "asr", "punctuation")
 _WAITS = ("queue", "load", "warmup")
-_DOWNLOADS = ("txt", "srt", "vtt", "json")
+_DOWNLOADS = ("txt", "srt", "vtt", "vtt-words", "lrc", "docx", "json")
+_NAMES = {"vtt-words": "words.vtt"}  # formats that are named otherwise than in the command line
 _FULL_BAND_HZ = 6_000  # few voices reach further, and no recognition needs it
 # A tag without a picture, as of an emotion that is no news, is not shown; the downloads have them all.
 _PICTURES = {
@@ -229,7 +230,9 @@ def downloads(job: str, done: bool, language: str) -> str:
 
     `download` keeps the page: without it, a click would end the page's event stream.
     """
-    links = "".join(f'<a id="download-{f}" href="{transcript_url(job, f)}" download>{f}</a>' for f in _DOWNLOADS)
+    links = "".join(
+        f'<a id="download-{f}" href="{transcript_url(job, f)}" download>{_NAMES.get(f, f)}</a>' for f in _DOWNLOADS
+    )
     copy = f'<button id="copy">{t("copy", language)}</button>'
     compare = f'<button id="compare-here">{t("compare_here", language)}</button>'
     return f'<div class="downloads">{copy}{links + compare if done else ""}</div>'

@@ -121,6 +121,11 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "windows_full": {"en": "30 s", "zh": "30 秒"},
     "itn": {"en": "Write numbers in digits", "zh": "数字书写规整（ITN）"},
+    "emotions": {"en": "Label emotions", "zh": "标注情感"},
+    "emotions_info": {
+        "en": "The EU's AI Act forbids inferring emotions of people at work and in education.",
+        "zh": "欧盟《人工智能法》禁止在工作场所和教育机构推断他人情绪。",
+    },
     "translate": {"en": "Translate into English", "zh": "翻译成英语"},
     "prompt": {"en": "Prompt: names and style the recording begins in", "zh": "提示词：录音中的名字与书写风格"},
     "prompt_info": {

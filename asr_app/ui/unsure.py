@@ -9,8 +9,8 @@ from html import escape
 from unicodedata import category
 
 from asr_app.datatypes import Segment, Transcript, Word
-from asr_app.formats import words_in
 from asr_app.served import DOUBT_URL
+from asr_app.subtitles.atoms import words_in
 from asr_app.ui.texts import t
 
 LEAST_CONFIDENCE = 0.5  # below it a word is in doubt

@@ -93,7 +93,7 @@ def test_every_format_goes_to_a_folder(tmp_path):
     names = ["a b.flac", "引号'\"$(x).flac", "-dash.flac"]
     for name in names:
         shutil.copy(EXAMPLE / "english-home.flac", tmp_path / name)
-    for kind in ("txt", "srt", "vtt", "tsv", "json"):
+    for kind in ("txt", "srt", "vtt", "lrc", "tsv", "json", "docx"):
         paths = [str(tmp_path / n) for n in names]
         assert cli.main(["transcribe", *paths, "--lite", "--format", kind, "--output", str(tmp_path / "out")]) == 0
         assert sorted(p.name for p in (tmp_path / "out").glob(f"*.{kind}")) == sorted(
@@ -130,7 +130,7 @@ def test_silence_and_noise_give_an_empty_text(tmp_path, capsys):
     [
         (["--model", "whisper-colossal"], "demo-paraformer, paraformer-large"),
         (["--precision", "int4"], "fp32, bf16, fp16, int8"),
-        (["--format", "docx"], "txt, srt, vtt, json"),
+        (["--format", "pdf"], "txt, srt, vtt, vtt-words, lrc, json"),
         (["--device", "tpu"], "auto, cpu or cuda:0"),
     ],
 )
@@ -301,3 +301,20 @@ def test_a_home_that_cannot_be_used_is_told_without_a_traceback(tmp_path):
     assert out.returncode == 2
     assert "Set ASR_HOME" in out.stderr
     assert "Traceback" not in out.stderr
+
+
+@pytest.mark.models
+def test_emotions_are_labelled_only_if_asked_for(capsys):
+    clip = str(EXAMPLE / "english-home.flac")
+    labels = []
+    for flags in ([], ["--emotions"]):
+        assert cli.main(["transcribe", clip, "--model", "demo-sensevoice", "--format", "json", *flags]) == 0
+        labels.append({tag for s in json.loads(capsys.readouterr().out)["segments"] for tag in s.get("tags", ())})
+    assert labels == [set(), {"neutral"}]
+    assert cli.main(["transcribe", clip, "--model", "demo-paraformer", "--emotions"]) == 2
+    assert "has no option emotion" in capsys.readouterr().err
+
+
+def test_docx_goes_to_no_terminal(capsys):
+    assert cli.main(["transcribe", "x.wav", "--format", "docx"]) == 2
+    assert "--output" in capsys.readouterr().err

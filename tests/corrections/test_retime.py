@@ -9,8 +9,8 @@ from corrections.journals import timed
 
 from asr_app.corrections.retime import retimed
 from asr_app.datatypes import Segment, Word
-from asr_app.formats import _split
 from asr_app.scoring import normalise
+from asr_app.subtitles import make_cues
 
 
 def times(segment: Segment) -> list[tuple[float, float, str]]:
@@ -72,5 +72,5 @@ def test_times_never_go_back_nor_leave_the_line():
         assert all(line.start_s <= edge <= line.end_s for edge in edges)
         if line.words:
             assert [key for w in new.words for key in normalise(w.text)] == normalise(text)
-        list(_split(new))  # subtitles can be made of it
+        make_cues([new], new.end_s)  # subtitles can be made of it
         assert retimed(line, said) == line

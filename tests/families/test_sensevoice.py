@@ -27,10 +27,16 @@ TAGS = [f"<|{tag}|>" for tag in sensevoice.TAGS]
 
 
 def test_tags_become_labels_and_leave_the_text():
-    assert split_tags("<|en|><|HAPPY|><|BGM|><|withitn|>Hello there.") == ("en", ("happy", "bgm"), "Hello there.")
-    assert split_tags("<|zh|><|NEUTRAL|><|Speech|><|woitn|>你好") == ("zh", ("neutral",), "你好")
-    assert split_tags("<|nospeech|><|EMO_UNKNOWN|><|Event_UNK|><|woitn|>") == (None, (), "")
-    assert split_tags("<|ko|><|SAD|><|Speech|><|withitn|>a <|SAD|> b") == ("ko", ("sad",), "a b")
+    assert split_tags("<|en|><|HAPPY|><|BGM|><|withitn|>Hello there.", True) == ("en", ("happy", "bgm"), "Hello there.")
+    assert split_tags("<|zh|><|NEUTRAL|><|Speech|><|woitn|>你好", True) == ("zh", ("neutral",), "你好")
+    assert split_tags("<|nospeech|><|EMO_UNKNOWN|><|Event_UNK|><|woitn|>", True) == (None, (), "")
+    assert split_tags("<|ko|><|SAD|><|Speech|><|withitn|>a <|SAD|> b", True) == ("ko", ("sad",), "a b")
+
+
+def test_emotions_are_left_out_unless_asked_for():
+    """The EU's AI Act forbids inferring them at work and in education. Sound events stay."""
+    for name in ("HAPPY", "SAD", "ANGRY", "NEUTRAL", "FEARFUL", "DISGUSTED", "SURPRISED"):
+        assert split_tags(f"<|en|><|{name}|><|Laughter|><|withitn|>Hi.", False) == ("en", ("laughter",), "Hi.")
 
 
 def test_sentences_take_the_words_they_hold():
@@ -96,10 +102,11 @@ def test_what_the_model_says_becomes_tagged_sentences(folder, monkeypatch):
 
     monkeypatch.setattr(type(engine._model), "infer", staticmethod(answer))
     sound = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    first, second = engine.transcribe([sound], Options(language="ja", itn=False))[0]
+    first, second = engine.transcribe([sound], Options(language="ja", itn=False, emotions=True))[0]
     assert (first.text, first.language, first.tags) == ("Good morning.", "en", ("happy", "laughter"))
     assert (second.start_s, second.end_s) == (0.3, 0.59)
     assert (asked["language"], asked["use_itn"]) == ("ja", False)
+    assert {s.tags for s in engine.transcribe([sound], Options())[0]} == {("laughter",)}
     assert engine.transcribe([np.zeros(16_000, np.float32)], Options()) == [[]]
     with pytest.raises(UserError, match="does not know the language 'fr'"):
         engine.transcribe([sound], Options(language="fr"))

@@ -97,6 +97,12 @@ def test_an_upload_becomes_punctuated_text_with_figures_and_downloads(page, expe
             assert found["times"]["asr_s"] > 0
         else:
             assert "weather" in body
+    for kind, name in (("vtt-words", "words.vtt"), ("lrc", "lrc"), ("docx", "docx")):
+        with page.expect_download() as download:
+            page.click(f"#download-{kind}")
+        assert download.value.suggested_filename == f"english-home.{name}"
+        body = Path(download.value.path()).read_bytes()
+        assert body.startswith({"vtt-words": b"WEBVTT", "lrc": b"[00:", "docx": b"PK"}[kind])
 
 
 def test_the_page_says_what_the_switch_does_here_before_anyone_used_it(page):

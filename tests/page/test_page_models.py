@@ -69,6 +69,17 @@ def test_sensevoice_shows_what_it_hears_beside_the_words(page, tmp_path):
     assert "bgm" in found["segments"][0]["tags"]
     assert page.locator(".segment i.tag[aria-label*='usic']").count() == 1
     assert "<|" not in transcript(page)
+    emotions = {"happy", "sad", "angry", "neutral", "fearful", "disgusted", "surprised"}
+    assert not {tag for s in found["segments"] for tag in s["tags"]} & emotions
+    advanced(page)
+    first = page.get_attribute("#download-json", "href")
+    page.click("#emotions input")
+    page.click("#transcribe")
+    page.wait_for_function(
+        "first => ![first, undefined, null].includes(document.querySelector('#download-json')?.getAttribute('href'))",
+        arg=first,
+    )
+    assert {tag for s in result(page)["segments"] for tag in s["tags"]} == {"bgm", "neutral"}
 
 
 def test_sensevoice_writes_digits_only_if_asked(page, expected):
