@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 
@@ -46,6 +47,8 @@ def test_every_export_has_the_corrected_text_at_the_times_of_the_line(journal, c
     before = write(corrections.transcript(journal.view("job")), format)
     corrections.correct("job", 0, "The weather is fine.", 0)
     after = write(corrections.transcript(journal.view("job")), format)
+    if format == "vtt-words":  # which has times between the words
+        before, after = (re.sub(r"<[\d:.]+>", "", text) for text in (before, after))
     assert "find" in before
     assert "find" not in after.replace('"model_said": "the weather is find"', "")
     assert "The weather is fine." in after
