@@ -55,7 +55,7 @@ FLOORS = [
     ["journal"],
     ["observer", "speeds"],
     ["jobs"],
-    ["compare", "evaluate", "quantize", "served"],
+    ["batch", "compare", "evaluate", "quantize", "served"],
     ["report"],
     ["ui", "cli"],
     ["server"],

@@ -1,0 +1,105 @@
+"""`python -m asr_app batch`: reads the flags, runs, and says how it ended."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import sys
+from typing import Any
+
+from asr_app import catalog, config
+from asr_app.audio import Limits
+from asr_app.batch.forecast import Prediction
+from asr_app.batch.recognisers import Local
+from asr_app.batch.run import Run, clock
+from asr_app.batch.sources import Roots, find
+from asr_app.batch.store import HOME, RESERVED, Store, opened
+from asr_app.datatypes import ModelCard, Options
+from asr_app.engines import Engines, pick_device, usable_cores
+from asr_app.errors import UserError
+from asr_app.families.base import require
+from asr_app.formats import writer
+from asr_app.hub import OnProgress
+from asr_app.loading import locate
+from asr_app.precision import Precision, variants
+
+# Part of every done-mark. It grows when the same model and options give another text or file: what is done with an
+# earlier one is then done again.
+_VERSION = 1
+
+
+def batch(args: argparse.Namespace, options: Options, language: str, downloading: OnProgress) -> int:
+    """Returns 0, 2 if a recording failed, or 130 if Ctrl-C ended it early. Raises UserError if nothing can be done."""
+    if not (args.inputs or args.manifest):
+        raise UserError(
+            "Nothing to transcribe was named. Give recordings, folders or --manifest FILE.",
+            "未指定要转写的内容。请提供录音、目录或 --manifest FILE。",
+        )
+    formats = [name.strip().lower() for name in args.format.split(",")]
+    for name in formats:
+        writer(name)
+    card = catalog.find(args.model)
+    require(card, options)  # before anything is downloaded for it
+    picked = Precision.parse(args.precision) if args.precision else None
+    cores = config.threads(args) or usable_cores()
+    engines = Engines(pick_device(args.device), cores, config.hub_name(args), cache=config.cache())
+    precision = engines.choose(card, config.lite(args), picked)
+    with opened(args.output) as folder:
+        about = about_of(card, engines, precision, options, downloading)
+        store = Store(folder, about, formats, args.overwrite)
+        roots = Roots(folder / HOME / "roots.json", RESERVED)
+        recogniser = Local(engines, card, precision, options, Limits(), downloading)
+        search = functools.partial(find, args.inputs, args.manifest, roots, folder)
+        run = Run(search, recogniser, store, functools.partial(print, file=sys.stderr), language)
+        code = _carry_out(run, args.watch)
+        summary = {"model": card.id, "precision": precision.value, **run.totals.as_dict(store.failed)}
+        store.summarise(summary)
+        for line in _lines(run, store):
+            print(line)
+        return code or (2 if store.failed else 0)
+
+
+def about_of(
+    card: ModelCard, engines: Engines, precision: Precision, options: Options, downloading: OnProgress
+) -> dict[str, Any]:
+    """All that a text depends on beside its recording. The weights go by their checksums, wherever they lie."""
+    folders = locate(card, engines.hub_name, downloading)
+    return {
+        "version": _VERSION,
+        "model": card.id,
+        "weights": variants.weights(folders, config.cache()),
+        "precision": precision.value,
+        "options": dataclasses.asdict(options),
+    }
+
+
+def _carry_out(run: Run, watch: bool) -> int:
+    """Runs until all is done, or until Ctrl-C, which is the proper end of a watch."""
+    try:
+        if watch:
+            run.watch()
+        else:
+            run.once()
+    except KeyboardInterrupt:
+        return 0 if watch else 130
+    return 0
+
+
+def _lines(run: Run, store: Store) -> list[str]:
+    """The summary for the terminal, the figures as a line of JSON last."""
+    totals = run.totals
+    lines = [
+        f"{totals.done} done ({totals.audio_s / 3600:.2f} h of audio in {clock(totals.work_s)}), {totals.skipped} were "
+        f"done before, {store.failed} failed" + (": failures.jsonl" if store.failed else "")
+    ]
+    lines += map(_scored, totals.predictions)
+    return [*lines, json.dumps(totals.as_dict(store.failed))]
+
+
+def _scored(prediction: Prediction) -> str:
+    return (
+        f"after {prediction.share:.0%} of the audio: {clock(prediction.predicted_s)} predicted to be left, "
+        f"{clock(prediction.actual_s)} were ({prediction.error:+.0%})"
+    )
