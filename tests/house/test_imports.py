@@ -38,6 +38,7 @@ FLOORS = [
         "formats",
         "languages",
         "outputs",
+        "archive",
         "scoring",
         "hub",
         "download",
