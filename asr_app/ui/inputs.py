@@ -106,7 +106,8 @@ def connect(
 ) -> None:
     """Lets the components submit jobs, and cancel the one in `job_id`.
 
-    The first job of a click goes into `job_id`, all of them go into `submitted` in the order of their files. The model fetched by a click is kept as chosen.
+    The first job of a click goes into `job_id`, all of them go into `submitted` in the order of their files. The model
+    fetched by a click is kept as chosen.
 
     A refusal is shown in `inputs.refusal`, since Gradio shows no error of an event without a queue.
     """
