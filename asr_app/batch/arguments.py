@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from asr_app.config import count
 from asr_app.formats import WRITERS
 
 
@@ -20,4 +21,10 @@ def add_batch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="the folder of the results")
     parser.add_argument("--format", default="txt", help=f"one or more, with commas: {', '.join(WRITERS)}")
     parser.add_argument("--overwrite", action="store_true", help="replace results that were changed by hand, too")
+    parser.add_argument(
+        "--engine", default="local", choices=("local", "ray"), help="ray: workers on the machines of a Ray cluster"
+    )
+    parser.add_argument(
+        "--workers", type=count, metavar="N", help="of --engine ray; default: as many as there is room for"
+    )
     parser.add_argument("--watch", action="store_true", help="go on looking for new recordings until Ctrl-C")

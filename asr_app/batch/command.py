@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from asr_app import catalog, config
 from asr_app.audio import Limits
+from asr_app.batch import ray_workers
 from asr_app.batch.forecast import Prediction
-from asr_app.batch.recognisers import Local
+from asr_app.batch.recognisers import Local, Recogniser
 from asr_app.batch.run import Run, clock
 from asr_app.batch.sources import Roots, find
 from asr_app.batch.store import HOME, RESERVED, Store, opened
@@ -42,15 +45,13 @@ def batch(args: argparse.Namespace, options: Options, language: str, downloading
         writer(name)
     card = catalog.find(args.model)
     require(card, options)  # before anything is downloaded for it
-    picked = Precision.parse(args.precision) if args.precision else None
-    cores = config.threads(args) or usable_cores()
-    engines = Engines(pick_device(args.device), cores, config.hub_name(args), cache=config.cache())
-    precision = engines.choose(card, config.lite(args), picked)
-    with opened(args.output) as folder:
+    with (
+        opened(args.output) as folder,
+        _recognition(args, card, options, downloading) as (recogniser, engines, precision),
+    ):
         about = about_of(card, engines, precision, options, downloading)
         store = Store(folder, about, formats, args.overwrite)
         roots = Roots(folder / HOME / "roots.json", RESERVED)
-        recogniser = Local(engines, card, precision, options, Limits(), downloading)
         search = functools.partial(find, args.inputs, args.manifest, roots, folder)
         run = Run(search, recogniser, store, functools.partial(print, file=sys.stderr), language)
         code = _carry_out(run, args.watch)
@@ -59,6 +60,28 @@ def batch(args: argparse.Namespace, options: Options, language: str, downloading
         for line in _lines(run, store):
             print(line)
         return code or (2 if store.failed else 0)
+
+
+@contextlib.contextmanager
+def _recognition(
+    args: argparse.Namespace, card: ModelCard, options: Options, downloading: OnProgress
+) -> Iterator[tuple[Recogniser, Engines, Precision]]:
+    """The recogniser of --engine, the engines of this process and the precision. Raises UserError without Ray."""
+    threads, hub_name = config.threads(args), config.hub_name(args)
+    picked = Precision.parse(args.precision) if args.precision else None
+    if args.engine == "local":
+        engines = Engines(pick_device(args.device), threads or usable_cores(), hub_name, cache=config.cache())
+        precision = engines.choose(card, config.lite(args), picked)
+        yield Local(engines, card, precision, options, Limits(), downloading), engines, precision
+        return
+    with ray_workers.joined() as resources:
+        device = args.device if args.device != "auto" else "cuda:0" if resources["gpus"] else "cpu"
+        workers, cpus, gpus = ray_workers.shares(resources, device, args.workers, threads)
+        # This process holds no engine, and may lack the workers' device: it only finds the files and the precision.
+        engines = Engines(device, threads or cpus, hub_name, budget=1, cache=config.cache())
+        precision = engines.choose(card, config.lite(args), picked)
+        make = ray_workers.maker(card.key, precision, options, device, threads or cpus, hub_name)
+        yield ray_workers.OnRay(make, workers, cpus, gpus), engines, precision
 
 
 def about_of(
