@@ -144,12 +144,18 @@ class _Worker:
 def joined() -> Iterator[dict[str, float]]:
     """Joins the cluster of RAY_ADDRESS or the one of this machine, or starts one; yields its resources.
 
-    Raises UserError without Ray.
+    Raises UserError without Ray, and if the cluster does not answer.
     """
     ray = _imported()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    ray.init(logging_level=logging.WARNING, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+    try:
+        ray.init(logging_level=logging.WARNING, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        raise UserError(
+            f"The Ray cluster cannot be joined ({error}). Check RAY_ADDRESS and the cluster's token with `ray status`.",
+            f"无法加入 Ray 集群（{error}）。请用 `ray status` 检查 RAY_ADDRESS 和集群令牌。",
+        ) from error
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield {

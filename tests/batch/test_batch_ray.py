@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import EXAMPLE, ROOT
@@ -62,6 +63,21 @@ def test_without_ray_the_install_line_is_told(tmp_path, monkeypatch, capsys):
     code = cli.main(["batch", str(EXAMPLE), "--output", str(tmp_path), "--model", "demo-paraformer", "--engine", "ray"])
     assert code == 2
     assert "pip install" in capsys.readouterr().err
+
+
+def test_a_cluster_that_does_not_answer_is_told(monkeypatch):
+    from asr_app.batch import ray_workers
+
+    def init(**_: object) -> None:
+        raise ConnectionError("no answer")
+
+    class Failure(Exception):
+        pass
+
+    absent = SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=Failure))
+    monkeypatch.setitem(sys.modules, "ray", absent)
+    with pytest.raises(UserError, match="cannot be joined"), ray_workers.joined():
+        pass
 
 
 def test_the_shares_of_the_workers():
