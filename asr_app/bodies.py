@@ -39,8 +39,8 @@ class Bodies:
         elif scope["path"] in _UPLOADS:
             most = self._max_upload_mb * 2**20 + _ENVELOPE
             refusal = _refusal(scope, 413, UserError(
-                f"The recording has more than {self._max_upload_mb} MB. Split it, or save it as mp3.",
-                f"录音文件超过 {self._max_upload_mb} MB。请拆分文件或另存为 mp3。",
+                f"The upload has more than {self._max_upload_mb} MB. Choose fewer recordings at once, or save them as mp3.",
+                f"上传内容超过 {self._max_upload_mb} MB。请减少一次上传的录音，或另存为 mp3。",
             ))  # fmt: skip
             await self._upload(_Exchange(scope, receive, send, most, refusal))
         else:

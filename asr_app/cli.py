@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr_app import catalog, config, hub
+from asr_app.batch.arguments import add_batch_arguments
 from asr_app.datatypes import ModelCard, Options
 from asr_app.errors import UserError
 from asr_app.evaluate.arguments import add_arguments
@@ -73,6 +74,19 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--format", default="txt", type=str.lower, help=", ".join(FORMATS))
     transcribe.add_argument("--output", metavar="DIR", help="a file for each recording, instead of stdout")
     transcribe.add_argument("--overwrite", action="store_true", help="replace files that are in DIR already")
+    _add_options(transcribe)
+    transcribe.set_defaults(run=_transcribe)
+    batch = commands.add_parser("batch", help="folders of recordings into a folder of texts; resumable")
+    add_batch_arguments(batch)
+    config.add_model_arguments(batch)
+    _add_options(batch)
+    batch.set_defaults(run=_batch)
+    _add_measuring(commands)
+    return parser
+
+
+def _add_options(transcribe: argparse.ArgumentParser) -> None:
+    """The options of recognition."""
     transcribe.add_argument(
         "--hotword", action="append", default=[], help="a word to listen for, or `heard => meant`; may be repeated"
     )  # fmt: skip
@@ -96,7 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         help="encode no more than the speech needs, instead of 30 s: faster, with more errors (Whisper)",
     )  # fmt: skip
     transcribe.add_argument("--emotions", action="store_true", help="label emotions (SenseVoice); docs/subtitles.md")
-    transcribe.set_defaults(run=_transcribe)
+
+
+def _add_measuring(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands about models and files, and `password`."""
     add_lint_arguments(commands.add_parser("lint", help="subtitle files against the limits of a readable subtitle"))
     check = commands.add_parser("verify", help="run models at each precision; 1 where one does not hold")
     add_arguments(check)
@@ -134,19 +151,23 @@ def _parser() -> argparse.ArgumentParser:
     password = commands.add_parser("password", help="print a line for the file of --auth, with the password hashed")
     password.add_argument("name", metavar="NAME")
     password.set_defaults(run=_password)
-    return parser
+
+
+def _options(args: argparse.Namespace) -> Options:
+    """The options that `_add_options` reads. Raises UserError for an unknown language."""
+    spoken = None if args.language in (None, "auto") else language_code(args.language)
+    among = tuple(language_code(code) for code in args.languages.split(",") if code.strip())
+    return Options(
+        (*args.hotword, *_hotwords_in(args.hotwords)), spoken, None if args.itn else False, args.translate, args.prompt,
+        languages=among, script=args.script, short_windows=args.short_windows, emotions=args.emotions,
+    )  # fmt: skip
 
 
 def _transcribe(args: argparse.Namespace, language: str) -> int:
     paths = [Path(p) for p in args.paths]
     outputs = Outputs(paths, args.format, args.output, args.overwrite)
     card = catalog.find(args.model)
-    spoken = None if args.language in (None, "auto") else language_code(args.language)
-    among = tuple(language_code(code) for code in args.languages.split(",") if code.strip())
-    options = Options(
-        (*args.hotword, *_hotwords_in(args.hotwords)), spoken, None if args.itn else False, args.translate, args.prompt,
-        languages=among, script=args.script, short_windows=args.short_windows, emotions=args.emotions,
-    )  # fmt: skip
+    options = _options(args)
     picked = Precision.parse(args.precision) if args.precision else None
     threads = config.threads(args)
     # Model libraries take seconds to import: `models` and a mistyped flag must not wait for them.
@@ -214,6 +235,12 @@ def _password(args: argparse.Namespace, _language: str) -> int:
         raise UserError("The passwords are empty or differ. Try again.", "密码为空或不一致，请重试。")
     print(Account.of(args.name, password).line)
     return 0
+
+
+def _batch(args: argparse.Namespace, language: str) -> int:
+    from asr_app.batch.command import batch
+
+    return batch(args, _options(args), language, DownloadProgress("download"))
 
 
 def _verify(args: argparse.Namespace, _language: str) -> int:

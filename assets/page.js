@@ -1,7 +1,7 @@
 // The page's own script. It asks the server for news of the jobs and shows them, keeps the list of jobs in the browser,
 // plays a segment on a click, moves the subtitle under the player, and cleans the address. correct.js changes lines.
 window.asr = (() => {
-  const BUSY_MS = 600, IDLE_MS = 5000, RETRY_MS = 2000, TIMEOUT_MS = 20000, MOST_JOBS = 100, STORED = "asr-jobs", UNSURE = "asr-unsure";
+  const BUSY_MS = 600, IDLE_MS = 5000, RETRY_MS = 2000, TIMEOUT_MS = 20000, ZIP_TIMEOUT_MS = 600000, MOST_JOBS = 100, STORED = "asr-jobs", UNSURE = "asr-unsure";
   const byId = (id) => document.getElementById(id);
 
   // The token of the printed address has become a cookie: keep it out of bookmarks and of what is shared.
@@ -113,6 +113,23 @@ window.asr = (() => {
       next = item;
     }
     byId("jobs").hidden = !list().children.length;
+    byId("zip").hidden = list().querySelectorAll(".state.done").length < 2;
+  };
+
+  const listed = (ids) => { // submitted by one click, in this order; the first one is shown
+    const known = stored();
+    store([...ids.filter((id) => !known.includes(id)).reverse(), ...known]);
+    ask();
+  };
+
+  const zip = async () => {
+    const answer = await post("transcript/zip", { jobs: stored().reverse() }, ZIP_TIMEOUT_MS);
+    if (!answer) return;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await answer.blob());
+    link.download = "transcripts.zip";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), TIMEOUT_MS);
   };
 
   const list = () => byId("jobs").querySelector("ul");
@@ -125,7 +142,7 @@ window.asr = (() => {
     entries.get(id)?.item?.remove();
     entries.delete(id);
     store(stored().filter((other) => other !== id));
-    byId("jobs").hidden = !list().children.length;
+    order();
     if (id === job) open("");
   };
 
@@ -150,10 +167,10 @@ window.asr = (() => {
   // -- the news ----------------------------------------------------------------------------------------------------
   let timer = 0, asking = false, server = "", band = null;
 
-  const post = async (path, body) => {
+  const post = async (path, body, within = TIMEOUT_MS) => {
     try {
       const headers = { "Content-Type": "application/json" };
-      const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(TIMEOUT_MS) });
+      const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(within) });
       if (answer.status === 401) location.reload(); // to the login
       byId("offline").hidden = answer.ok;
       return answer.ok && answer;
@@ -230,6 +247,7 @@ window.asr = (() => {
       navigator.clipboard.writeText(said.join("\n"));
     } else if (hit("#compare-here")) byId("compare-job").click(); // it has the id of the job that is shown
     else if (hit("#hold")) post("hold", { job, action: hit("#hold").dataset.action }).then(ask);
+    else if (hit("#zip")) zip();
     else if (hit("#jobs .open")) open(hit("li").dataset.job);
     else if (hit("#jobs .remove")) remove(hit(".remove"), hit("li").dataset.job);
   });
@@ -254,5 +272,5 @@ window.asr = (() => {
   document.addEventListener("timeupdate", follow, true);
   document.addEventListener("seeked", follow, true);
 
-  return { start, show, opened: () => opening, post, put, sure, translate };
+  return { start, show, listed, opened: () => opening, post, put, sure, translate };
 })();

@@ -4,6 +4,6 @@ files.py chooses the decoder, ffmpeg.py runs the one that reads nearly everythin
 channels into one, samples.py resamples and stores, meter.py judges the recording.
 """
 
-from asr_app.audio.files import Limits, decode, from_buffer
+from asr_app.audio.files import Limits, decode, from_buffer, stated_seconds
 
-__all__ = ["Limits", "decode", "from_buffer"]
+__all__ = ["Limits", "decode", "from_buffer", "stated_seconds"]

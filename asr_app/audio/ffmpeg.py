@@ -17,7 +17,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from asr_app.audio import headers
-from asr_app.audio.child import Child
+from asr_app.audio.child import Child, TimedOut
 from asr_app.audio.samples import Samples
 from asr_app.datatypes import SAMPLE_RATE
 
@@ -40,11 +40,13 @@ _MOST_KEPT = 1 << 16  # bytes of messages in memory
 _MOST_READ = 1 << 20  # bytes of messages before the first sample
 # Four hours of 6 kbit/s Opus, 10 MB, take 25 s of CPU at 2.5 GHz, and a slow disk reads 2 GB of video in 100 s.
 _LEAST_S, _BYTES_A_S = 300.0, 1_000_000
+_HEADER_S = 10.0  # for reading a header
 
 _INPUT_AUDIO = re.compile(r"^\[info\]   Stream #0:(\d+)[^\n]*?: Audio: ", re.MULTILINE)
 _MAPPED = re.compile(r"^\[info\]   Stream #0:(\d+) -> #0:0 ", re.MULTILINE)
 _LATE = re.compile(rb"Correcting start time of Input #0 by (\d+) us")
 _FILLED = re.compile(rb"adding (\d+) audio samples of silence")
+_DURATION = re.compile(rb"  Duration: (\d+):(\d+):(\d+\.\d+)")
 _SOURCE_RATE = re.compile(rb"\bfmt:\w+ r:(\d+)Hz -> ")
 
 
@@ -78,7 +80,24 @@ def read(path: Path, samples: Samples, check: Callable[[], None], track: int | N
         return _report(messages, code, late_s)
 
 
-def _command(path: Path, track: int | None) -> list[str]:
+def stated_seconds(path: Path) -> float | None:
+    """Length of the file by its header; None if it states none, or is no media file. Decodes nothing."""
+    with tempfile.TemporaryFile() as log:
+        try:
+            with Child(_opening(path), log, _HEADER_S, lambda: None) as child:
+                child.read(1)  # it writes nothing, and ends for want of an output
+                child.wait()
+        except TimedOut:
+            return None
+        log.seek(0)
+        if match := _DURATION.search(log.read(_MOST_READ)):
+            hours, minutes, seconds = map(float, match.groups())
+            return 3600 * hours + 60 * minutes + seconds
+    return None
+
+
+def _opening(path: Path) -> list[str]:
+    """ffmpeg with the input and what the file may be."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-loglevel", "repeat+level+verbose"]
     # "file:" and an absolute path: a name may begin with "-" or hold a ":". -vn alone does not keep video decoders
     # from running while ffmpeg probes.
@@ -86,7 +105,12 @@ def _command(path: Path, track: int | None) -> list[str]:
     if headers.wav_goes_on(path):
         command += ["-ignore_length", "1"]
     command += ["-threads", "1"]  # each thread takes address space, and few audio decoders have more than one
-    command += ["-codec_whitelist", _audio_decoders(), "-dts_delta_threshold", _HOLE_S, "-i", f"file:{path.absolute()}"]
+    command += ["-codec_whitelist", _audio_decoders(), "-dts_delta_threshold", _HOLE_S]
+    return [*command, "-i", f"file:{path.absolute()}"]
+
+
+def _command(path: Path, track: int | None) -> list[str]:
+    command = _opening(path)
     command += ["-vn", "-sn", "-dn"] if track is None else ["-map", f"0:{track}"]
     # AU, since its header states the channels and it needs no length.
     return [*command, "-map_metadata", "-1", "-bitexact", "-af", _FILTER, "-c:a", "pcm_f32be", "-f", "au", "-"]

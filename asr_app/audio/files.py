@@ -60,6 +60,19 @@ def decode(
     return _decode_ffmpeg(file)
 
 
+def stated_seconds(path: Path) -> float | None:
+    """Length of a recording in seconds by its header, which may be wrong; None if none is stated. Decodes nothing."""
+    try:
+        with path.open("rb") as handle, soundfile.SoundFile(handle.fileno(), closefd=False) as sound:
+            if _libsndfile_is_right(sound) and sound.frames:
+                return float(sound.frames / sound.samplerate)
+    except OSError:
+        return None
+    except soundfile.LibsndfileError:  # ffmpeg may know it
+        pass
+    return ffmpeg.stated_seconds(path)
+
+
 def from_buffer(rate: int, samples: np.ndarray, name: str, limits: Limits = _LIMITS) -> Audio:
     """The sound of an array, shape `(n,)` or `(n, channels)`, at `rate` Hz: a microphone's, or another program's.
 

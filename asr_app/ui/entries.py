@@ -11,7 +11,8 @@ from asr_app.ui.texts import in_both, t
 
 def frame() -> str:
     """The list without entries; page.js shows it once there are some, and writes the heading."""
-    return f'<section id="jobs" class="list" hidden><h3 {in_both("jobs")}></h3><ul></ul></section>'
+    zip_all = f'<button id="zip" hidden {in_both("zip")}></button>'
+    return f'<section id="jobs" class="list" hidden><h3 {in_both("jobs")}></h3>{zip_all}<ul></ul></section>'
 
 
 def entry(status: Status, language: str) -> str:

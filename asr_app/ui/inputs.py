@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from asr_app.examples import EXAMPLES, expected
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
+from asr_app.turns import MOST_WAITING
 from asr_app.ui import entries, models, options, render
 from asr_app.ui.labels import Labels
 from asr_app.ui.models import ModelInputs
@@ -28,6 +30,7 @@ from asr_app.ui.options import OptionInputs
 from asr_app.ui.texts import LANGUAGES, t
 
 _AS_SWITCHED = "auto"
+_LISTED_JS = "(jobs) => window.asr.listed(jobs)"  # page.js
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
     with gr.Tabs():
         with labels(gr.Tab(t("upload", "en"), id="upload"), label="upload") as upload_tab:
             upload = gr.File(
-                label=t("file", "en"), file_count="single", type="filepath", height=130, elem_id="upload",
+                label=t("files", "en"), file_count="multiple", type="filepath", height=130, elem_id="upload",
             )  # fmt: skip
             examples = _example_buttons(labels)
         with labels(gr.Tab(t("microphone", "en"), id="microphone"), label="microphone") as microphone_tab:
@@ -79,7 +82,7 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
         cancel = labels(gr.Button(t("cancel", "en"), interactive=False, elem_id="cancel"), value="cancel")
     refusal = gr.HTML(elem_id="refusal")
     for component, key in (
-        (upload, "file"), (microphone, "speak"), (lite, "lite"),
+        (upload, "files"), (microphone, "speak"), (lite, "lite"),
     ):  # fmt: skip
         labels(component, label=key)
     gr.HTML(entries.frame())
@@ -96,34 +99,49 @@ def connect(
     jobs: Jobs,
     preparer: Preparer,
     job_id: gr.BrowserState,
+    submitted: gr.BrowserState,
     kept: gr.BrowserState,
     language: gr.Radio,
     quiet: Mapping[str, Any],
 ) -> None:
-    """Lets the components submit jobs into `job_id`, and cancel them. The model fetched by a click is kept as chosen.
+    """Lets the components submit jobs, and cancel the one in `job_id`.
+
+    The first job of a click goes into `job_id`, all of them go into `submitted` in the order of their files. The model
+    fetched by a click is kept as chosen.
 
     A refusal is shown in `inputs.refusal`, since Gradio shows no error of an event without a queue.
     """
     source = gr.State("upload")
 
     def submit(
-        request: gr.Request, before: str, path: str | None, label: str, key: str, switch: bool, picked: str, *asked: Any
-    ) -> tuple[str, str]:
+        request: gr.Request, shown: str, before: list[str], path: str | None, *rest: Any
+    ) -> tuple[str, list[str], str]:
+        return submit_all(request, shown, before, [path] if path else [], *rest)
+
+    def submit_all(
+        request: gr.Request, shown: str, before: list[str], paths: list[str], label: str, key: str, switch: bool,
+        picked: str, *asked: Any,
+    ) -> tuple[str, list[str], str]:  # fmt: skip
+        made: list[str] = []
         try:
-            if not path:
-                raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
+            require_count(paths)
             card = cards[key]
             wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
             precision = engines.choose(card, switch, wanted)
             wish = options.read(card, asked)
-            return jobs.submit(Path(path), Path(path).name, key, precision, wish, before, client_of(request)), ""
+            for path, last in zip_longest(map(Path, paths), before[: len(paths)], fillvalue=""):
+                made.append(jobs.submit(Path(path), Path(path).name, key, precision, wish, last, client_of(request)))
         except UserError as error:
-            return before, render.refusal(error, LANGUAGES[label])
+            return made[0] if made else shown, made or before, render.refusal(error, LANGUAGES[label])
+        return made[0], made, ""
 
     def submit_active(
-        request: gr.Request, before: str, active: str, uploaded: str | None, recorded: str | None, *rest: Any
-    ) -> tuple[str, str]:
-        return submit(request, before, uploaded if active == "upload" else recorded, *rest)
+        request: gr.Request, shown: str, before: list[str], active: str, uploaded: list[str] | None,
+        recorded: str | None, *rest: Any,
+    ) -> tuple[str, list[str], str]:  # fmt: skip
+        if active == "upload":
+            return submit_all(request, shown, before, uploaded or [], *rest)
+        return submit(request, shown, before, recorded, *rest)
 
     def cancel(job: str, label: str) -> str:
         try:
@@ -139,15 +157,29 @@ def connect(
 
     model = inputs.models.model
     chosen = [language, model, inputs.lite, inputs.precision, *inputs.options.components]
-    answered = [job_id, inputs.refusal]
-    inputs.start.click(submit_active, [job_id, source, inputs.upload, inputs.microphone, *chosen], answered, **quiet)
-    inputs.microphone.stop_recording(submit, [job_id, inputs.microphone, *chosen], answered, **quiet)
+    asked_before, answered = [job_id, submitted], [job_id, submitted, inputs.refusal]
+    active = [source, inputs.upload, inputs.microphone]
+    listed = inputs.start.click(submit_active, [*asked_before, *active, *chosen], answered, **quiet)
+    listed.then(None, submitted, None, js=_LISTED_JS, **quiet)
+    inputs.microphone.stop_recording(submit, [*asked_before, inputs.microphone, *chosen], answered, **quiet)
     for name, button in inputs.examples.items():
-        button.click(partial(str, EXAMPLES / name), None, inputs.upload, **quiet)
+        button.click(partial(list, [str(EXAMPLES / name)]), None, inputs.upload, **quiet)
     inputs.cancel.click(cancel, [job_id, language], inputs.refusal, **quiet)
     inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
     inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
     inputs.models.better_button.click(fetch_better, [inputs.lite, kept], [model, kept], **quiet)
+
+
+def require_count(paths: Sequence[str]) -> None:
+    """Raises UserError for no recording, and for more than one client may have in the queue."""
+    if not paths:
+        raise UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
+    if len(paths) > MOST_WAITING:
+        raise UserError(
+            f"{len(paths)} recordings were chosen; at most {MOST_WAITING} are taken at once. For a folder of them, use "
+            "`python -m asr_app batch` on the server.",
+            f"选择了 {len(paths)} 个录音，一次最多 {MOST_WAITING} 个。如需处理整个目录，请在服务器上使用 `python -m asr_app batch`。",
+        )
 
 
 def client_of(request: gr.Request) -> str:

@@ -50,6 +50,7 @@ def build(
     labels = Labels()
     with gr.Blocks(title=t("title", "en"), analytics_enabled=False) as page:
         job_id = gr.BrowserState("", storage_key="asr-job", secret=_STORAGE_KEY)
+        submitted = gr.BrowserState([], storage_key="asr-submitted", secret=_STORAGE_KEY)  # by the last click
         kept = gr.BrowserState({}, storage_key="asr-choices", secret=_STORAGE_KEY)
         comparison = gr.BrowserState("", storage_key="asr-comparison", secret=_STORAGE_KEY)
         benchmark = gr.BrowserState("", storage_key="asr-benchmark", secret=_STORAGE_KEY)
@@ -84,7 +85,7 @@ def build(
                 benching = bench.lay_out(cards, engines, list(benchmarks.offered), labels)
         opener = gr.Button(visible="hidden", elem_id="open-job")
         band.connect(arrival, preparer, _QUIET)
-        left.connect(inputs, cards, engines, jobs, preparer, job_id, kept, language, _QUIET)
+        left.connect(inputs, cards, engines, jobs, preparer, job_id, submitted, kept, language, _QUIET)
         choices.connect(kept, inputs, _QUIET)
         compare.connect(comparing, tabs, opened, cards, engines, jobs, comparison, job_id, language, _QUIET)
         bench.connect(benching, bench_opened, cards, engines, benchmarks, benchmark, language, _QUIET)

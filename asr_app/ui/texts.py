@@ -91,6 +91,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "Mandarin and its dialects, English, Japanese; slow without a GPU.",
         "zh": "普通话及方言、英语、日语；无 GPU 时较慢。",
     },
+    "files": {"en": "Recordings (audio or video, up to 20)", "zh": "录音（音频或视频，最多 20 个）"},
+    "zip": {"en": "All results as a zip", "zh": "下载全部结果（zip）"},
     "upload": {"en": "Upload", "zh": "上传"},
     "microphone": {"en": "Microphone", "zh": "麦克风"},
     "file": {"en": "Recording (audio or video)", "zh": "录音（音频或视频）"},

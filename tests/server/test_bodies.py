@@ -224,7 +224,7 @@ def test_a_whole_upload_lies_under_home_and_a_long_one_is_told(served):
     body, kind = multipart("long.wav", bytes(3 * 2**20))
     # The server does not wait for the end of the body; requests reads its answer all the same.
     refused = requests.post(f"{address}{UPLOAD[1:]}", data=body, headers={"Content-Type": kind}, timeout=20)
-    assert (refused.status_code, refused.text[:34]) == (413, "The recording has more than 2 MB. ")
+    assert (refused.status_code, refused.text[:31]) == (413, "The upload has more than 2 MB. ")
     refused = requests.post(address + "gradio_api/run/predict", json="x" * 2**20, timeout=20)
     assert refused.status_code == 413
     assert [p for p in uploads(home) if p.name != "speech.wav"] == []
