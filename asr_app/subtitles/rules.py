@@ -4,13 +4,13 @@ Sources, read in November 2026:
 
 - Netflix, Timed Text Style Guide, General Requirements: two lines; 5/6 s to 7 s a subtitle; breaks after punctuation,
   before conjunctions and prepositions. Its Subtitle Timing Guidelines: gaps of two frames at least; gaps of less than
-  half a second are closed to two frames.
-- Netflix's guides by language: English 42 characters a line and 20 a second; Chinese 16 a line, 9 a second for
-  translations and 11 for captions in the language that is spoken; Japanese 16 and 7, Korean 16 and 14 for such
-  captions; Thai 35 a line, 17 a second.
+  half a second are closed to two frames. Its guides by language: 42 characters a line in English, 16 in Chinese, 35 in
+  Thai.
 - BBC, Subtitle Guidelines: single sentences; subtitles neither anticipate speech nor outlast it by more than 1.5 s.
 
-The captions made here are in the spoken language, so the guides' limits for those apply.
+The other figures are Netflix's as others quote them: 20 characters a second in English, 17 in Thai, 16 a line in
+Japanese and Korean. The rates of 11, 7 and 14 a second in Chinese, Japanese and Korean are those of captions in the
+language that is spoken, as these are; translations have 9, 4 and 12.
 """
 
 from __future__ import annotations
