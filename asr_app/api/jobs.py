@@ -18,7 +18,7 @@ from asr_app.api.intake import Intake
 from asr_app.api_errors import ApiError
 from asr_app.corrections.store import Corrections
 from asr_app.errors import UserError
-from asr_app.formats import WRITERS, write
+from asr_app.formats import FORMATS
 from asr_app.jobs import Jobs
 from asr_app.observer import News, Observer, Status
 
@@ -51,16 +51,16 @@ def routes(jobs: Jobs, intake: Intake) -> list[BaseRoute]:
         return StreamingResponse(_events(observer, job), media_type="text/event-stream")
 
     def transcript(job: str, format: str = "json") -> Response:
-        if format not in WRITERS:
-            known = ", ".join(WRITERS)
+        if format not in FORMATS:
+            known = ", ".join(FORMATS)
             return ApiError(400, f"There is no format {format!r}. Use one of: {known}.", "format").response()
         view = jobs.observe(job)
         if view is None:
             return _unknown()
         if (done := corrections.transcript(view)) is None:
             return ApiError(409, f"The job is {view.state}: there is no transcript.", None, "not_done").response()
-        media_type = "application/json" if format == "json" else "text/plain; charset=utf-8"
-        return Response(write(done, format), media_type=media_type)
+        kind = FORMATS[format]
+        return Response(kind.encode(done), media_type=kind.media_type)
 
     def hold(job: str, action: Literal["cancel", "pause", "continue"]) -> Response:
         try:

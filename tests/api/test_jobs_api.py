@@ -54,7 +54,7 @@ def test_a_job_from_its_submission_to_its_deletion(client, jobs, recording):
     assert texts == [segment["text"] for segment in whole["segments"]]
     assert len(texts) > 3
     assert client.get(f"/v1/jobs/{job}/transcript?format=srt").text.startswith("1\n00:00:00")
-    assert client.get(f"/v1/jobs/{job}/transcript?format=docx").status_code == 400
+    assert client.get(f"/v1/jobs/{job}/transcript?format=odt").status_code == 400
     assert client.delete(f"/v1/jobs/{job}").status_code == 204
     for answer in (
         client.get(f"/v1/jobs/{job}"),

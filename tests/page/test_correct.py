@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_a_line_is_corrected_exported_measured_and_taken_back(address, open_page
     assert page.locator("#undo").count() == 0
     correct(page, 1, "Turn off the light <now> & --> then.")
     for format in WRITERS:
-        found = exported(page, format)
+        found = re.sub(r"<[\d:.]+>", "", exported(page, format))  # vtt-words has times between the words
         assert "urn off the light" in found
         assert before[1] not in found.replace(json.dumps(before[1]), "")
     (change,) = [s["change"] for s in json.loads(exported(page, "json"))["segments"] if "change" in s]
