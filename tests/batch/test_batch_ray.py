@@ -53,6 +53,7 @@ def cluster():
     from asr_app.batch import ray_workers
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", "local")  # never a cluster that runs here already
         patch.setenv("PYTHONPATH", str(ROOT / "tests" / "batch") + os.pathsep + str(ROOT / "tests"))
         with ray_workers.joined() as resources:
             yield resources
