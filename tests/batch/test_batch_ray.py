@@ -19,6 +19,8 @@ from asr_app.datatypes import Segment, StageTimes, Transcript
 from asr_app.errors import UserError
 from asr_app.precision import Precision, PrecisionReport
 
+pytestmark = pytest.mark.slow  # Ray is 70 MB and no requirement: `pip install ray==2.60.0`, then `-m slow`
+
 
 class Dying:
     """Reads the file as its text. Its process dies at a file that says so: once, or each time."""
