@@ -544,6 +544,7 @@ print(audio.seconds, peak() - imports)
 """
 
 
+@pytest.mark.models
 @pytest.mark.parametrize(
     ("minutes", "suffix"), [pytest.param(180, "m4a", marks=pytest.mark.slow), (30, "m4a"), (30, "flac")]
 )

@@ -44,7 +44,7 @@ def matroska(path: Path, rate: float, packet: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("packet", [1024, 8192])
+@pytest.mark.parametrize("packet", [1024, pytest.param(8192, marks=pytest.mark.models)])
 def test_a_file_that_states_1_hz_is_refused_and_takes_little_memory(tmp_path, packet):
     path = matroska(tmp_path / "x.mkv", 1.0, packet)
     ran = subprocess.run([sys.executable, "-c", _PEAK, path], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -187,6 +187,7 @@ def test_another_model_or_option_does_all_again(tree, tmp_path, about):
     assert fake.given == []
 
 
+@pytest.mark.models
 def test_a_result_that_is_deleted_or_of_another_format_is_made_again(tree, tmp_path):
     out = tmp_path / "out"
     carry_out([tree], out, Fake(), formats=("txt", "srt"))

@@ -78,6 +78,7 @@ def texts(output: Path) -> dict[str, str]:
     return {p.relative_to(output).as_posix(): p.read_text() for p in output.rglob("*.txt")}
 
 
+@pytest.mark.models
 def test_a_kill_in_the_middle_loses_nothing_and_doubles_nothing(clips, tmp_path):
     undisturbed = slow_batch(clips, tmp_path / "whole", tmp_path / "whole.log", 0)
     assert undisturbed.wait(120) == 0, undisturbed.stderr.read()

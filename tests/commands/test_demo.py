@@ -65,6 +65,7 @@ def test_marks_follow_their_tokens():
     assert marked(Sentence("zh", "你好。")) == [("你", "_"), ("好", "。")]
 
 
+@pytest.mark.models
 def test_integrate_and_fire_without_a_loop_equals_funasr():
     from funasr.models.bicif_paraformer.cif_predictor import cif
 
