@@ -165,14 +165,14 @@ def test_cancel_keeps_the_text_so_far(page, tmp_path):
 def test_pause_holds_a_job_over_a_reload_and_continue_goes_on(page, ten_minutes):
     path, text = ten_minutes
     run(page, path)
-    page.wait_for_function("() => document.querySelectorAll('button.segment').length > 3")
+    page.wait_for_function("() => document.querySelectorAll('.segment').length > 3")
     page.click("#hold")
     page.wait_for_function("() => document.querySelector('#progress').innerText.includes('paused')")
     page.reload()
     page.wait_for_selector("#hold:has-text('Continue')")
-    before = page.locator("button.segment").count()
+    before = page.locator(".segment").count()
     page.wait_for_timeout(2000)
-    assert page.locator("button.segment").count() == before
+    assert page.locator(".segment").count() == before
     page.click("#hold")
     page.wait_for_selector(".card", timeout=240_000)
     assert normalise(transcript(page)) == normalise(text)
