@@ -12,5 +12,5 @@ def shown(cues: Sequence[Cue]) -> list[lint.Shown]:
 
 
 def faults(cues: Sequence[Cue], *, fast: bool = False) -> list[str]:
-    """What the linter says about `cues`. Reading speed counts only with `fast`: some people speak faster than it."""
+    """Lines of the linter about `cues`. Reading speed counts only with `fast`: some people speak faster than it."""
     return [b.text("en") for b in lint.check(shown(cues)) if fast or b.rule != "fast"]

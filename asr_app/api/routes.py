@@ -17,6 +17,7 @@ from asr_app.api import answers, fields
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered, entry
 from asr_app.api_errors import ApiError
+from asr_app.datatypes import Transcript
 from asr_app.jobs import Jobs
 from asr_app.journal import View
 from asr_app.observer import News, Observer
@@ -125,7 +126,7 @@ class _Api:
                 await anyio.sleep(_LOOK_S)
 
 
-def _done(view: View | None, decoded: bool) -> Any:
+def _done(view: View | None, decoded: bool) -> Transcript:
     """The transcript of a job that is done. Raises ApiError for one that is not."""
     if view is not None and view.transcript is not None:
         return view.transcript

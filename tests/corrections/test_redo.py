@@ -39,7 +39,7 @@ def job(jobs, recording):
 
 
 def settled(redos: Redos, job: str):
-    """What is left once no redo waits or runs any more."""
+    """The open redos, once none of them waits or runs any more."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
         left = redos.settle(job)

@@ -1,4 +1,4 @@
-"""What is taken as a list of hotwords, and what is refused before any work."""
+"""Lists of hotwords that are taken, and those that are refused before any work."""
 
 from __future__ import annotations
 

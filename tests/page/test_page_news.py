@@ -117,7 +117,7 @@ def site(tmp_path_factory) -> Iterator[Site]:
 
 @pytest.fixture
 def open_quiet(open_page) -> Iterator[Callable]:
-    """As `open_page`; the test fails if a page has written an error to its console."""
+    """Opens a page like `open_page`; the test fails if a page has written an error to its console."""
     pages = []
 
     def open_(address: str, **options):
