@@ -118,12 +118,13 @@ class _Api:
     async def _discard(self, job: str) -> None:
         """Deletes the job, its recording and its text; cancels it before if its client has gone."""
         with anyio.move_on_after(_END_S, shield=True):
-            await anyio.to_thread.run_sync(self._jobs.cancel, job)
-            while (status := await anyio.to_thread.run_sync(self._observer.status, job)) is not None:
-                if status.finished:
-                    await anyio.to_thread.run_sync(self._jobs.journal.remove, job)
-                    return
+            status = await anyio.to_thread.run_sync(self._observer.status, job)
+            if status is not None and not status.finished:
+                await anyio.to_thread.run_sync(self._jobs.cancel, job)
+            while status is not None and not status.finished:
                 await anyio.sleep(_LOOK_S)
+                status = await anyio.to_thread.run_sync(self._observer.status, job)
+            await anyio.to_thread.run_sync(self._jobs.journal.remove, job)
 
 
 def _done(view: View | None, decoded: bool) -> Transcript:
