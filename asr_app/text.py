@@ -1,9 +1,9 @@
-"""Spaces and breaks in a line of text that mixes scripts with and without spaces between words."""
+"""Spaces and breaks in a line of text that mixes scripts with and without spaces between words; letters of words in a text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 # Scripts written without spaces between words: CJK ideographs, kana, and their punctuation.
 _SPACELESS = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
@@ -53,3 +53,21 @@ def join(pieces: Iterable[str]) -> str:
         spaced = line and not is_spaceless(line[-1]) and not is_spaceless(piece[0])
         line += (" " if spaced else "") + piece
     return line
+
+
+def letter_places(text: str, words: Sequence[str], letters: Callable[[str], str]) -> list[list[int | None]]:
+    """For each word, the index in `text` of each of its letters; None for a letter that the text lacks.
+
+    The words stand in the text in this order, with other marks, or with some of them rewritten. `letters` gives what is
+    compared of a string, such as its letters in lower case; one character may give several. The indices rise.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    written = [(letter, i) for i, character in enumerate(text) for letter in letters(character)]
+    spoken = [(letter, i) for i, word in enumerate(words) for letter in letters(word)]
+    places: list[list[int | None]] = [[] for _ in words]
+    for step in Levenshtein.opcodes([letter for letter, _ in spoken], [letter for letter, _ in written]):
+        for i in range(step.src_start, step.src_end):
+            at = step.dest_start + i - step.src_start
+            places[spoken[i][1]].append(written[at][1] if step.tag == "equal" else None)
+    return places

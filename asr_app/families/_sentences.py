@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-import difflib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from asr_app.datatypes import Segment, Word
+from asr_app.text import letter_places
 
 # A sentence ends at a Mandarin full stop, unless another or a closing quotation mark follows, as in 什么？！. It ends at a
 # Latin one only before a space, so that 3.5 and example.com stay whole.
@@ -53,18 +54,12 @@ def rising(timed: Iterable[Word], seconds: float) -> tuple[Word, ...]:
 
 def _piece_indices(pieces: Sequence[str], words: Sequence[Word]) -> list[int]:
     """Index of each word's piece, never falling."""
-    written = [(letter, i) for i, piece in enumerate(pieces) for letter in _letters(piece)]
-    spoken = [(letter, i) for i, word in enumerate(words) for letter in _letters(word.text)]
-    matched: list[int | None] = [None] * len(words)
-    matcher = difflib.SequenceMatcher(None, [a for a, _ in written], [b for b, _ in spoken], autojunk=False)
-    for match in matcher.get_matching_blocks():
-        for step in range(match.size):
-            word = spoken[match.b + step][1]
-            if matched[word] is None:
-                matched[word] = written[match.a + step][1]
+    ends = list(itertools.accumulate(map(len, pieces)))
     indices, last = [], 0
-    for index in matched:
-        last = max(last, index or 0)
+    for places in letter_places("".join(pieces), [word.text for word in words], _letters):
+        known = [at for at in places if at is not None]
+        if known:
+            last = bisect.bisect_right(ends, known[0])
         indices.append(last)
     return indices
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ import numpy as np
 from asr_app.datatypes import Segment, Word
 from asr_app.hotwords.tokens import key_of
 from asr_app.strikes import Strike
-from asr_app.text import is_spaceless
+from asr_app.text import is_spaceless, letter_places
 
 Span = tuple[int, int] | None
 
@@ -55,23 +54,11 @@ def times_of(segment: Segment, spans: Sequence[Span], start: int, end: int) -> t
 
 def word_spans(segment: Segment) -> list[Span]:
     """[start, end) of each word in the segment's text; None for a word that the text has not (a number in digits)."""
-    text_letters = [(letter, i) for i, c in enumerate(segment.text) for letter in _letters(c)]
-    word_letters = [(letter, i) for i, word in enumerate(segment.words) for letter in _letters(word.text)]
-    written, spoken = [c for c, _ in text_letters], [c for c, _ in word_letters]
-    if written == spoken:
-        pairs = list(zip(text_letters, word_letters, strict=True))
-    else:
-        matcher = difflib.SequenceMatcher(None, written, spoken, autojunk=False)
-        pairs = [
-            (text_letters[m.a + i], word_letters[m.b + i]) for m in matcher.get_matching_blocks() for i in range(m.size)
-        ]
-    places: list[list[int]] = [[] for _ in segment.words]
-    for (_, at), (_, word) in pairs:
-        places[word].append(at)
-    return [
-        (min(at), max(at) + 1) if at and len(at) == len(_letters(word.text)) else None
-        for at, word in zip(places, segment.words, strict=True)
-    ]
+    spans: list[Span] = []
+    for places in letter_places(segment.text, [word.text for word in segment.words], _letters):
+        known = [at for at in places if at is not None]
+        spans.append((known[0], known[-1] + 1) if known and len(known) == len(places) else None)
+    return spans
 
 
 def _letters(text: str) -> str:

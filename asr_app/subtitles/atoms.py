@@ -17,7 +17,7 @@ from asr_app.chinese import converted
 from asr_app.datatypes import Segment, Word
 from asr_app.folders import cache
 from asr_app.subtitles.rules import Ruler, begins_with_closing
-from asr_app.text import graphemes, is_phrased, is_spaceless, words_of_phrases
+from asr_app.text import graphemes, is_phrased, is_spaceless, letter_places, words_of_phrases
 
 if TYPE_CHECKING:
     import jieba
@@ -218,28 +218,13 @@ def words_in(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, Word]
 
     They are compared letter by letter: a model cuts Thai and Chinese into other pieces than a dictionary does.
     """
-    from rapidfuzz.distance import Levenshtein
-
-    if not words:
-        return
-    written = [(letter, i) for i, c in enumerate(text) for letter in _bare(c)]  # a lower-case letter may be two
-    spoken = [(letter, i) for i, word in enumerate(words) for letter in _bare(word.text)]
-    position: list[int | None] = [None] * len(spoken)
-    for step in Levenshtein.opcodes([a for a, _ in spoken], [b for b, _ in written]):
-        if step.tag == "equal":
-            for i in range(step.src_end - step.src_start):
-                position[step.src_start + i] = written[step.dest_start + i][1]
-    first = 0
-    for word, letters in itertools.groupby(range(len(spoken)), key=lambda i: spoken[i][1]):
-        count = len(list(letters))
-        places = position[first : first + count]
-        first += count
-        if places[0] is None or places[-1] is None:
+    for word, places in zip(words, letter_places(text, [word.text for word in words], _bare), strict=True):
+        if not places or places[0] is None or places[-1] is None:
             continue
         end = places[-1] + 1
         while end < len(text) and unicodedata.category(text[end]) in _TRAILING:
             end += 1
-        yield places[0], end, words[word]
+        yield places[0], end, word
 
 
 def _bare(text: str) -> str:
