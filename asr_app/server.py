@@ -139,12 +139,13 @@ def run(config: Config) -> None:
     jobs = Jobs(Journal(config.home, round(config.max_disk_gb * 1e9)), engines, limits)
     os.environ["GRADIO_TEMP_DIR"] = str(jobs.journal.storage.uploads)  # Gradio has no argument for its folder
 
+    desk = Desk(engines)
     benchmarks = Benchmarks(jobs.journal.storage, config.bench_data)
     runner = Runner(
-        benchmarks, engines, config.cache, lambda: jobs.journal.idle() and preparer.current is None
+        benchmarks, engines, config.cache,
+        lambda: jobs.journal.idle() and desk.is_idle and preparer.current is None,
     )  # fmt: skip
     jobs.before_each = runner.make_way
-    desk = Desk(engines)
 
     def is_free() -> bool:
         return jobs.journal.idle() and desk.is_idle and not runner.wants_machine
