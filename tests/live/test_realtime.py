@@ -340,6 +340,18 @@ def test_more_than_can_be_recognised_ends_the_session_with_the_reason(session, r
     assert "faster" in session.events[-1]["error"]["message"]
 
 
+def test_a_turn_that_is_never_committed_gets_an_error_and_the_next_one_is_whole(session, monkeypatch):
+    monkeypatch.setattr(stream_module, "MOST_UNCOMMITTED_S", 3.0)
+    update(session, turn_detection=None)
+    session.append(talk("1 2 ......"))
+    while (event := session.socket.receive_json())["type"] != "error":
+        assert event["type"].endswith("delta")
+    assert event["error"]["code"] == "input_audio_buffer_too_long"
+    session.append(talk("3 4"))
+    session.send("input_audio_buffer.commit")
+    assert session.until(f"{TRANSCRIPTION}.completed")["transcript"] == "3 4"
+
+
 def test_a_client_that_has_gone_leaves_no_stream(room):
     with room.client.websocket_connect(PATH) as socket:
         session = Session(socket)

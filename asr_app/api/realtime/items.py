@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from asr_app.api_errors import error_object
 from asr_app.errors import UserError
 from asr_app.live.events import Event, Failed, Final, Partial, SpeechStarted, SpeechStopped
 from asr_app.text import is_spaceless, join
@@ -107,6 +108,10 @@ class Items:
     def _failed(self, number: int, error: UserError) -> Iterator[dict[str, Any]]:
         if not self._cuts and number >= self._turn:  # a turn that was never committed, and is gone
             self._turn = number + 1
+            self._items.pop(number, None)
+            shown = error_object(400, error.en, None, "input_audio_buffer_too_long")
+            yield {"type": "error", "error": shown | {"event_id": None}}
+            return
         yield from self._commit(number)
         yield {
             "type": f"{_TRANSCRIPTION}.failed", "item_id": self._items.pop(number).id, "content_index": 0,

@@ -37,7 +37,7 @@ def routes(desk: Desk, offered: Offered) -> list[BaseRoute]:
         except ApiError as error:
             with contextlib.suppress(WebSocketDisconnect):
                 await socket.send_text(json.dumps(_refusal(error)))
-                await socket.close(LATER if error.status == 429 else POLICY, error.message[:120])
+                await socket.close(LATER if error.status in (429, 503) else POLICY, error.message[:120])
             return
         open_by[who] += 1
         try:

@@ -51,7 +51,7 @@ class Settings:
             transcription["languages"] = list(self.options.languages)
         if self.options.hotwords:
             transcription["keywords"] = list(self.options.hotwords)
-        about = {"id": identity, "object": "realtime.transcription_session", "expires_at": 0, "include": None}
+        about = {"id": identity, "object": "realtime.transcription_session", "expires_at": None, "include": None}
         if beta:
             return about | {
                 "input_audio_format": "pcm16", "input_audio_transcription": transcription, "turn_detection": detection,
