@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import anyio.to_thread
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -178,13 +178,18 @@ class Login:
         self._nobody = Account.of("nobody", secrets.token_hex(16))
 
     async def admit(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request to `app` if it may enter, else answers it. Takes the token out of the query."""
-        request = Request(scope, receive)
+        """Passes the request to `app` if it may enter, else answers it. Takes the token out of the query.
+
+        A websocket may come with a key or with the cookie: the door has checked that a browser's comes from our page.
+        """
+        request = HTTPConnection(scope)
         given = _take_token(scope)
         if self._accounts and scope["path"] == self.PATH and scope["method"] == "POST":
-            app = await self._try_password(request)
+            app = await self._try_password(Request(scope, receive))
         elif self._has_key(request):
             pass
+        elif scope["type"] == "websocket":
+            app = app if self._has_cookie(request) else _NO_KEY
         elif scope["path"].startswith(API) or scope["path"] == "/metrics":
             app = _NO_KEY
         elif self._has_cookie(request):
@@ -197,11 +202,11 @@ class Login:
             app = _page(401, _ASKS_FOR_ADDRESS) if given is None else _page(403, _OTHER_ADDRESS + _ASKS_FOR_ADDRESS)
         await app(scope, receive, send)
 
-    def _has_cookie(self, request: Request) -> bool:
+    def _has_cookie(self, request: HTTPConnection) -> bool:
         given = request.cookies.get(self._cookie, "")
         return any(_same(given, cookie) for cookie in self._cookies.values())
 
-    def _has_key(self, request: Request) -> bool:
+    def _has_key(self, request: HTTPConnection) -> bool:
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         return kind.lower() == "bearer" and any(_same(given.strip(), key) for key in self._api_keys)
 

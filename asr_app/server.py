@@ -20,6 +20,7 @@ from asr_app.api import jobs as job_api
 from asr_app.api import routes as api
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered
+from asr_app.api.realtime import routes as realtime
 from asr_app.audio import Limits
 from asr_app.bench.benchmarks import Benchmarks
 from asr_app.bench.runner import Runner
@@ -138,12 +139,13 @@ def run(config: Config) -> None:
     jobs = Jobs(Journal(config.home, round(config.max_disk_gb * 1e9)), engines, limits)
     os.environ["GRADIO_TEMP_DIR"] = str(jobs.journal.storage.uploads)  # Gradio has no argument for its folder
 
+    desk = Desk(engines)
     benchmarks = Benchmarks(jobs.journal.storage, config.bench_data)
     runner = Runner(
-        benchmarks, engines, config.cache, lambda: jobs.journal.idle() and preparer.current is None
+        benchmarks, engines, config.cache,
+        lambda: jobs.journal.idle() and desk.is_idle and preparer.current is None,
     )  # fmt: skip
     jobs.before_each = runner.make_way
-    desk = Desk(engines)
 
     def is_free() -> bool:
         return jobs.journal.idle() and desk.is_idle and not runner.wants_machine
@@ -167,6 +169,7 @@ def run(config: Config) -> None:
         *health.routes(jobs, engines, preparer),
         *api.routes(jobs, models, intake),
         *job_api.routes(jobs, intake),
+        *realtime.routes(desk, models),
     ]
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
