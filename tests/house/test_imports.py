@@ -67,6 +67,7 @@ FLOORS = [
     ["report"],
     ["bench"],
     ["ui", "cli", "api"],
+    ["neighbours"],
     ["server"],
     ["__main__"],
 ]
