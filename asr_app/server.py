@@ -33,6 +33,7 @@ from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
+from asr_app.live.desk import Desk
 from asr_app.login import Login, read_accounts, read_api_keys, read_key
 from asr_app.neighbours import http as neighbours
 from asr_app.neighbours.ports import Ports
@@ -145,9 +146,10 @@ def run(config: Config) -> None:
         benchmarks, engines, config.cache, lambda: jobs.journal.idle() and preparer.current is None
     )  # fmt: skip
     jobs.before_each = runner.make_way
+    desk = Desk(engines)
 
     def is_free() -> bool:
-        return jobs.journal.idle() and not runner.wants_machine
+        return jobs.journal.idle() and desk.is_idle and not runner.wants_machine
 
     def measure(card: ModelCard, precision: Precision) -> None:
         while not is_free():  # what somebody waits for goes before, and would be measured too
@@ -196,5 +198,6 @@ def run(config: Config) -> None:
         server.close()
         runner.stop()
         preparer.close()
+        desk.stop()
         jobs.stop()
         lock.release()
