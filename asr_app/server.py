@@ -171,7 +171,7 @@ def run(config: Config) -> None:
         *api.routes(jobs, models, intake),
         *job_api.routes(jobs, intake),
     ]
-    recognition = Recognition(jobs, models, limits)
+    recognition = Recognition(jobs, desk, models, limits)
     routes += neighbours.routes(recognition)
     ports = Ports(recognition, config, login)
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))

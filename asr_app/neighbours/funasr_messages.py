@@ -20,7 +20,6 @@ from asr_app.neighbours.recordings import Pcm
 
 MODES = ("offline", "online", "2pass")
 _LONGEST_NAME = 200  # characters
-_FINEST_CHUNK, _COARSEST_CHUNK = 1, 100  # of 60 ms
 # The html5 client steps through the times by the pieces between these marks: a Latin word is a step, and else each
 # character is one. It fails where it runs over the end.
 _PIECES = re.compile(r"[。？，、?. ]+")
@@ -35,18 +34,22 @@ class Malformed(Exception):
 class Settings:
     """The settings of a client, which its messages change one by one.
 
-    `chunk_s` is the time between two provisional results. `svs_itn` is SenseVoice's own switch; None follows `itn`.
+    `svs_itn` is SenseVoice's own switch; None follows `itn`. Chunks have no setting: the recogniser sets its own pace.
     """
 
     mode: str = "2pass"
     wav_name: str = "microphone"
     wav_format: str = "pcm"
     audio_fs: int = 16_000
-    chunk_s: float = 0.6
     hotwords: tuple[str, ...] = ()
     itn: bool = True
     svs_lang: str = "auto"
     svs_itn: bool | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether results are wanted while the recording arrives."""
+        return self.mode != "offline"
 
     @property
     def pcm(self) -> Pcm | None:
@@ -84,8 +87,6 @@ def read(text: str, settings: Settings) -> tuple[Settings, bool]:
         raise Malformed(f"mode must be one of {', '.join(MODES)}")
     if len(given.get("wav_name", "")) > _LONGEST_NAME:
         raise Malformed(f"wav_name has more than {_LONGEST_NAME} characters")
-    if "chunk_size" in message:
-        given["chunk_s"] = _chunk_s(message["chunk_size"])
     if message.get("hotwords"):
         given["hotwords"] = _hotwords(_typed("hotwords", message["hotwords"], str))
     return replace(settings, **given), ends
@@ -113,18 +114,6 @@ def _typed(name: str, value: Any, kind: type) -> Any:
     if type(value) is not kind:
         raise Malformed(f"{name} must be a {({str: 'string', int: 'whole number', bool: 'boolean'})[kind]}")
     return value
-
-
-def _chunk_s(given: Any) -> float:
-    """Seconds of a chunk: `[5, 10, 5]` or `"5,10,5"` is 10 times 60 ms, between what is looked back on and ahead to."""
-    parts = given.split(",") if isinstance(given, str) else given
-    try:
-        _, own, _ = (int(part) for part in parts)
-    except (TypeError, ValueError):
-        raise Malformed("chunk_size must be three whole numbers, such as [5, 10, 5]") from None
-    if not _FINEST_CHUNK <= own <= _COARSEST_CHUNK:
-        raise Malformed(f"chunk_size: the second number must be {_FINEST_CHUNK} to {_COARSEST_CHUNK}")
-    return own * 0.06
 
 
 def _hotwords(text: str) -> tuple[str, ...]:

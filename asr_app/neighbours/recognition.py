@@ -17,7 +17,10 @@ from asr_app.errors import UserError
 from asr_app.families.base import require
 from asr_app.jobs import Jobs
 from asr_app.languages import language_code
-from asr_app.neighbours.recordings import Arrival, Pcm
+from asr_app.live.desk import Desk
+from asr_app.live.events import Event
+from asr_app.live.stream import Stream
+from asr_app.neighbours.recordings import Arrival, Pcm, Room
 from asr_app.turns import MOST_WAITING
 
 _RETRY_S = 10  # told to a client that has too many jobs
@@ -35,13 +38,24 @@ class Wanted:
 class Recognition:
     """Takes recordings in, and waits for their transcripts."""
 
-    def __init__(self, jobs: Jobs, offered: Offered, limits: Limits) -> None:
+    def __init__(self, jobs: Jobs, desk: Desk, offered: Offered, limits: Limits) -> None:
         self.offered = offered
-        self._jobs, self._limits, self._waiting = jobs, limits, Waiting(jobs)
+        self._jobs, self._desk, self._limits, self._waiting = jobs, desk, limits, Waiting(jobs)
+
+    def room(self) -> Room:
+        """Room for one recording."""
+        return Room(self._jobs.journal.storage, self._limits.max_bytes)
 
     def arrival(self, pcm: Pcm | None = None) -> Arrival:
         """A recording to write to; of samples without a header with `pcm`."""
-        return Arrival(self._jobs.journal.storage, self._limits.max_bytes, pcm)
+        return Arrival(self.room(), pcm)
+
+    def live(self, wanted: Wanted, listener: Callable[[Event], None]) -> Stream:
+        """A stream of live speech. Raises ApiError if too many are open."""
+        try:
+            return self._desk.open(wanted.chosen.card, wanted.chosen.precision, wanted.options, listener)
+        except UserError as error:
+            raise ApiError(429, error.en, retry_s=_RETRY_S) from error
 
     def chosen(self, name: str = "") -> Chosen:
         """The model of that name, by default the server's. Raises ApiError for one that is not here."""

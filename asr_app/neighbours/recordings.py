@@ -38,46 +38,58 @@ class Pcm:
             raise ValueError(f"no recording has {self.rate} Hz, {self.width} bytes a sample, {self.channels} channels")
 
 
+class Room:
+    """Counts the bytes of a recording that arrives in `folder`, and keeps them within the limits."""
+
+    def __init__(self, storage: Storage, max_bytes: int) -> None:
+        self.folder, self.size = storage.uploads, 0
+        self._storage, self._max_bytes, self._looked_at = storage, max_bytes, 0
+
+    def take(self, count: int) -> None:
+        """Adds `count` bytes. Raises ApiError: 413 over the limit of a recording, 507 where the disk is full."""
+        if self.size + count > min(self._max_bytes, _MOST_WAV):
+            raise ApiError(413, f"The recording has more than {self._max_bytes / 2**20:.0f} MB. Send it in parts.")
+        if self.size == 0 or self.size - self._looked_at > _LOOK_AFTER:
+            try:
+                self._storage.require_room(count)
+            except UserError as error:
+                raise ApiError(507, error.en) from error
+            self._looked_at = self.size
+        self.size += count
+
+
 class Arrival:
     """A recording that arrives. `write` takes its pieces, `path` is the whole file after `close`.
 
     With `pcm` the pieces are samples without a header, unless the first one begins as a WAV file does. Whoever makes
-    one calls `discard` in the end. Raises ApiError where there is no room.
+    one calls `discard` in the end.
     """
 
-    def __init__(self, storage: Storage, max_bytes: int, pcm: Pcm | None = None) -> None:
-        self._storage, self._max_bytes, self._pcm = storage, max_bytes, pcm
-        self._folder = storage.uploads / secrets.token_hex(16)
+    def __init__(self, room: Room, pcm: Pcm | None = None) -> None:
+        self._room, self._pcm = room, pcm
+        self._folder = room.folder / secrets.token_hex(16)
         self.path = self._folder / "recording"
         self._file: BinaryIO | None = None
         self._wave: wave.Wave_write | None = None
-        self.size = 0  # bytes that have arrived
-        self._looked_at = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether it is too short to hold a word."""
         if self._wave is None or self._pcm is None:
-            return self.size == 0
-        return self.size < MIN_SECONDS * self._pcm.rate * self._pcm.width * self._pcm.channels
+            return self._room.size == 0
+        return self._room.size < MIN_SECONDS * self._pcm.rate * self._pcm.width * self._pcm.channels
 
     def write(self, piece: bytes) -> None:
-        """Appends a piece. Raises ApiError: 413 over the limit, 507 where the disk is full."""
-        if self.size + len(piece) > min(self._max_bytes, _MOST_WAV):
-            raise ApiError(413, f"The recording has more than {self._max_bytes / 2**20:.0f} MB. Send it in parts.")
+        """Appends a piece. Raises ApiError over the limits, and where the disk is full."""
+        self._room.take(len(piece))
         try:
-            if self._file is None or self.size - self._looked_at > _LOOK_AFTER:
-                self._storage.require_room(len(piece))
-                self._looked_at = self.size
             file = self._open(piece) if self._file is None else self._file
             if self._wave is None:
                 file.write(piece)
             else:
                 self._wave.writeframesraw(piece)
-        except (OSError, UserError) as error:
-            what = error.en if isinstance(error, UserError) else f"It could not be stored ({error.strerror})."
-            raise ApiError(507, what) from error
-        self.size += len(piece)
+        except OSError as error:
+            raise ApiError(507, f"The recording could not be stored ({error.strerror}).") from error
 
     def close(self) -> None:
         """Completes the file. Raises ApiError where the disk is full."""

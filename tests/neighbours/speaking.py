@@ -15,15 +15,22 @@ import pytest
 import torch
 from conftest import EXAMPLE
 from fakes import FakeEngine, FakeEngines
+from live.speech import LoudIsSpeech, Reader
 
 from asr_app import catalog
 from asr_app.api.models import Offered
 from asr_app.audio import Limits
+from asr_app.checks import Check
 from asr_app.datatypes import Segment, Word
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
+from asr_app.live.desk import Desk
+from asr_app.loading import Loaded
 from asr_app.neighbours.recognition import Recognition
+from asr_app.precision.counting import report
+from asr_app.stopping import Stop
 
+MOST_BYTES = 2**21 + 2**19  # of a recording
 SECONDS = 3.0  # of speech
 SENSEVOICE, WHISPER, PARAFORMER, NANO = (
     catalog.find(f"demo-{name}") for name in ("sensevoice", "whisper", "paraformer", "fun-asr")
@@ -54,6 +61,17 @@ class Speaking(FakeEngine):
 
 
 class Engines(FakeEngines):
+    """One model for jobs, `engine`, and one for live speech, whose words are levels of sound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reader = Reader()
+
+    @contextmanager
+    def between(self, card, precision, stop=None):
+        counted = report(self.reader.parts, precision)
+        yield Loaded(card, self.reader, counted, "cpu", 0, 0, Check("x"), 1, stop or Stop())
+
     def use(self, card, precision, on_progress=None, on_step=None, stop=None):
         self.engine.models.append(card.id)
         return super().use(card, precision, on_progress, on_step, stop)
@@ -65,13 +83,14 @@ class House:
     def __init__(self, home: Path) -> None:
         engines = Engines()
         self.engine = engines.engine = Speaking()
-        self.jobs = Jobs(Journal(home), engines, Limits(max_bytes=2**21))
+        self.jobs = Jobs(Journal(home), engines, Limits(max_bytes=MOST_BYTES))
+        self.reader, self.desk = engines.reader, Desk(engines, LoudIsSpeech)
         self.home, self._engines = home, engines
         self.recognition = self.offers(SENSEVOICE)
 
     def offers(self, card) -> Recognition:
         offered = Offered(self._engines, card, lite=False, picked=None)
-        self.recognition = Recognition(self.jobs, offered, Limits(max_bytes=2**21))
+        self.recognition = Recognition(self.jobs, self.desk, offered, Limits(max_bytes=MOST_BYTES))
         return self.recognition
 
     def wait_for_a_job(self) -> None:
@@ -87,7 +106,7 @@ class House:
             with self.jobs.journal.transaction() as db:
                 rows = db.execute("SELECT COUNT(*) FROM jobs").fetchone()[0]
             files = [p for name in ("recordings", "uploads") for p in (self.home / name).rglob("*") if p.is_file()]
-            if not rows and not files:
+            if not rows and not files and self.desk.is_idle:
                 return True
             time.sleep(0.1)
         return False
@@ -98,7 +117,9 @@ def house(tmp_path) -> Iterator[House]:
     made = House(tmp_path / "home")
     made.jobs.start()
     yield made
-    made.engine.gate.release(10**6)
+    made.engine.gate.release(1000)  # jobs that a test holds
+    made.reader.gate.release(1000)
+    made.desk.stop()
     made.jobs.stop()
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from fastapi import FastAPI
-from speaking import NANO, PARAFORMER, SECONDS, WHISPER, House, house, samples, wav  # noqa: F401
+from speaking import MOST_BYTES, NANO, PARAFORMER, SECONDS, WHISPER, House, house, samples, wav  # noqa: F401
 from starlette.testclient import TestClient
 
 from asr_app.datatypes import Segment
@@ -135,7 +135,7 @@ def test_the_field_of_the_file_tells_them_apart(client):
 def test_what_fails_leaves_nothing_behind(house, client):
     refused = client().post("/asr", files={"audio_file": b"no audio at all"})
     assert (refused.status_code, "not an audio" in refused.json()["detail"]) == (415, True)
-    assert client().post("/asr", files={"file": b"x" * (2**21 + 1)}).status_code == 413
+    assert client().post("/asr", files={"file": b"x" * (MOST_BYTES + 1)}).status_code == 413
     house.engine.dies_at = house.engine.count + 1
     assert client().post("/asr", files=upload("file")).status_code == 503
     assert house.is_empty()
