@@ -112,7 +112,7 @@ class Samples:
 class LiveRecording:
     """A recording that is recognised while it arrives.
 
-    A client may send faster than the recogniser works. What waits lies in a file without a name.
+    A client may send faster than the recogniser works: a file without a name keeps the samples that wait.
     """
 
     def __init__(self, recognition: Recognition, settings: Settings, wanted: Wanted, pcm: Pcm) -> None:

@@ -61,8 +61,8 @@ class Room:
 class Arrival:
     """A recording that arrives. `write` takes its pieces, `path` is the whole file after `close`.
 
-    With `pcm` the pieces are samples without a header, unless the first one begins as a WAV file does. Whoever makes
-    one calls `discard` in the end.
+    With `pcm` the pieces are samples without a header, unless the first one begins as a WAV file does. `discard` must
+    be called in the end.
     """
 
     def __init__(self, room: Room, pcm: Pcm | None = None) -> None:

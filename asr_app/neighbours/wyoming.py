@@ -226,7 +226,7 @@ class _Session:
 
 
 def fitting(words: Sequence[str]) -> list[str]:
-    """As many of the words as hotwords may be. They come in the order of their weight, and a client knows no limit."""
+    """The first words, as many as hotwords may be. A client knows no limit, and sends the weightier ones first."""
     taken: list[str] = []
     for word in dict.fromkeys(" ".join(word.split()) for word in words):
         if len(word) > MAX_HOTWORD_CHARACTERS or not lines.is_bare(lines.parse(word)):
