@@ -37,5 +37,9 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:  # fmt: skip
     """A response of `status` with OpenAI's error object."""
-    error = {"message": message, "type": _TYPES.get(status, "server_error"), "param": param, "code": code}
-    return JSONResponse({"error": error}, status, dict(headers or {}))
+    return JSONResponse({"error": error_object(status, message, param, code)}, status, dict(headers or {}))
+
+
+def error_object(status: int, message: str, param: str | None, code: str | None) -> dict[str, str | None]:
+    """OpenAI's error object, of responses and of events."""
+    return {"message": message, "type": _TYPES.get(status, "server_error"), "param": param, "code": code}

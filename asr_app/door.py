@@ -33,6 +33,7 @@ _PROBES = ("/healthz", "/readyz")  # answered to everybody: they say nothing
 _JOBS = ("/recording/", "/transcript/", "/benchmark/")
 _UNCHANGING = ("/assets/", "/static/", "/svelte/", "/theme.css")  # their names or queries hold a hash
 _API = ("upload", "upload_progress", "run/predict", "reset", "reset/", "app_id")
+_SOCKETS = ("/v1/realtime",)  # websockets
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>[0-9]{1,5}))?")
@@ -112,8 +113,11 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":  # the page has none
-            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "websocket":
+            if scope["path"] in _SOCKETS:
+                await self._answer(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008})
         else:
             await self._answer(scope, receive, _Guarded(scope, send))
 

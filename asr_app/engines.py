@@ -145,7 +145,7 @@ class Engines:
         while True:
             loaded = self._take(card, precision, None, None, stop)
             try:
-                with loaded.gate.between(partial(_check_waiting, stop, loaded.stop)):
+                with loaded.gate.between(partial(_check_waiting, stop, loaded), stop):
                     torch.set_num_threads(self.threads)
                     yield replace(loaded, stop=stop, gate=Gate())
                     return
@@ -331,9 +331,9 @@ class _HolderHangs(Exception):
     """The call for which a guest waits does not return."""
 
 
-def _check_waiting(own: Stop, holder: Stop) -> None:
+def _check_waiting(own: Stop, loaded: Loaded) -> None:
     own.check()
-    if holder.is_overdue():
+    if loaded.stop.is_overdue() or loaded.gate.guest_hangs:
         raise _HolderHangs
 
 

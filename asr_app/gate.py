@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from asr_app.stopping import Stop
+
 _COMES_AGAIN_S = 10.0  # live speech is recognised each second while somebody speaks
 _POLL_S = 0.2  # between two calls of `check` by whoever waits
 
@@ -24,6 +26,7 @@ class Gate:
         self._steps = self._waiting_steps = self._waiting_guests = 0
         self._owed = 0  # steps that waited while a guest was inside: they go before the next guest
         self._guest: int | None = None  # the thread of the guest inside
+        self._guest_stop = Stop()
         self._last_guest = -math.inf  # seconds of the monotonic clock
 
     @property
@@ -36,13 +39,20 @@ class Gate:
         """Whether this thread is the guest inside."""
         return self._guest == threading.get_ident()
 
+    @property
+    def guest_hangs(self) -> bool:
+        """Whether the guest inside is overdue. Nobody waits for it then."""
+        return self._guest is not None and self._guest_stop.is_overdue()
+
     @contextlib.contextmanager
     def step(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Brackets a call of the holder. `check` is called while it waits for a guest, and may raise."""
         with self._changed:
             self._waiting_steps += 1
             try:
-                while self._guest is not None or (self._waiting_guests > 0 and self._owed == 0):
+                while not self.guest_hangs and (
+                    self._guest is not None or (self._waiting_guests > 0 and self._owed == 0)
+                ):
                     self._changed.wait(_POLL_S)
                     check()
             finally:
@@ -58,8 +68,11 @@ class Gate:
                 self._changed.notify_all()
 
     @contextlib.contextmanager
-    def between(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Waits for the running steps, and keeps new ones waiting. One guest at a time. `check` as in `step`."""
+    def between(self, check: Callable[[], None] = lambda: None, stop: Stop | None = None) -> Iterator[None]:
+        """Waits for the running steps, and keeps new ones waiting. One guest at a time. `check` as in `step`.
+
+        `stop` is the guest's own; its calls are due within some time.
+        """
         with self._changed:
             self._waiting_guests += 1
             try:
@@ -69,7 +82,7 @@ class Gate:
             finally:
                 self._waiting_guests -= 1
                 self._changed.notify_all()
-            self._guest = threading.get_ident()
+            self._guest, self._guest_stop = threading.get_ident(), stop or Stop()
         try:
             yield
         finally:

@@ -181,13 +181,18 @@ class Login:
         self._nobody = Account.of("nobody", secrets.token_hex(16))
 
     async def admit(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request to `app` if it may enter, else answers it. Takes the token out of the query."""
-        request = Request(scope, receive)
+        """Passes the request to `app` if it may enter, else answers it. Takes the token out of the query.
+
+        A websocket may come with a key or with the cookie: the door has checked that a browser's comes from our page.
+        """
+        request = HTTPConnection(scope)
         given = _take_token(scope)
         if self._accounts and scope["path"] == self.PATH and scope["method"] == "POST":
-            app = await self._try_password(request)
+            app = await self._try_password(Request(scope, receive))
         elif self.has_key(request):
             pass
+        elif scope["type"] == "websocket":
+            app = app if self._has_cookie(request) else NO_KEY
         elif scope["path"].startswith(API) or scope["path"] in ("/metrics", *NEIGHBOURS):
             app = NO_KEY
         elif self._has_cookie(request):
@@ -200,7 +205,7 @@ class Login:
             app = _page(401, _ASKS_FOR_ADDRESS) if given is None else _page(403, _OTHER_ADDRESS + _ASKS_FOR_ADDRESS)
         await app(scope, receive, send)
 
-    def _has_cookie(self, request: Request) -> bool:
+    def _has_cookie(self, request: HTTPConnection) -> bool:
         given = request.cookies.get(self._cookie, "")
         return any(_same(given, cookie) for cookie in self._cookies.values())
 

@@ -20,6 +20,7 @@ from asr_app.api import jobs as job_api
 from asr_app.api import routes as api
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered
+from asr_app.api.realtime import routes as realtime
 from asr_app.audio import Limits
 from asr_app.bench.benchmarks import Benchmarks
 from asr_app.bench.runner import Runner
@@ -170,6 +171,7 @@ def run(config: Config) -> None:
         *health.routes(jobs, engines, preparer),
         *api.routes(jobs, models, intake),
         *job_api.routes(jobs, intake),
+        *realtime.routes(desk, models),
     ]
     recognition = Recognition(jobs, desk, models, limits)
     routes += neighbours.routes(recognition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -10,13 +11,17 @@ import uvicorn
 from starlette.types import ASGIApp
 
 _CLOSE_WITHIN_S = 5.0
+_MOST_MESSAGE = 16 << 20  # bytes of a websocket message; a longer one closes the socket with code 1009
 
 
 class Server:
     """`start` binds the port and answers in the background, `wait` blocks, `close` ends open connections."""
 
     def __init__(self, app: ASGIApp) -> None:
-        settings = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+        settings = uvicorn.Config(
+            app, log_level="warning", server_header=False, timeout_graceful_shutdown=1, ws_max_size=_MOST_MESSAGE
+        )  # fmt: skip
+        logging.getLogger("uvicorn.error").addFilter(_without_traceback)
         self._server = uvicorn.Server(settings)
         self._thread: threading.Thread | None = None
 
@@ -45,6 +50,13 @@ class Server:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(_CLOSE_WITHIN_S)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Takes the traceback from the line about a websocket's text that is no UTF-8: its client is at fault."""
+    if record.exc_info and record.exc_info[0] is UnicodeDecodeError:
+        record.exc_info = None
+    return True
 
 
 def address(host: str, port: int, token: str) -> str:

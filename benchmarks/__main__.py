@@ -16,6 +16,7 @@ from asr_app.terminal import DownloadProgress
 from benchmarks.command import speed
 from benchmarks.doubt.command import doubt
 from benchmarks.evaluation import peers_of
+from benchmarks.live import live
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +73,16 @@ def _parser() -> argparse.ArgumentParser:
     doubted.add_argument("--threads", default="1")
     doubted.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
     doubted.set_defaults(run=doubt)
+    spoken = commands.add_parser("live", help="the delay of live captions, with recordings fed in real time")
+    spoken.add_argument("model", metavar="MODEL")
+    spoken.add_argument("--audio", type=Path, nargs="+", required=True, metavar="FILE")
+    spoken.add_argument("--seconds", type=config.positive, default=120.0, help="of each recording; default 120")
+    spoken.add_argument("--language", default="", help="default: detected")
+    spoken.add_argument("--precision", default="", help="default: lite")
+    spoken.add_argument("--beside", type=Path, metavar="FILE", help="a job that goes on meanwhile")
+    spoken.add_argument("--threads", default=None)
+    spoken.add_argument("--hub", default=hub.HUBS[0], choices=hub.HUBS)
+    spoken.set_defaults(run=live)
     return parser
 
 

@@ -23,7 +23,8 @@ from asr_app.errors import Cancelled, UserError
 from asr_app.families.base import require
 from asr_app.live.endpoint import AT_PAUSES, Ending, frames
 from asr_app.live.events import Event
-from asr_app.live.stream import Stream, Stretch, Vad
+from asr_app.live.stream import Stream, Vad
+from asr_app.live.stretch import Stretch
 from asr_app.precision import Precision
 from asr_app.retry import At
 from asr_app.stopping import Stop
@@ -36,6 +37,7 @@ EVERY_S = 1.0  # between the beginnings of two partials of a stream, or as long 
 # Sound that one partial recognises. The part of a longer stretch before its quietest place gets its text once.
 _LONGEST_PARTIAL, _FRESH = frames(8.0), frames(2.0)
 _STOPS_WITHIN_S = 10.0
+_LOOK_S = 1.0  # between two looks whether the model hangs
 
 
 class Desk:
@@ -72,12 +74,8 @@ class Desk:
                 )
             self._streams.append(stream)
             if not self._threads:
-                self._threads = [
-                    threading.Thread(target=target, name=name, daemon=True)
-                    for name, target in (("listening", self._listen), ("live", self._work))
-                ]
-                for thread in self._threads:
-                    thread.start()
+                self._begin("listening", self._listen)
+                self._begin("live", self._work)
         return stream
 
     @property
@@ -94,15 +92,21 @@ class Desk:
         for thread in self._threads:
             thread.join(_STOPS_WITHIN_S)
 
+    def _begin(self, name: str, work: Callable[[], None]) -> None:
+        self._threads.append(threading.Thread(target=work, name=name, daemon=True))
+        self._threads[-1].start()
+
     def _listen(self) -> None:
         while True:
             with self._changed:
+                if self._stop.is_overdue():
+                    self._give_up()
                 self._streams = [s for s in self._streams if s.has_news or not s.is_over]
                 ready = [s for s in self._streams if s.has_news]
                 if self._is_stopping:
                     return
                 if not ready:
-                    self._changed.wait()
+                    self._changed.wait(_LOOK_S if self._streams else None)
             for stream in ready:
                 try:
                     stream.listen()
@@ -110,8 +114,18 @@ class Desk:
                     log.exception("a stream of live speech was ended")
                     stream.close()
 
+    def _give_up(self) -> None:
+        """Ends the streams, whose model does not return, and begins a worker for those to come."""
+        log.error("a model does not return; %d streams of live speech are ended", len(self._streams))
+        for stream in self._streams:
+            stream.fail(_hangs())
+        self._stop.ask()
+        self._stop = Stop()
+        self._begin("live", self._work)
+
     def _work(self) -> None:
-        while (due := self._next()) is not None:
+        own = self._stop
+        while (due := self._next()) is not None and own is self._stop:
             stream, stretch, is_final = due
             try:
                 if is_final:
@@ -181,6 +195,13 @@ class Desk:
         with self._engines.between(stream.card, stream.precision, self._stop) as loaded:
             steps = list(pipeline.recognise([chunk], loaded, options, StageTimes(), at=at))
         return [segment for step in steps for segment in step.segments]
+
+
+def _hangs() -> UserError:
+    return UserError(
+        "The model did not answer for far longer than such a stretch of speech takes. Begin again, or choose another model.",
+        "模型长时间没有响应，远超处理这段语音所需的时间。请重新开始，或选择其他模型。",
+    )
 
 
 def _failed(error: Exception) -> UserError:

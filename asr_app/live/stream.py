@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -19,6 +18,7 @@ from asr_app.datatypes import SAMPLE_RATE, ModelCard, Options, Segment
 from asr_app.errors import UserError
 from asr_app.live.endpoint import ONSET_FRAMES, Ending, Endpointer, frames
 from asr_app.live.events import Ended, Event, Failed, Final, Partial, SpeechStarted, SpeechStopped
+from asr_app.live.stretch import Stretch, Utterance
 from asr_app.precision import Precision
 from asr_app.text import join
 from asr_app.vad import FRAME, quietest
@@ -38,50 +38,6 @@ class Vad(Protocol):
     def probabilities(self, samples: np.ndarray) -> np.ndarray:
         """The probability of speech in each frame that `samples` `(n,)` completes."""
         ...
-
-
-@dataclass
-class Utterance:
-    """The unit of events. `start` is its first sample; `segments` are those of its finished stretches."""
-
-    number: int
-    start: int
-    segments: list[Segment] = field(default_factory=list)
-    is_over: bool = False  # cleared or failed: nothing more is said of it
-
-
-@dataclass
-class Stretch:
-    """Consecutive frames that are recognised in one go, from sample `start` on. Without frames it only ends its utterance.
-
-    The partial texts of the first `settled` frames are `texts`; they are not recognised again before the final text.
-    `told` frames were in the last partial. `closed_s` is the time of the monotonic clock since which it waits.
-    """
-
-    utterance: Utterance
-    start: int
-    frames: list[np.ndarray] = field(default_factory=list)
-    probabilities: list[float] = field(default_factory=list)
-    ends_utterance: bool = False
-    texts: list[str] = field(default_factory=list)
-    settled: int = 0
-    told: int = 0
-    closed_s: float = 0.0
-
-    @property
-    def end(self) -> int:
-        """The sample after the last one."""
-        return self.start + len(self.frames) * FRAME
-
-    def samples(self, first: int = 0) -> np.ndarray:
-        """The samples `(n,)` from frame `first` on."""
-        return np.concatenate(self.frames[first:]) if self.frames[first:] else np.zeros(0, np.float32)
-
-    def split(self, at: int, utterance: Utterance) -> Stretch:
-        """Takes away the frames from `at` on, as a stretch of `utterance`."""
-        rest = Stretch(utterance, self.start + at * FRAME, self.frames[at:], self.probabilities[at:])
-        del self.frames[at:], self.probabilities[at:]
-        return rest
 
 
 class Stream:
@@ -139,6 +95,13 @@ class Stream:
         with self._changed:
             self._outbox.clear()
             self._end(None)
+            self._changed.notify_all()
+
+    def fail(self, error: UserError) -> None:
+        """Ends the stream with `Failed`, and drops everything."""
+        with self._changed:
+            if not self.is_over:
+                self._end(Failed(None, error))
             self._changed.notify_all()
 
     @property

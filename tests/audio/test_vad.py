@@ -139,6 +139,17 @@ def test_a_long_recording_is_judged_in_pieces_and_has_no_seams(sentence: np.ndar
     assert first.end_s > 60 + 0.4 * length
 
 
+@pytest.mark.parametrize("length", [1, 160, 511, 512, 1600, 100_000])
+def test_a_stream_in_pieces_gets_the_probabilities_of_the_whole(sentence: np.ndarray, length: int) -> None:
+    from asr_app import vad
+
+    samples = np.concatenate([sentence, _noise(1, 1e-3)] * (1 if length == 1 else 4))[: 8000 if length == 1 else None]
+    whole = vad._probabilities(vad._silero(), samples[: len(samples) // 512 * 512])
+    stream = vad.StreamVad()
+    pieces = [stream.probabilities(samples[i : i + length]) for i in range(0, len(samples), length)]
+    np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-5)
+
+
 def test_threads_share_one_model(sentence: np.ndarray) -> None:
     audios = [_audio(_silence(pause), sentence) for pause in (0.5, 1.0, 1.5, 2.0)]
     alone = [speech_spans(a) for a in audios]

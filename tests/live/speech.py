@@ -66,11 +66,12 @@ class Reader:
         self.gate.acquire()
         if self.breaks:
             raise ValueError("numbers that are nobody's fault")
-        sounds = np.concatenate([[False], np.abs(samples) > 0.01, [False]])
+        sounds = np.concatenate([[False], np.abs(samples) > 0.025, [False]])
         edges = np.flatnonzero(np.diff(sounds.astype(int)))
         words = tuple(
-            Word(a / SAMPLE_RATE, b / SAMPLE_RATE, str(round(samples[a] * 20)))
+            Word(a / SAMPLE_RATE, b / SAMPLE_RATE, str(round(float(np.median(samples[a:b])) * 20)))
             for a, b in zip(edges[::2], edges[1::2], strict=True)
+            if b - a > 100  # a resampler rings at the edges
         )
         if not words:
             return [[]]

@@ -11,10 +11,10 @@ import torch
 from fakes import recording, submit, wait  # noqa: F401 (a fixture)
 from speech import Listener, LoudIsSpeech, talk
 
-from asr_app import catalog, engines
+from asr_app import catalog, engines, retry
 from asr_app.audio import Limits
-from asr_app.checks import Check
-from asr_app.datatypes import Options, Segment, Word
+from asr_app.checks import Check, FiniteWatch
+from asr_app.datatypes import Chunk, Options, Segment, Word
 from asr_app.engines import Engines
 from asr_app.errors import Cancelled
 from asr_app.jobs import Jobs
@@ -106,11 +106,27 @@ def test_a_guest_gets_another_engine_where_the_host_hangs(own, monkeypatch):
         assert made.resident()[0] is not hung
 
 
-def test_a_batch_goes_chunk_by_chunk_beside_live_speech(own):
-    from asr_app import retry
-    from asr_app.checks import FiniteWatch
-    from asr_app.datatypes import Chunk
+def test_a_model_that_hangs_ends_the_streams_and_the_next_one_gets_another_engine(own, monkeypatch):
+    made, engine = own
+    monkeypatch.setattr(retry, "_LEAST_DUE_S", 0.2)
+    monkeypatch.setattr(retry, "_DUE_TIMES", 0.0)
+    desk, heard, again = Desk(made, LoudIsSpeech), Listener(), Listener()
+    over = threading.Event()
+    works, engine.transcribe = engine.transcribe, lambda *_: over.wait(20)
+    stream = desk.open(CARD, Precision.INT8, Options(), heard)
+    stream.feed(talk("1 2 3 .."))
+    heard.until_ended()
+    assert "did not answer" in heard.events[-1].error.en
+    engine.transcribe = works
+    monkeypatch.setattr(retry, "_LEAST_DUE_S", 120.0)
+    stream = desk.open(CARD, Precision.INT8, Options(), again)
+    stream.feed(talk("1 2 3 .."))
+    again.until(lambda: bool(again.texts))
+    over.set()
+    desk.stop()
 
+
+def test_a_batch_goes_chunk_by_chunk_beside_live_speech(own):
     made, engine = own
     sizes = []
     transcribe = engine.transcribe
