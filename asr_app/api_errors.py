@@ -22,10 +22,14 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.message, self.param, self.code, self._retry_s = status, message, param, code, retry_s
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the response. Clients try again after `retry_s`, if it is set."""
+        return {"Retry-After": str(self._retry_s)} if self._retry_s else {}
+
     def response(self) -> JSONResponse:
-        """The error as OpenAI's clients read it. They try again after `retry_s`, if it is set."""
-        headers = {"Retry-After": str(self._retry_s)} if self._retry_s else {}
-        return error_response(self.status, self.message, self.param, self.code, headers)
+        """The error as OpenAI's clients read it."""
+        return error_response(self.status, self.message, self.param, self.code, self.headers)
 
 
 def error_response(

@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asr_app.api_errors import error_response
 from asr_app.errors import UserError
-from asr_app.login import API
+from asr_app.login import API, NEIGHBOURS
 from asr_app.storage import Storage
 
 log = logging.getLogger(__name__)
-_UPLOADS = ("/gradio_api/upload", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/jobs")
+_UPLOADS = ("/gradio_api/upload", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/jobs", *NEIGHBOURS)
 _ENVELOPE = 1 << 16  # bytes of an upload beside the file: boundaries, headers of the part
 _MOST_OTHER = 1 << 20  # bytes; the page's own requests have a few thousand
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)

@@ -36,6 +36,8 @@ class Config:
     token: bool
     auth: str | None
     api_keys: Path | None
+    funasr_port: int | None
+    wyoming_port: int | None
     max_upload_mb: int
     max_hours: float
     max_disk_gb: float
@@ -118,17 +120,26 @@ def parse(arguments: Sequence[str]) -> Config:
     parser.add_argument("--api-keys", type=Path, metavar="FILE",
                         help="keys for programs (/v1), one a line; ASR_API_KEY is one more")  # fmt: skip
     parser.add_argument("--insecure", action="store_true",
-                        help="allow --no-token with a --host that other machines reach")  # fmt: skip
+                        help="allow --no-token or --wyoming-port with a --host that other machines reach")  # fmt: skip
+    parser.add_argument(
+        "--funasr-port", metavar="PORT", help="also answer FunASR's websocket clients, whose port is 10095"
+    )
+    parser.add_argument("--wyoming-port", metavar="PORT",
+                        help="also answer Home Assistant, whose port is 10300; the protocol has no keys")  # fmt: skip
     parser.add_argument("--max-upload-mb", type=count, default=2048, help="largest upload taken")
     parser.add_argument("--max-hours", type=positive, default=4.0, help="longest recording taken")
     parser.add_argument("--max-disk-gb", type=positive, default=20.0, help="most that all recordings may take on disk")
     parser.add_argument("--bench-data", action="append", type=Path, default=[], metavar="FOLDER|MANIFEST",
                         help="recordings with references that the Benchmark tab offers by name; may be repeated")  # fmt: skip
     args = parser.parse_args(arguments)
-    port = number("--port", args.port)
-    if port > 65535:
+    port = _port("--port", args.port)
+    funasr_port = _port("--funasr-port", args.funasr_port) if args.funasr_port else None
+    wyoming_port = _port("--wyoming-port", args.wyoming_port) if args.wyoming_port else None
+    used = [one for one in (port, funasr_port, wyoming_port) if one]
+    if len(set(used)) < len(used):
         raise UserError(
-            f"There is no port {port}; choose one from 1024 to 65535.", f"没有端口 {port}；请选择 1024 到 65535。"
+            "--port, --funasr-port and --wyoming-port name the same port. Choose another one for each.",
+            "--port、--funasr-port、--wyoming-port 使用了相同的端口。请分别指定。",
         )
     for name in args.allow_host:
         if not split_authority(name)[0]:
@@ -143,6 +154,13 @@ def parse(arguments: Sequence[str]) -> Config:
             f"使用 --no-token 时，任何能访问 {args.host} 的人都能使用本服务。请去掉 --no-token，或设置 "
             "--auth user:password；若仍要启动，请加 --insecure。",
         )
+    if args.wyoming_port and not (args.insecure or is_loopback(args.host)):
+        raise UserError(
+            f"Wyoming has no keys: with --wyoming-port, everybody who reaches {args.host} can have speech recognised. "
+            "Leave --host at 127.0.0.1; --insecure starts it all the same.",
+            f"Wyoming 协议没有密钥：使用 --wyoming-port 时，任何能访问 {args.host} 的人都能使用识别。请保留 --host 127.0.0.1；"
+            "若仍要启动，请加 --insecure。",
+        )
     return Config(
         model=args.model,
         lite=lite(args),
@@ -152,6 +170,8 @@ def parse(arguments: Sequence[str]) -> Config:
         hub=hub_name(args),
         host=args.host,
         port=port,
+        funasr_port=funasr_port,
+        wyoming_port=wyoming_port,
         allow_host=tuple(args.allow_host),
         token=args.token,
         auth=args.auth,
@@ -163,6 +183,17 @@ def parse(arguments: Sequence[str]) -> Config:
         cache=cache(),
         bench_data=_offered(args.bench_data),
     )
+
+
+def _port(flag: str, text: str) -> int:
+    """The port of a flag. Raises UserError for one that cannot be."""
+    port = number(flag, text)
+    if port > 65535:
+        raise UserError(
+            f"{flag}: there is no port {port}; choose one from 1024 to 65535.",
+            f"{flag}：没有端口 {port}；请选择 1024 到 65535。",
+        )
+    return port
 
 
 def _offered(paths: Sequence[Path]) -> dict[str, Path]:

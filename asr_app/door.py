@@ -20,7 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from asr_app.login import API, Login
+from asr_app.login import API, NEIGHBOURS, Login
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +54,51 @@ _POLICY = (
 )
 
 
+class Hosts:
+    """Checks Host and Origin of a request.
+
+    It may name loopback, `host` or one of `allowed` (NAME or NAME:PORT). A `host` of 0.0.0.0 or :: stands for every IP
+    address: DNS rebinding needs a name.
+    """
+
+    def __init__(self, host: str, allowed: Iterable[str]) -> None:
+        self._allowed = tuple(allowed)
+        self._names = {*_LOOPBACK, *(split_authority(name)[0] for name in (host, *self._allowed))} - {""}
+        self._any_address = bool(self._names & {"0.0.0.0", "::"})  # noqa: S104
+
+    def refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request of another site; None for one that may be answered."""
+        headers = Headers(scope=scope)
+        host, origin = headers.getlist("host"), headers.getlist("origin")
+        if len(host) != 1 or not self._is_ours(host[0]):
+            return _refuse(scope, 400, "Host", host, "Start the server with --allow-host NAME to use this name.")
+        if len(origin) > 1 or (origin and not self._is_same(origin[0], host[0])):
+            return _refuse(scope, 403, "Origin", origin, "Other pages may not use this server.")
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        name, _ = split_authority(host)
+        return name in self._names or (self._any_address and _is_address(name))
+
+    def _is_same(self, origin: str, host: str) -> bool:
+        """Whether the page at `origin` is ours. A proxy may rewrite Host: then --allow-host names the origin's."""
+        try:
+            parts = urlsplit(origin)
+            port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        except ValueError:
+            return False
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+            return False
+        default = _DEFAULT_PORTS[parts.scheme]
+        ours = (split_authority(authority) for authority in (host, *self._allowed))
+        return any((name, own or default) == (parts.hostname, port) for name, own in ours)
+
+
 class Door:
     """Checks Host, Origin, path and login of every request, and sets the headers of every response.
 
-    A request may name loopback, `host` or one of `allowed` (NAME or NAME:PORT). A `host` of 0.0.0.0 or :: stands for
-    every IP address: DNS rebinding needs a name. `scripts` are the inline scripts that the page adds by itself.
-    `login` is None if everybody may enter.
+    `host` and `allowed` are those of `Hosts`. `scripts` are the inline scripts that the page adds by itself. `login` is
+    None if everybody may enter.
     """
 
     def __init__(
@@ -69,9 +108,7 @@ class Door:
         self._page = GZipMiddleware(_PagePolicy(app, scripts), minimum_size=_GZIP_FROM)
         self._news = GZipMiddleware(app, minimum_size=_GZIP_FROM)
         self._login = login
-        self._allowed = tuple(allowed)
-        self._names = {*_LOOPBACK, *(split_authority(name)[0] for name in (host, *self._allowed))} - {""}
-        self._any_address = bool(self._names & {"0.0.0.0", "::"})  # noqa: S104
+        self._hosts = Hosts(host, allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -95,32 +132,11 @@ class Door:
             await self._login.admit(app, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        host, origin = headers.getlist("host"), headers.getlist("origin")
-        if len(host) != 1 or not self._is_ours(host[0]):
-            return _refuse(scope, 400, "Host", host, "Start the server with --allow-host NAME to use this name.")
-        if len(origin) > 1 or (origin and not self._is_same(origin[0], host[0])):
-            return _refuse(scope, 403, "Origin", origin, "Other pages may not use this server.")
+        if (refusal := self._hosts.refusal(scope)) is not None:
+            return refusal
         if not _is_served(scope["path"]) and not (self._login and scope["path"] == Login.PATH):
             return PlainTextResponse("Not found.", 404)
         return None
-
-    def _is_ours(self, host: str) -> bool:
-        name, _ = split_authority(host)
-        return name in self._names or (self._any_address and _is_address(name))
-
-    def _is_same(self, origin: str, host: str) -> bool:
-        """Whether the page at `origin` is ours. A proxy may rewrite Host: then --allow-host names the origin's."""
-        try:
-            parts = urlsplit(origin)
-            port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-        except ValueError:
-            return False
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-            return False
-        default = _DEFAULT_PORTS[parts.scheme]
-        ours = (split_authority(authority) for authority in (host, *self._allowed))
-        return any((name, own or default) == (parts.hostname, port) for name, own in ours)
 
 
 class _Guarded:
@@ -217,7 +233,7 @@ def _inline_scripts(html: str) -> list[str]:
 
 
 def _is_served(path: str) -> bool:
-    if path in (*_PAGE, *_NEWS, *_PROBES, "/metrics") or path.startswith((*_UNCHANGING, *_JOBS, API)):
+    if path in (*_PAGE, *_NEWS, *_PROBES, *NEIGHBOURS, "/metrics") or path.startswith((*_UNCHANGING, *_JOBS, API)):
         return True
     if path.startswith(_FILES):
         return path.startswith(_FILES + "/")  # Gradio fetches `file=https://...` itself

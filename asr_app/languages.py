@@ -19,3 +19,10 @@ def language_code(text: str) -> str:
     from whisper.tokenizer import TO_LANGUAGE_CODE  # imports torch: only for a whole word
 
     return TO_LANGUAGE_CODE.get(tag, text)
+
+
+def whisper_name(code: str) -> str:
+    """Whisper's name of the language, in lower case: `zh` -> chinese. A code that it does not know is returned unchanged."""
+    from whisper.tokenizer import LANGUAGES  # imports torch
+
+    return LANGUAGES.get(code, code)

@@ -7,6 +7,7 @@ goes on after a restart; without the file, the next start makes another.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import logging
@@ -31,6 +32,7 @@ from asr_app.errors import UserError
 
 log = logging.getLogger(__name__)
 API = "/v1/"  # paths of programs: they send a key, and are answered in JSON
+NEIGHBOURS = ("/asr", "/detect-language")  # programs of other servers
 _KEY_BYTES = 32
 _SHORTEST_KEY = 16  # characters of an API key
 _KEEP_S = 30 * 86_400
@@ -158,7 +160,8 @@ def read_api_keys(given: str, path: Path | None) -> tuple[str, ...]:
 class Login:
     """Admits requests with the cookie, the token, a password or a key. With accounts there is no token.
 
-    A program sends one of `api_keys`, or the token, as `Authorization: Bearer KEY`.
+    A program sends one of `api_keys`, or the token, as `Authorization: Bearer KEY`, or as the password of an address:
+    `http://any:KEY@host`.
     """
 
     PATH = "/login"
@@ -186,12 +189,12 @@ class Login:
         given = _take_token(scope)
         if self._accounts and scope["path"] == self.PATH and scope["method"] == "POST":
             app = await self._try_password(Request(scope, receive))
-        elif self._has_key(request):
+        elif self.has_key(request):
             pass
         elif scope["type"] == "websocket":
-            app = app if self._has_cookie(request) else _NO_KEY
-        elif scope["path"].startswith(API) or scope["path"] == "/metrics":
-            app = _NO_KEY
+            app = app if self._has_cookie(request) else NO_KEY
+        elif scope["path"].startswith(API) or scope["path"] in ("/metrics", *NEIGHBOURS):
+            app = NO_KEY
         elif self._has_cookie(request):
             app = RedirectResponse("./", 303) if scope["path"] == self.PATH else app
         elif self.token and given is not None and _same(given, self.token):
@@ -206,9 +209,18 @@ class Login:
         given = request.cookies.get(self._cookie, "")
         return any(_same(given, cookie) for cookie in self._cookies.values())
 
-    def _has_key(self, request: HTTPConnection) -> bool:
+    def has_key(self, request: HTTPConnection) -> bool:
+        """Whether a program may enter, by its Authorization header."""
         kind, _, given = request.headers.get("authorization", "").partition(" ")
-        return kind.lower() == "bearer" and any(_same(given.strip(), key) for key in self._api_keys)
+        if kind.lower() == "basic":
+            given = _password(given)
+        elif kind.lower() != "bearer":
+            return False
+        return self.is_key(given.strip())
+
+    def is_key(self, given: str) -> bool:
+        """Whether `given` is a key of programs."""
+        return any(_same(given, key) for key in self._api_keys)
 
     async def _try_password(self, request: Request) -> Response:
         client = network(request.client.host) if request.client else ""
@@ -256,6 +268,14 @@ def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(), wanted.encode())
 
 
+def _password(basic: str) -> str:
+    """The password of Basic authentication; empty if malformed."""
+    try:
+        return base64.b64decode(basic, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
 def _take_token(scope: Scope) -> str | None:
     """Removes `token` from the query, so that nothing behind the door logs it or sends it on."""
     query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
@@ -279,7 +299,7 @@ def _page(status: int, content: str) -> HTMLResponse:
     return HTMLResponse(_FRAME.replace("CONTENT", content), status, {"Content-Security-Policy": _POLICY})
 
 
-_NO_KEY = error_response(
+NO_KEY = error_response(
     401, "This server needs a key: send 'Authorization: Bearer KEY' with a key of the server, or its token.",
     code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"},
 )  # fmt: skip

@@ -36,6 +36,9 @@ from asr_app.jobs import Jobs
 from asr_app.journal import Journal
 from asr_app.live.desk import Desk
 from asr_app.login import Login, read_accounts, read_api_keys, read_key
+from asr_app.neighbours import http as neighbours
+from asr_app.neighbours.ports import Ports
+from asr_app.neighbours.recognition import Recognition
 from asr_app.precision import Precision
 from asr_app.report.page import STYLE
 from asr_app.startup import Preparer
@@ -171,11 +174,15 @@ def run(config: Config) -> None:
         *job_api.routes(jobs, intake),
         *realtime.routes(desk, models),
     ]
+    recognition = Recognition(jobs, desk, models, limits)
+    routes += neighbours.routes(recognition)
+    ports = Ports(recognition, config, login)
     app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
     server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
     try:
         signal.signal(signal.SIGTERM, _interrupt)
         server.start(config.host, config.port)
+        ports.start()
         log.info("open %s in a browser", web.address(config.host, config.port, login.token if login else ""))
         # The page is up while the model loads, and shows that it does; the first jobs wait for it.
         preparer.begin(wanted, precision)
@@ -190,6 +197,7 @@ def run(config: Config) -> None:
             f"端口 {config.port} 无法使用（{error}）。请停止占用它的程序，或用 --port 换一个端口。",
         ) from error
     finally:
+        ports.close()
         server.close()
         runner.stop()
         preparer.close()

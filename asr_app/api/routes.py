@@ -16,14 +16,10 @@ from starlette.routing import BaseRoute
 from asr_app.api import answers, fields
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered, entry
+from asr_app.api.waiting import LOOK_S, Waiting
 from asr_app.api_errors import ApiError
-from asr_app.datatypes import Transcript
 from asr_app.jobs import Jobs
-from asr_app.journal import View
 from asr_app.observer import News, Observer
-
-_LOOK_S = 0.1  # between two looks at a job
-_END_S = 10.0  # waited for a cancelled job to end, so that it can be deleted
 
 
 def routes(jobs: Jobs, offered: Offered, intake: Intake) -> list[BaseRoute]:
@@ -58,7 +54,7 @@ class _Api:
     """Turns requests into jobs, and waits for them."""
 
     def __init__(self, jobs: Jobs, intake: Intake) -> None:
-        self._jobs, self._intake, self._observer = jobs, intake, Observer(jobs.journal)
+        self._intake, self._waiting, self._observer = intake, Waiting(jobs), Observer(jobs.journal)
 
     async def answer(self, request: Request, translate: bool) -> Response:
         """The response to a request for a transcript or a translation."""
@@ -75,19 +71,11 @@ class _Api:
         except ApiError as error:
             return error.response()
         finally:
-            await self._discard(job)
+            await self._waiting.discard(job)
 
     async def _whole(self, request: Request, asked: fields.Request, job: str) -> Response:
         """The answer once the job has ended. Raises ApiError if it failed, or if nobody waits for it any more."""
-        while True:
-            status = await anyio.to_thread.run_sync(self._observer.status, job)
-            if status is None or status.finished:
-                break
-            if await request.is_disconnected():
-                raise ApiError(499, "The client has gone.")
-            await anyio.sleep(_LOOK_S)
-        view = await anyio.to_thread.run_sync(self._jobs.observe, job)
-        transcript = _done(view, status is not None and status.seconds is not None)
+        transcript = await self._waiting.transcript(job, request.is_disconnected)
         body, media_type = answers.body(transcript, asked)
         return Response(body, 200, answers.headers(transcript, asked), media_type)
 
@@ -103,38 +91,17 @@ class _Api:
                         yield _event(event)
                 if news is None or news.status.finished:
                     break
-                await anyio.sleep(_LOOK_S)
-            view = await anyio.to_thread.run_sync(self._jobs.observe, job)
+                await anyio.sleep(LOOK_S)
             try:
-                transcript = _done(view, news is not None and news.status.seconds is not None)
+                decoded = news is not None and news.status.seconds is not None
+                transcript = await self._waiting.ended(job, decoded=decoded)
             except ApiError as error:
                 yield _event({"type": "error"} | json.loads(bytes(error.response().body)))
                 return
             yield _event(deltas.done(transcript))
             yield "data: [DONE]\n\n"
         finally:
-            await self._discard(job)
-
-    async def _discard(self, job: str) -> None:
-        """Deletes the job, its recording and its text; cancels it before if its client has gone."""
-        with anyio.move_on_after(_END_S, shield=True):
-            status = await anyio.to_thread.run_sync(self._observer.status, job)
-            if status is not None and not status.finished:
-                await anyio.to_thread.run_sync(self._jobs.cancel, job)
-            while status is not None and not status.finished:
-                await anyio.sleep(_LOOK_S)
-                status = await anyio.to_thread.run_sync(self._observer.status, job)
-            await anyio.to_thread.run_sync(self._jobs.journal.remove, job)
-
-
-def _done(view: View | None, decoded: bool) -> Transcript:
-    """The transcript of a job that is done. Raises ApiError for one that is not."""
-    if view is not None and view.transcript is not None:
-        return view.transcript
-    message = view.error.en if view is not None and view.error else "The job was cancelled."
-    if not decoded:
-        raise ApiError(415, message, "file", "unsupported_format")
-    raise ApiError(503, message)
+            await self._waiting.discard(job)
 
 
 def _event(event: dict[str, Any]) -> str:

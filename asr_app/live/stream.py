@@ -107,8 +107,9 @@ class Stream:
     @property
     def backlog_s(self) -> float:
         """Seconds of samples that have no final text yet, the open utterance's included."""
-        waiting = sum(len(stretch.frames) for stretch in (*self.closed, *([self.open] if self.open else ())))
-        return (self._incoming_samples + waiting * FRAME) / SAMPLE_RATE
+        with self._changed:
+            waiting = sum(len(stretch.frames) for stretch in (*self.closed, *([self.open] if self.open else ())))
+            return (self._incoming_samples + waiting * FRAME) / SAMPLE_RATE
 
     @property
     def has_news(self) -> bool:

@@ -68,6 +68,7 @@ FLOORS = [
     ["report"],
     ["bench"],
     ["ui", "cli", "api"],
+    ["neighbours"],
     ["server"],
     ["__main__"],
 ]

@@ -54,17 +54,22 @@ def test_a_program_sends_a_key_and_is_answered_in_json(tmp_path):
     (tmp_path / "keys").write_text("# of the subtitle editor\nsecond-key-of-16-characters\n\n")
     keys = login.read_api_keys("first-key-of-16-characters", tmp_path / "keys")
     found = Login(KEY, (), keys)
-    app = Starlette(routes=[Route("/v1/models", models), Route("/", models)])
+    app = Starlette(routes=[Route(path, models) for path in ("/v1/models", "/asr", "/detect-language", "/")])
     client = TestClient(Door(app, "127.0.0.1", (), found), base_url=AT)
     for key in (*keys, found.token):
         assert client.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer "}, {"Authorization": keys[0]}):
-        response = client.get("/v1/models", headers=headers)
-        assert response.status_code == 401
-        assert response.json()["error"]["code"] == "invalid_api_key"
+        assert client.get("/asr", auth=("any", key)).status_code == 200  # as in http://any:KEY@host
+    for headers in (
+        {}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer "}, {"Authorization": keys[0]},
+        {"Authorization": "Basic ?"}, {"Authorization": "Basic /w=="}, {"Authorization": "Basic Og=="},
+    ):  # fmt: skip
+        for path in ("/v1/models", "/asr", "/detect-language"):
+            response = client.get(path, headers=headers)
+            assert response.status_code == 401
+            assert response.json()["error"]["code"] == "invalid_api_key"
     # A page of another site cannot send the header, but its requests would carry the cookie.
     client.get(f"/?token={found.token}")
-    assert client.get("/v1/models").status_code == 401
+    assert client.get("/v1/models").status_code == client.get("/asr").status_code == 401
 
 
 @pytest.mark.parametrize(("given", "lines"), [("short", ""), ("", "short\n"), ("\u5bc6" * 20, "")])
