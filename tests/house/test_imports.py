@@ -63,7 +63,7 @@ FLOORS = [
     ["journal"],
     ["observer", "speeds"],
     ["jobs"],
-    ["batch", "compare", "corrections", "evaluate", "quantize", "served"],
+    ["batch", "compare", "corrections", "evaluate", "quantize", "recorder", "served"],
     ["report"],
     ["bench"],
     ["ui", "cli", "api"],
