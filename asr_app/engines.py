@@ -1,6 +1,7 @@
 """Keeps as many models resident as the memory budget allows, and loads what is asked for and not there.
 
-One lock an engine: FunASR's AutoModel is not thread-safe. An engine in use is never unloaded.
+One lock an engine: FunASR's AutoModel is not thread-safe. An engine in use is never unloaded. Live speech goes between the
+calls of an engine's user (gate.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +22,7 @@ import torch
 from asr_app import catalog
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
+from asr_app.gate import Gate
 from asr_app.hub import OnProgress
 from asr_app.loading import Loaded, load_from, locate, needs
 from asr_app.memory import Needs, free_bytes, give_back_memory, resident_bytes
@@ -122,11 +126,33 @@ class Engines:
         try:
             loaded.stop = stop
             torch.set_num_threads(self.threads)
-            with stoppable(loaded.modules, stop):
+            with stoppable(loaded.modules, stop, loaded.gate.is_guest):
                 yield loaded
         finally:
             loaded.lock.release()
             self._leave(loaded)
+
+    @contextlib.contextmanager
+    def between(self, card: ModelCard, precision: Precision, stop: Stop | None = None) -> Iterator[Loaded]:
+        """Like `use`, for a call of a second or two: it goes between the calls of whoever holds the engine.
+
+        Its `Loaded` shares the engine, with `stop` and a gate of its own. Raises as `use` does.
+        """
+        problem = refusal(precision, catalog.recipes(card), card.precisions, self.device)
+        if problem:
+            raise problem
+        stop = stop or Stop()
+        while True:
+            loaded = self._take(card, precision, None, None, stop)
+            try:
+                with loaded.gate.between(partial(_check_waiting, stop, loaded.stop)):
+                    torch.set_num_threads(self.threads)
+                    yield replace(loaded, stop=stop, gate=Gate())
+                    return
+            except _HolderHangs:
+                self._give_up(loaded)
+            finally:
+                self._leave(loaded)
 
     def _locked(
         self,
@@ -299,6 +325,16 @@ class Engines:
             ", ".join(f"{name} at {precision.label}" for name, precision in gone), freed / 1e6,
         )  # fmt: skip
         return freed
+
+
+class _HolderHangs(Exception):
+    """The call for which a guest waits does not return."""
+
+
+def _check_waiting(own: Stop, holder: Stop) -> None:
+    own.check()
+    if holder.is_overdue():
+        raise _HolderHangs
 
 
 def _default_budget(device: str) -> int:

@@ -19,6 +19,7 @@ from asr_app.checks import Check, SelfCheckCache, self_check
 from asr_app.datatypes import ModelCard
 from asr_app.errors import UserError
 from asr_app.families.base import Engine
+from asr_app.gate import Gate
 from asr_app.hub import OnProgress
 from asr_app.memory import Needs, give_back_at_once, give_back_memory
 from asr_app.precision import Precision, PrecisionReport, Recipe, graph, tuned, variants
@@ -40,7 +41,7 @@ _PASS_BYTES = 100_000_000  # of the self-check's one pass: 95 MB for Whisper bas
 class Loaded:
     """A resident engine with what loading it cost. Hold it only inside `Engines.use`.
 
-    `stop` is that of its present user, or of its last one.
+    `stop` is that of its present user, or of its last one. `gate` orders the user's calls and those of live speech.
     """
 
     card: ModelCard
@@ -53,6 +54,7 @@ class Loaded:
     threads: int
     vad: fsmn_vad.FsmnVad | None = None  # where the card brings one
     lock: threading.Lock = field(default_factory=threading.Lock)
+    gate: Gate = field(default_factory=Gate)
     stop: Stop = field(default_factory=Stop)
     users: int = 0
     last_used: float = 0.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -78,18 +79,29 @@ def _beside_plain(
     return made
 
 
-def due(loaded: Loaded, batch: Sequence[np.ndarray]) -> AbstractContextManager[None]:
-    """Brackets a call of the engine on sequences of samples `(n,)`: afterwards it counts as hung."""
-    return loaded.stop.due_within(_LEAST_DUE_S + _DUE_TIMES * sum(map(len, batch)) / SAMPLE_RATE)
+@contextlib.contextmanager
+def due(loaded: Loaded, batch: Sequence[np.ndarray]) -> Iterator[None]:
+    """Brackets a call of the engine on sequences of samples `(n,)`, after which it counts as hung.
+
+    It waits while live speech is recognised by the same engine.
+    """
+    most_s = _LEAST_DUE_S + _DUE_TIMES * sum(map(len, batch)) / SAMPLE_RATE
+    with loaded.gate.step(loaded.stop.check), loaded.stop.due_within(most_s):
+        yield
 
 
 def _transcribe(
     loaded: Loaded, watch: FiniteWatch, batch: Sequence[np.ndarray], options: Options
 ) -> tuple[list[list[Segment]], bool]:
     """The segments of each sequence of samples `(n,)`, and whether all numbers on the way were finite."""
+    # Beside live speech, which waits for the present call, each call takes one chunk.
+    size = 1 if loaded.gate.is_shared else max(1, len(batch))
+    segments: list[list[Segment]] = []
     try:
-        with due(loaded, batch):
-            segments = loaded.engine.transcribe(batch, options)
+        for first in range(0, len(batch), size):
+            part = batch[first : first + size]
+            with due(loaded, part):
+                segments += loaded.engine.transcribe(part, options)
     except (ValueError, RuntimeError):
         if not watch.taken():
             raise

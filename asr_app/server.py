@@ -143,8 +143,6 @@ def run(config: Config) -> None:
     jobs = Jobs(Journal(config.home, round(config.max_disk_gb * 1e9)), engines, limits)
     captures = Captures(jobs.journal, limits)
     jobs.cleaning.append(captures.forget_old)
-    desk = Desk(engines)
-    captions = Captions(captures, desk)
     os.environ["GRADIO_TEMP_DIR"] = str(jobs.journal.storage.uploads)  # Gradio has no argument for its folder
 
     benchmarks = Benchmarks(jobs.journal.storage, config.bench_data)
@@ -152,9 +150,11 @@ def run(config: Config) -> None:
         benchmarks, engines, config.cache, lambda: jobs.journal.idle() and preparer.current is None
     )  # fmt: skip
     jobs.before_each = runner.make_way
+    desk = Desk(engines)
+    captions = Captions(captures, desk)
 
     def is_free() -> bool:
-        return jobs.journal.idle() and not runner.wants_machine
+        return jobs.journal.idle() and desk.is_idle and not runner.wants_machine
 
     def measure(card: ModelCard, precision: Precision) -> None:
         while not is_free():  # what somebody waits for goes before, and would be measured too
@@ -198,7 +198,7 @@ def run(config: Config) -> None:
     finally:
         server.close()
         runner.stop()
-        desk.stop()
         preparer.close()
+        desk.stop()
         jobs.stop()
         lock.release()

@@ -102,10 +102,13 @@ def supervise(work: Callable[[], T], stop: Stop, watch: Callable[[], None]) -> T
 
 
 @contextlib.contextmanager
-def stoppable(parts: Mapping[str, nn.Module], stop: Stop) -> Iterator[None]:
+def stoppable(
+    parts: Mapping[str, nn.Module], stop: Stop, is_exempt: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
     """Inside the block every part, and every layer of its stacks, raises Cancelled instead of running once `stop` asks.
 
-    A decoder asks at each token, an encoder at each layer; several threads may be in the parts at once.
+    A decoder asks at each token, an encoder at each layer; several threads may be in the parts at once. A thread that
+    `is_exempt` works for somebody else, and goes on.
     """
     modules = dict.fromkeys(parts.values())
     for part in parts.values():
@@ -113,7 +116,12 @@ def stoppable(parts: Mapping[str, nn.Module], stop: Stop) -> Iterator[None]:
             # FunASR's stacks are of a kind of Sequential; a plain one is the inside of a layer, called at each token.
             if isinstance(stack, nn.ModuleList | nn.Sequential) and type(stack) is not nn.Sequential:
                 modules |= dict.fromkeys(stack)
-    hooks = [module.register_forward_pre_hook(lambda _module, _given: stop.check()) for module in modules]
+
+    def check(_module: nn.Module, _given: object) -> None:
+        if not is_exempt():
+            stop.check()
+
+    hooks = [module.register_forward_pre_hook(check) for module in modules]
     try:
         yield
     finally:

@@ -13,14 +13,15 @@ import numpy as np
 
 from asr_app.datatypes import SAMPLE_RATE, Audio, Chunk
 
-_FRAME = 512  # samples that silero judges at a time: 32 ms
+FRAME = 512  # samples that silero judges at a time: 32 ms
+_CONTEXT = 64  # samples of the previous frame at the start of each frame
 _BLOCK_FRAMES = 128  # frames in one call of the network, 4 s: longer ones take more memory and no less time
 # The network starts cold: of 400 clips that begin with a spoken digit it missed 6, and none with silence before them.
 # The lead has whole frames, since a frame that is half lead, half speech made it miss 33.
-_LEAD = 32 * _FRAME
+_LEAD = 32 * FRAME
 # A long recording is judged in pieces, several at once. Silence leads in the first piece, and the end of the previous
 # piece each other one. The pieces are the same on every machine, and so are the chunks.
-_PIECE, _SETTLING = 1875 * _FRAME, 250 * _FRAME  # 60 s and 8 s
+_PIECE, _SETTLING = 1875 * FRAME, 250 * FRAME  # 60 s and 8 s
 _THRESHOLD, _NO_DOUBT = 0.5, 0.9
 _MIN_SPEECH_MS = 100  # a spoken digit can be this short
 _MIN_SILENCE_MS = 200
@@ -101,19 +102,48 @@ def _spans(
     done: Callable[[], None] = lambda: None,
     check: Callable[[], None] = lambda: None,
 ) -> list[Span]:
-    model = _silero()
-    from silero_vad import get_speech_timestamps_from_probs  # not before _silero, which undoes what importing it does
+    return spans_of(_probabilities(_silero(), samples, threads, done, check), len(samples))
+
+
+def spans_of(probabilities: Sequence[float] | np.ndarray, length: int) -> list[Span]:
+    """Spans of speech in `length` samples, by the probability of speech in each of their frames."""
+    _silero()  # importing its package changes torch's threads, which this undoes
+    from silero_vad import get_speech_timestamps_from_probs
 
     stamps = get_speech_timestamps_from_probs(
-        _probabilities(model, samples, threads, done, check),
+        probabilities,
         sampling_rate=SAMPLE_RATE,
         threshold=_THRESHOLD,
         min_speech_duration_ms=_MIN_SPEECH_MS,
         min_silence_duration_ms=_MIN_SILENCE_MS,
         speech_pad_ms=_PAD_MS,
-        audio_length_samples=len(samples),
+        audio_length_samples=length,
     )
     return [Span(stamp["start"] / SAMPLE_RATE, stamp["end"] / SAMPLE_RATE) for stamp in stamps]
+
+
+class StreamVad:
+    """Silero's VAD over a stream: it keeps the network's state between calls. One thread at a time may call it."""
+
+    def __init__(self) -> None:
+        self._model = _silero()
+        self._state = _after_lead(self._model)
+        self._rest = np.zeros(_CONTEXT, np.float32)  # the last context, and samples that are no whole frame yet
+
+    def probabilities(self, samples: np.ndarray) -> np.ndarray:
+        """The probability of speech in each frame of 512 samples that `samples` `(n,)`, float32, completes."""
+        self._rest = np.concatenate([self._rest, samples])
+        hidden, cell = self._state
+        found = [np.zeros(0, np.float32)]
+        while (count := min((len(self._rest) - _CONTEXT) // FRAME, _BLOCK_FRAMES)) > 0:
+            frames = np.lib.stride_tricks.sliding_window_view(self._rest, _CONTEXT + FRAME)[::FRAME][:count]
+            values, hidden, cell = self._model.session.run(
+                ["speech_probs", "hn", "cn"], {"input": np.ascontiguousarray(frames), "h": hidden, "c": cell}
+            )
+            found.append(values.reshape(-1))
+            self._rest = self._rest[count * FRAME :]
+        self._state = hidden, cell
+        return np.concatenate(found)
 
 
 class SegmentDetector(Protocol):
@@ -136,7 +166,7 @@ def fsmn_spans(audio: Audio, model: SegmentDetector) -> list[Span]:
 def is_sure(samples: np.ndarray, seconds: float = 1.0) -> bool:
     """Whether silero-vad is sure of at least `seconds` of speech in `samples` `(n,)`."""
     model = _silero()
-    return float((_probabilities(model, samples) > _NO_DOUBT).sum()) * _FRAME >= seconds * SAMPLE_RATE
+    return float((_probabilities(model, samples) > _NO_DOUBT).sum()) * FRAME >= seconds * SAMPLE_RATE
 
 
 def pack(audio: Audio, spans: Sequence[Span], max_chunk_s: float, max_gap_s: float = 0.6) -> list[Chunk]:
@@ -208,7 +238,7 @@ def _piece_probabilities(model: Any, samples: np.ndarray, start: int) -> np.ndar
     """
     end = start + _PIECE
     if start:
-        return _judged(model, samples[start - _SETTLING : end], _COLD)[0][_SETTLING // _FRAME :]
+        return _judged(model, samples[start - _SETTLING : end], _COLD)[0][_SETTLING // FRAME :]
     return _judged(model, samples[:end], _after_lead(model))[0]
 
 
@@ -221,10 +251,9 @@ def _judged(model: Any, samples: np.ndarray, state: _State) -> tuple[np.ndarray,
     """Probability of speech in each frame of `samples`, from the network's `state` on, and its final state."""
     from silero_vad.sequence_vad import frame_blocks
 
-    context = 64  # samples of the previous frame at the start of each frame
     hidden, cell = state
     probabilities = [np.zeros(0, np.float32)]
-    for block in frame_blocks(samples, _FRAME, context, _BLOCK_FRAMES):
+    for block in frame_blocks(samples, FRAME, _CONTEXT, _BLOCK_FRAMES):
         values, hidden, cell = model.session.run(["speech_probs", "hn", "cn"], {"input": block, "h": hidden, "c": cell})
         probabilities.append(values.reshape(-1))
     return np.concatenate(probabilities), (hidden, cell)
@@ -237,14 +266,14 @@ def _pieces(samples: np.ndarray, spans: Sequence[Span], longest: int) -> Iterato
         while end - start > longest:
             # Search the last third of the allowed length, or an earlier one if the rest would be too short.
             latest = min(start + longest, end - longest // 3)
-            cut = _quietest(samples, latest - longest // 3, latest)
+            cut = quietest(samples, latest - longest // 3, latest)
             yield start, cut
             start = cut
         yield start, end
 
 
-def _quietest(samples: np.ndarray, first: int, last: int) -> int:
-    """The sample in [first, last] at the centre of the 30 ms with the least energy."""
+def quietest(samples: np.ndarray, first: int, last: int) -> int:
+    """The sample of `samples` `(n,)` in [first, last] at the centre of the 30 ms with the least energy."""
     width = min(_QUIET_WINDOW, last - first)
     total = np.concatenate([[0.0], np.cumsum(np.square(samples[first:last], dtype=np.float64))])
     return first + width // 2 + int(np.argmin(total[width:] - total[:-width]))
