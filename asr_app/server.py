@@ -152,6 +152,7 @@ def run(config: Config) -> None:
     jobs.before_each = runner.make_way
     desk = Desk(engines)
     captions = Captions(captures, desk)
+    jobs.cleaning.append(captions.rest_idle)
 
     def is_free() -> bool:
         return jobs.journal.idle() and desk.is_idle and not runner.wants_machine

@@ -22,7 +22,8 @@ from asr_app.precision import Precision
 from asr_app.recorder.captures import Capture, Captures
 from asr_app.text import join
 
-_MOST_BEHIND_S = 60.0  # the stream itself ends at 120 s
+_MOST_BACKLOG_S = 30.0  # of the stream: more sound waits on the disk; at 120 s the stream would end
+_MOST_BEHIND_S = 60.0
 _CATCH_UP_S = 20.0  # of sound before the present, with which captions go on that were further behind
 _PAUSED_S = 1.5  # without a piece: what was said has its final text
 _RESTS_S = 120.0  # without a piece: the stream makes way for others
@@ -119,7 +120,7 @@ class Captions:
         found = self._captures.find(capture)
         if found is None or found.state != "open":
             return
-        self._rest_idle()
+        self.rest_idle()
         with self._lock:
             follower = self._followers.setdefault(capture, _Follower(found.rate, min(start, found.samples)))
             while len(self._followers) > _MOST:
@@ -145,9 +146,10 @@ class Captions:
         with follower.lock:
             if follower.stream is None or capture.samples <= follower.fed:
                 return
-            behind = (capture.samples - follower.fed) / follower.rate + follower.stream.backlog_s
-            if behind > _MOST_BEHIND_S:
-                at = max(follower.fed, capture.samples - round(_CATCH_UP_S * follower.rate))
+            if follower.stream.backlog_s > _MOST_BACKLOG_S:
+                return
+            if capture.samples - follower.fed > _MOST_BEHIND_S * follower.rate:
+                at = capture.samples - round(_CATCH_UP_S * follower.rate)
                 follower.lines.append(Line("", at, (at - follower.fed) / follower.rate))
                 follower.version += 1
                 follower.stream.commit()
@@ -184,7 +186,8 @@ class Captions:
         follower.fed, follower.start = at, at - round(follower.given * follower.rate / SAMPLE_RATE)
         follower.resampler = soxr.ResampleStream(follower.rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
 
-    def _rest_idle(self) -> None:
+    def rest_idle(self) -> None:
+        """Ends the streams of recordings that have no new piece; the desk has room for a few."""
         with self._lock:
             idle = [f for f in self._followers.values() if f.stream is not None and _since(f) > _RESTS_S]
         for follower in idle:
