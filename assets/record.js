@@ -174,6 +174,7 @@ window.asrRecord = (() => {
     if (reason === "too_long" && phase === "recording") rest("paused");
     if (reason === "too_long") outbox.cut();
     if (reason === "finished") settle();
+    if (reason === "unknown") problem = "forgotten"; // the outbox has begun anew with what was left
     if (phase !== "ending" || !outbox.whole()) return show();
     go("handing");
     byId("submit-recording").click(); // Gradio makes the job, with the page's model and options, then calls `settle`

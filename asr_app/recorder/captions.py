@@ -115,7 +115,7 @@ class Captions:
     def begin(self, capture: str, card: ModelCard, precision: Precision, options: Options, start: int) -> None:
         """Follows the recording from sample `start` on, unless it is followed already.
 
-        What keeps them from being followed is told as `Told.failure`.
+        `Told.failure` says why it cannot be followed.
         """
         found = self._captures.find(capture)
         if found is None or found.state != "open":

@@ -25,7 +25,9 @@ from asr_app.door import Door
 from asr_app.engines import Engines
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
+from asr_app.live.desk import Desk
 from asr_app.precision import PrecisionReport
+from asr_app.recorder.captions import Captions
 from asr_app.recorder.captures import Captures
 from asr_app.rows import written_segment
 from asr_app.startup import Preparer
@@ -92,9 +94,9 @@ def running(home: Path, *flags: str, port: int | None = None) -> Iterator[Site]:
     engines = Engines("cpu", 1, "modelscope")
     jobs = Jobs(Journal(home), engines, Limits())
     preparer = Preparer(engines, card, card)
-    page = build(
-        config, engines, jobs, Captures(jobs.journal, Limits()), preparer, Benchmarks(jobs.journal.storage, {})
-    )
+    captures = Captures(jobs.journal, Limits())
+    captions = Captions(captures, Desk(engines))
+    page = build(config, engines, jobs, captures, captions, preparer, Benchmarks(jobs.journal.storage, {}))
     routes = [
         *served.routes(jobs.journal), *news.routes(jobs, engines, preparer),
         *corrections.routes(jobs, engines, offered(config)),
@@ -349,6 +351,7 @@ def test_no_event_of_the_page_goes_through_gradios_queue(tmp_path):
     engines = Engines("cpu", 1, "modelscope")
     jobs = Jobs(Journal(tmp_path), engines, Limits())
     captures = Captures(jobs.journal, Limits())
-    page = build(config, engines, jobs, captures, Preparer(engines, card, card), Benchmarks(jobs.journal.storage, {}))
+    captions, preparer = Captions(captures, Desk(engines)), Preparer(engines, card, card)
+    page = build(config, engines, jobs, captures, captions, preparer, Benchmarks(jobs.journal.storage, {}))
     # The queue's answers to two events that follow each other closely were lost in one page of twenty.
     assert [fn.name for fn in page.fns.values() if fn.fn is not None and fn.queue] == []
