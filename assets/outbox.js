@@ -1,14 +1,14 @@
 // Pieces of the recording on their way to the server. They stay in IndexedDB until the server has them on its disk, and
 // are sent again until it has: over a dead tunnel, a reload and a server that was killed.
 window.asrOutbox = (() => {
-  const RETRY_MS = 1000, SLOW_RETRY_MS = 5000, TIMEOUT_MS = 15000;
+  const RETRY_MS = 1000, SLOW_RETRY_MS = 5000, TIMEOUT_MS = 15000, MOST_TOGETHER = 16;
   const ENDS = ["too_long", "finished", "malformed"]; // refusals that sending again does not cure
 
   // The recording: id, rate, pieces and samples as recorded, `sent` and `sentSamples` as the server has them, `began` and
   // `touched` in milliseconds, `ended` once it is to be transcribed.
   let recording = null;
   let trouble = null; // { reason, en, zh } of the last refusal
-  let reached = true; // whether the last try found the server
+  let link = ""; // why the last try did not reach the recorder: "offline", "login"; empty if it did
   let sending = false, changed = () => {};
   let safe = true; // false once IndexedDB did not take a piece: it is full, or not allowed
   const unkept = new Map(); // pieces that are not in IndexedDB (yet)
@@ -101,10 +101,10 @@ window.asrOutbox = (() => {
     try {
       const answer = await fetch(path, { method: "POST", signal: AbortSignal.timeout(TIMEOUT_MS), ...options });
       const said = answer.headers.get("content-type")?.includes("json") ? await answer.json() : {};
-      reached = answer.status < 500 || !!said.reason;
+      link = answer.status === 401 ? "login" : answer.status < 500 || said.reason ? "" : "offline";
       return { status: answer.status, ...said };
     } catch {
-      reached = false;
+      link = "offline";
       return null;
     }
   };
@@ -129,12 +129,17 @@ window.asrOutbox = (() => {
   const piece = async (number) =>
     unkept.get(number) || inStores("readonly", (pieces) => pieces.get(number)).catch(() => null);
 
-  const sendOne = async () => { // returns the milliseconds to wait before the next one
-    const { id, rate, sent } = recording;
-    const body = await piece(sent);
-    if (!body) return look().then(() => RETRY_MS);
-    const headers = { "Content-Type": "application/octet-stream", "X-Capture": id, "X-Piece": sent, "X-Rate": rate };
-    const answer = await ask("capture/piece", { headers, body });
+  const sendSome = async () => { // returns the milliseconds to wait before the next ones
+    const { id, rate, sent } = recording, together = [];
+    while (together.length < MOST_TOGETHER && sent + together.length < recording.pieces) {
+      const samples = await piece(sent + together.length);
+      if (!samples) break;
+      together.push(samples);
+    }
+    if (!together.length) return look().then(() => RETRY_MS);
+    const sizes = together.map((samples) => samples.byteLength).join(",");
+    const headers = { "Content-Type": "application/octet-stream", "X-Capture": id, "X-Piece": sent, "X-Rate": rate, "X-Sizes": sizes };
+    const answer = await ask("capture/piece", { headers, body: new Blob(together) });
     if (recording?.id !== id) return 0;
     if (answer?.status === 200) {
       trouble = null;
@@ -151,7 +156,7 @@ window.asrOutbox = (() => {
     if (sending) return;
     sending = true;
     while (recording && recording.sent < recording.pieces && !ENDS.includes(trouble?.reason)) {
-      const wait = await sendOne();
+      const wait = await sendSome();
       changed();
       if (wait) await new Promise((resolve) => setTimeout(resolve, wait));
     }
@@ -161,7 +166,7 @@ window.asrOutbox = (() => {
 
   return {
     begin, add, end, cut, anew, clear, restore, look, send,
-    recording: () => recording, trouble: () => trouble, reached: () => reached,
+    recording: () => recording, trouble: () => trouble, link: () => link,
     seconds: () => (recording ? recording.samples / recording.rate : 0),
     unsent: () => (recording ? (recording.samples - recording.sentSamples) / recording.rate : 0),
     whole: () => !!recording && recording.sent === recording.pieces,

@@ -54,7 +54,8 @@ window.asrRecord = (() => {
     if (["recording", "paused", "ending", "handing", "elsewhere"].includes(phase)) lines.push(say(`now_${phase}`));
     if (!outbox.safe()) lines.push(say("unsafe"));
     write(byId("rec-state"), lines.join(" "));
-    const unsaid = waits ? say(outbox.reached() ? "unsent" : "unsent_offline", { seconds: Math.ceil(unsent) }) : "";
+    const said = { "": "unsent", offline: "unsent_offline", login: "unsent_login" }[outbox.link()];
+    const unsaid = waits ? say(said, { seconds: Math.ceil(unsent) }) : "";
     write(byId("rec-unsent"), unsaid); // not a status: it changes each second
   };
 

@@ -71,7 +71,7 @@ class _Follower:
     resampler: soxr.ResampleStream | None = None
     given: int = 0  # samples at 16 kHz that the stream was given
     start: int = 0  # sample of the recording at which the stream would have begun, had nothing been left out
-    fed_at: float = field(default_factory=time.monotonic)
+    came_at: float = field(default_factory=time.monotonic)
     committed: bool = True
 
     def take(self, event: Event) -> None:
@@ -128,7 +128,7 @@ class Captions:
         with follower.lock:
             if follower.stream is not None:
                 return
-            follower.failure, follower.fed_at = None, time.monotonic()
+            follower.failure, follower.came_at = None, time.monotonic()
             try:
                 follower.stream = self._desk.open(card, precision, options, follower.take)
             except UserError as error:
@@ -146,6 +146,7 @@ class Captions:
         with follower.lock:
             if follower.stream is None or capture.samples <= follower.fed:
                 return
+            follower.came_at = time.monotonic()
             if follower.stream.backlog_s > _MOST_BACKLOG_S:
                 return
             if capture.samples - follower.fed > _MOST_BEHIND_S * follower.rate:
@@ -155,7 +156,7 @@ class Captions:
                 follower.stream.commit()
                 self._restart(follower, at)
             samples = self._captures.samples(capture, follower.fed)
-            follower.fed, follower.fed_at, follower.committed = capture.samples, time.monotonic(), False
+            follower.fed, follower.committed = capture.samples, False
             assert follower.resampler is not None
             sound = follower.resampler.resample_chunk(samples.astype(np.float32) / 32768)
             follower.given += len(sound)
@@ -196,4 +197,4 @@ class Captions:
 
 def _since(follower: _Follower) -> float:
     """Seconds since the last piece."""
-    return time.monotonic() - follower.fed_at
+    return time.monotonic() - follower.came_at

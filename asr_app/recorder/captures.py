@@ -13,8 +13,8 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +33,7 @@ _HEADER_BYTES = 44
 _MOST_WAV_BYTES = 2**32 - 1 - _HEADER_BYTES  # of samples: the header counts in 32 bits
 _MOST_AHEAD = 64  # pieces that may wait for an earlier one
 _MOST_OPEN = 10  # recordings of one client
-_ROOM_EVERY = 60  # pieces between two looks at the room on the disk
+_ROOM_EVERY_S = 5.0  # between two looks at the room on the disk: they read all folders
 
 Reason = Literal["malformed", "unknown", "ahead", "finished", "too_long", "too_many", "full"]
 
@@ -73,6 +73,7 @@ class Captures:
         self._journal, self._limits = journal, limits
         self._folder = journal.storage.captures
         self._lock = threading.Lock()
+        self._room_until = 0.0  # of the monotonic clock
 
     def find(self, capture: str) -> Capture | None:
         """The recording; None for an id that the journal does not know."""
@@ -82,23 +83,26 @@ class Captures:
             ).fetchone()
         return row and Capture(*row)
 
-    def add(self, capture: str, number: int, rate: int, body: bytes, client: str = "") -> Capture:
-        """Puts piece `number` (from 0) of little-endian 16-bit samples in its place, and returns the recording as it stands.
+    def add(self, capture: str, first: int, rate: int, bodies: Sequence[bytes], client: str = "") -> Capture:
+        """Puts pieces in their places, and returns the recording as it stands.
 
-        Piece 0 begins the recording. A piece that is there already is ignored; one that comes early waits for those
-        before it. Raises Refused.
+        `bodies` are the little-endian 16-bit samples of the pieces from number `first` on, counted from 0. Piece 0
+        begins the recording. A piece that is there already is ignored; one that comes early waits for those before it.
+        Raises Refused.
         """
+        most = MOST_PIECE_S * rate * _SAMPLE_BYTES
+        if first < 0 or not bodies or any(not 0 < len(b) <= most or len(b) % _SAMPLE_BYTES for b in bodies):
+            raise _malformed()
         with self._lock, _told():
-            if number < 0 or not 0 < len(body) <= MOST_PIECE_S * rate * _SAMPLE_BYTES or len(body) % _SAMPLE_BYTES:
-                raise _malformed()
-            found = self.find(capture) or self._begin(capture, number, rate, client)
-            self._check(found, number, rate, len(body))
-            if number > found.pieces:
-                with self._journal.transaction() as db:
-                    db.execute("INSERT OR IGNORE INTO early_pieces VALUES (?, ?, ?)", (capture, number, body))
-            elif number == found.pieces:
-                self._append(found, body)
-            return self._require(capture)
+            found = self.find(capture) or self._begin(capture, first, rate, client)
+            new = {n: body for n, body in enumerate(bodies, first) if n >= found.pieces}
+            self._check(found, first, rate, sum(map(len, new.values())))
+            if found.pieces in new:
+                return self._append(found, new)
+            with self._journal.transaction() as db:
+                early = [(capture, number, body) for number, body in new.items()]
+                db.executemany("INSERT OR IGNORE INTO early_pieces VALUES (?, ?, ?)", early)
+            return found
 
     def samples(self, capture: Capture, start: int) -> np.ndarray:
         """The int16 samples from number `start` on, shape `(capture.samples - start,)`."""
@@ -176,7 +180,7 @@ class Captures:
         return self._require(capture)
 
     def _check(self, found: Capture, number: int, rate: int, size: int) -> None:
-        """Raises Refused for a piece that cannot be taken now."""
+        """Raises Refused for pieces from `number` on, `size` new bytes, that cannot be taken now."""
         if found.state != "open":
             raise _finished()
         if rate != found.rate:
@@ -195,23 +199,22 @@ class Captures:
                 f"The recording is {most / rate / 60:.0f} minutes long, the most that is taken. Transcribe it, then record on.",
                 f"录音已达上限 {most / rate / 60:.0f} 分钟。请先转写，再继续录音。",
             )
-        if number % _ROOM_EVERY == 0:
+        if time.monotonic() > self._room_until:
             try:
-                self._journal.storage.require_room(_ROOM_EVERY * size)
+                self._journal.storage.require_room(size)
             except UserError as error:
                 raise Refused("full", error.en, error.zh) from error
+            self._room_until = time.monotonic() + _ROOM_EVERY_S
 
-    def _append(self, found: Capture, body: bytes) -> None:
-        """Writes the piece and those that waited for it, then counts them."""
+    def _append(self, found: Capture, new: Mapping[int, bytes]) -> Capture:
+        """Writes the new pieces and those that waited for them, then counts them."""
         with self._journal.transaction() as db:
-            early = db.execute(
-                "SELECT n, samples FROM early_pieces WHERE capture = ? AND n > ? ORDER BY n", (found.id, found.pieces)
-            ).fetchall()
-        bodies = [body]
-        for row in early:
-            if row["n"] == found.pieces + len(bodies):
-                bodies.append(row["samples"])
-        written = b"".join(bodies)
+            early = db.execute("SELECT n, samples FROM early_pieces WHERE capture = ?", (found.id,)).fetchall()
+        waiting = {row["n"]: row["samples"] for row in early} | dict(new)
+        pieces = found.pieces
+        while pieces in waiting:
+            pieces += 1
+        written = b"".join(waiting[n] for n in range(found.pieces, pieces))
         file = os.open(self._folder / found.file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if found.samples == 0:
@@ -220,13 +223,15 @@ class Captures:
             _sync(file)
         finally:
             os.close(file)
-        pieces, samples = found.pieces + len(bodies), found.samples + len(written) // _SAMPLE_BYTES
+        samples = found.samples + len(written) // _SAMPLE_BYTES
         with self._journal.transaction() as db:
             db.execute(
                 "UPDATE captures SET pieces = ?, samples = ?, touched = ? WHERE id = ?",
                 (pieces, samples, time.time(), found.id),
             )
-            db.execute("DELETE FROM early_pieces WHERE capture = ? AND n < ?", (found.id, pieces))
+            if early:
+                db.execute("DELETE FROM early_pieces WHERE capture = ? AND n < ?", (found.id, pieces))
+        return replace(found, pieces=pieces, samples=samples)
 
     def _require(self, capture: str) -> Capture:
         found = self.find(capture)

@@ -69,7 +69,7 @@ class Room:
         number = self.count if number is None else number
         self.count += 1
         samples = np.full(round(seconds * RATE), 1000, "<i2")
-        self.captions.feed(self.captures.add(ID, number, RATE, samples.tobytes()))
+        self.captions.feed(self.captures.add(ID, number, RATE, [samples.tobytes()]))
 
     def begin(self, start: int = 0) -> None:
         self.captions.begin(ID, CARD, Precision.FP32, Options(), start)

@@ -38,8 +38,13 @@ class Room:
     http: TestClient
 
     def send(self, number: int, samples: np.ndarray, capture: str = ID, rate: object = RATE, **headers: str):
-        marks = {"X-Capture": capture, "X-Piece": str(number), "X-Rate": str(rate)}
-        return self.http.post("/capture/piece", content=samples.astype("<i2").tobytes(), headers=marks | headers)
+        body = samples.astype("<i2").tobytes()
+        marks = {"X-Capture": capture, "X-Piece": str(number), "X-Rate": str(rate), "X-Sizes": str(len(body))}
+        return self.http.post("/capture/piece", content=body, headers=marks | headers)
+
+    def send_together(self, first: int, pieces: list[np.ndarray], **headers: str):
+        sizes = ",".join(str(2 * len(piece)) for piece in pieces)
+        return self.send(first, np.concatenate(pieces), **{"X-Sizes": sizes} | headers)
 
     def look(self, capture: str = ID) -> dict:
         return self.http.post("/capture/look", json={"capture": capture}).json()
@@ -103,6 +108,18 @@ def test_every_order_gives_the_same_samples(room, pieces, order):
     assert room.look()["job"] == "job"
 
 
+def test_pieces_that_come_together_are_single_pieces(room, pieces):
+    room.send(0, pieces[0])
+    room.send(5, pieces[5])
+    room.send_together(8, pieces[8:11])  # early
+    assert room.send_together(0, pieces[:7]).json()["pieces"] == 7  # some of them again
+    assert room.send_together(6, pieces[6:12]).json()["pieces"] == 12
+    assert np.array_equal(room.samples(), np.concatenate(pieces))
+    for sizes in ("16000,16000", "", "15999,1", "16000,x", ",".join(["2"] * 17)):
+        answer = room.send_together(12, [pieces[0], pieces[1][:1]], **{"X-Sizes": sizes})
+        assert answer.status_code == 400, sizes
+
+
 def test_a_kill_between_file_and_journal_changes_nothing(tmp_path, room, pieces, monkeypatch):
     """The row is what counts: a piece that was written and not acknowledged is written again at its place."""
     room.send(0, pieces[0])
@@ -143,7 +160,7 @@ def test_what_is_no_piece_is_refused_and_begins_nothing(room, number, size, capt
 
 def test_half_a_sample_another_rate_and_a_piece_far_ahead(room, pieces):
     room.send(0, pieces[0])
-    marks = {"X-Capture": ID, "X-Piece": "1", "X-Rate": str(RATE)}
+    marks = {"X-Capture": ID, "X-Piece": "1", "X-Rate": str(RATE), "X-Sizes": "3"}
     assert room.http.post("/capture/piece", content=b"odd", headers=marks).status_code == 400
     assert room.send(1, pieces[1], rate=48_000).status_code == 400
     ahead = room.send(66, pieces[1])

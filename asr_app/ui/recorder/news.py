@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Mapping
 from html import escape
@@ -23,7 +24,8 @@ from asr_app.ui.render import clock
 from asr_app.ui.texts import t
 
 _WORKLET = Path(__file__).resolve().parents[3] / "assets" / "record-worklet.js"
-_MOST_BYTES = int(2 * MOST_PIECE_S * RATES[1])
+_MOST_TOGETHER = 16  # pieces of one request
+_MOST_BYTES = int(2 * MOST_PIECE_S * RATES[1]) * _MOST_TOGETHER
 _WAIT_S, _LOOK_S = 8.0, 0.03  # of a question for captions: until there are some, and how often it looks
 _STATUS: Mapping[Reason, int] = {
     "malformed": 400, "unknown": 404, "ahead": 409, "finished": 410, "too_long": 413, "too_many": 429, "full": 507,
@@ -46,21 +48,25 @@ class Listening(Asked):
 
 
 def routes(captures: Captures, captions: Captions) -> list[BaseRoute]:
-    """`/capture/piece` takes a piece, whose recording, number and sample rate stand in the headers X-Capture, X-Piece and X-Rate.
+    """`/capture/piece` takes pieces in a row, as one body.
 
-    It and `/capture/look` answer with the recording as it stands, or with the reason why not. `/capture/discard` deletes
+    The headers X-Capture, X-Piece, X-Rate and X-Sizes have the recording, the number of the first piece, the sample rate, and
+    the bytes of each piece. It and `/capture/look` answer with the recording as it stands, or with the reason why not. `/capture/discard` deletes
     a recording. `/capture/captions` answers a `Listening` as soon as there is something new. `/record-worklet.js` is the part of the page's script that runs in the browser's audio thread.
     """
 
     async def piece(request: Request) -> Response:
-        capture, number, rate = (request.headers.get(f"x-{name}", "") for name in ("capture", "piece", "rate"))
+        names = ("capture", "piece", "rate", "sizes")
+        capture, first, rate, sizes = (request.headers.get(f"x-{name}", "") for name in names)
         try:
             body = await _body(request)
         except ClientDisconnect:
             return Response(status_code=400)
         client = clients.client(request.headers.get("cookie", ""), request.client.host if request.client else "")
         try:
-            added = await anyio.to_thread.run_sync(captures.add, capture, _number(number), _number(rate), body, client)
+            added = await anyio.to_thread.run_sync(
+                captures.add, capture, _number(first), _number(rate), _cut(body, sizes), client
+            )
         except Refused as refused:
             return _refusal(refused)
         await anyio.to_thread.run_sync(captions.feed, added)
@@ -107,6 +113,15 @@ async def _body(request: Request) -> bytes:
         if len(body) > _MOST_BYTES:
             break
     return bytes(body)
+
+
+def _cut(body: bytes, sizes: str) -> list[bytes]:
+    """The pieces of these sizes; none if they are not the body's."""
+    counts = [_number(size) for size in sizes.split(",")[: _MOST_TOGETHER + 1]]
+    if len(counts) > _MOST_TOGETHER or min(counts) < 0 or sum(counts) != len(body):
+        return []
+    ends = list(itertools.accumulate(counts))
+    return [body[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
 def _number(text: str) -> int:

@@ -29,6 +29,10 @@ RECORDER: dict[str, dict[str, str]] = {
         "en": "The server does not answer: {seconds} s wait to be sent, safe in this browser.",
         "zh": "服务器没有响应：{seconds} 秒待发送，已保存在此浏览器中。",
     },
+    "unsent_login": {
+        "en": "The login has expired: log in again in another tab. {seconds} s wait to be sent, safe in this browser.",
+        "zh": "登录已过期：请在另一个标签页重新登录。{seconds} 秒待发送，已保存在此浏览器中。",
+    },
     "unsafe": {
         "en": "This browser keeps nothing on disk: do not close the page before all is sent.",
         "zh": "此浏览器无法保存数据：全部发送之前请勿关闭页面。",
