@@ -74,6 +74,14 @@ CREATE TABLE redos (
     precision TEXT NOT NULL, text TEXT);
 CREATE INDEX redos_of_job ON redos (parent, line);
 """,
+    # Microphone recordings that are being made, and pieces of them that came before an earlier piece.
+    """
+CREATE TABLE captures (
+    id TEXT PRIMARY KEY, created REAL NOT NULL, touched REAL NOT NULL, client TEXT NOT NULL, file TEXT NOT NULL,
+    rate INTEGER NOT NULL, pieces INTEGER NOT NULL DEFAULT 0, samples INTEGER NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT 'open', job TEXT NOT NULL DEFAULT '');
+CREATE TABLE early_pieces (capture TEXT NOT NULL, n INTEGER NOT NULL, samples BLOB NOT NULL, PRIMARY KEY (capture, n));
+""",
 )
 
 

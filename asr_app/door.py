@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
 _PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove", "/hold", "/judge", "/comparison/remove",
-         "/docs/doubt.md")  # fmt: skip
+         "/docs/doubt.md", "/record-worklet.js", "/capture/piece", "/capture/look", "/capture/discard", "/capture/captions")  # fmt: skip
 _NEWS = ("/news", "/comparison", "/corrections", "/benchmark")
 _PROBES = ("/healthz", "/readyz")  # answered to everybody: they say nothing
 _JOBS = ("/recording/", "/transcript/", "/benchmark/")

@@ -53,6 +53,7 @@ class Jobs:
     def __init__(self, journal: Journal, engines: Engines, limits: Limits) -> None:
         self.journal, self.totals = journal, Totals()
         self.before_each: Callable[[], None] = lambda: None  # called before the work on each job
+        self.cleaning: list[Callable[[], object]] = [journal.forget_old, lambda: journal.storage.sweep(UPLOAD_KEPT_S)]
         self._engines, self._limits = engines, limits
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -167,8 +168,8 @@ class Jobs:
         """Deletes what is old. In a thread of its own: a job may take hours."""
         while not self._stopping.is_set():
             try:
-                self.journal.forget_old()
-                self.journal.storage.sweep(UPLOAD_KEPT_S)
+                for clean in self.cleaning:
+                    clean()
             except Exception:  # a locked journal must not end the cleaning
                 log.exception("old recordings could not be deleted; trying again")
             self._stopping.wait(_CLEAN_EVERY_S)

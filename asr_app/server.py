@@ -40,6 +40,8 @@ from asr_app.neighbours import http as neighbours
 from asr_app.neighbours.ports import Ports
 from asr_app.neighbours.recognition import Recognition
 from asr_app.precision import Precision
+from asr_app.recorder.captions import Captions
+from asr_app.recorder.captures import Captures
 from asr_app.report.page import STYLE
 from asr_app.startup import Preparer
 from asr_app.ui import news
@@ -47,10 +49,13 @@ from asr_app.ui.bench import news as bench
 from asr_app.ui.compare import news as compare
 from asr_app.ui.corrections import news as corrections
 from asr_app.ui.page import build, offered
+from asr_app.ui.recorder import news as recorder
 
 log = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-_SCRIPTS = ("page.js", "room.js", "compare.js", "correct.js", "bench.js")
+_SCRIPTS = (
+    "page.js", "room.js", "compare.js", "correct.js", "bench.js", "microphone.js", "outbox.js", "captions.js", "record.js",
+)  # fmt: skip
 
 
 def theme() -> gr.Theme:
@@ -70,7 +75,7 @@ def _script() -> str:
 
 def _head() -> str:
     """The page's style and script. Not through Gradio's `css`, which it confines to the inside of its column."""
-    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("page.css", "record.css"))
     # The Benchmark tab shows the report as it is in its own file.
     style += f".gradio-container .report {{ {STYLE.read_text(encoding='utf-8')} }}"
     return f"<style>{style}</style><script>{_script()}</script>"
@@ -140,6 +145,8 @@ def run(config: Config) -> None:
         ) from None
     limits = Limits(max_bytes=config.max_upload_mb * 2**20, max_seconds=config.max_hours * 3600)
     jobs = Jobs(Journal(config.home, round(config.max_disk_gb * 1e9)), engines, limits)
+    captures = Captures(jobs.journal, limits)
+    jobs.cleaning.append(captures.forget_old)
     os.environ["GRADIO_TEMP_DIR"] = str(jobs.journal.storage.uploads)  # Gradio has no argument for its folder
 
     desk = Desk(engines)
@@ -149,6 +156,8 @@ def run(config: Config) -> None:
         lambda: jobs.journal.idle() and desk.is_idle and preparer.current is None,
     )  # fmt: skip
     jobs.before_each = runner.make_way
+    captions = Captions(captures, desk)
+    jobs.cleaning.append(captions.rest_idle)
 
     def is_free() -> bool:
         return jobs.journal.idle() and desk.is_idle and not runner.wants_machine
@@ -160,11 +169,12 @@ def run(config: Config) -> None:
             selfbench.both_sides(engines, card, precision, is_free)
 
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
-    page = build(config, engines, jobs, preparer, benchmarks)
+    page = build(config, engines, jobs, captures, captions, preparer, benchmarks)
     login = _login(config)
     routes = [
         *served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *compare.routes(jobs),
         *corrections.routes(jobs, engines, offered(config)), *bench.routes(benchmarks, runner),
+        *recorder.routes(captures, captions),
     ]  # fmt: skip
     models = Offered(engines, wanted, config.lite, config.precision)
     intake = Intake(jobs, models)

@@ -1,5 +1,5 @@
-"""The files of recordings under ASR_HOME: uploads, the recordings of jobs and of benchmarks, how much they may take,
-when they go."""
+"""The files of recordings under ASR_HOME: uploads, microphone recordings under way, the recordings of jobs and of
+benchmarks, how much they may take, when they go."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _RESERVE = 256 << 20  # bytes of the disk that recordings leave free: the journa
 
 
 class Storage:
-    """The folders `recordings`, `uploads` and `benchmarks` in `home`, which together take at most `max_bytes`.
+    """The folders `recordings`, `uploads`, `captures` and `benchmarks` in `home`, which together take at most `max_bytes`.
 
     An upload becomes a recording by a hard link. Its second name stays as long as its job: a page may use it again.
     """
 
     def __init__(self, home: Path, max_bytes: int = sys.maxsize) -> None:
         self.recordings, self.uploads, self._max_bytes = home / "recordings", home / "uploads", max_bytes
-        self.benchmarks = home / "benchmarks"
-        for folder in (self.recordings, self.uploads, self.benchmarks):
+        self.benchmarks, self.captures = home / "benchmarks", home / "captures"
+        for folder in (self.recordings, self.uploads, self.captures, self.benchmarks):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()  # guards `_arriving`
         self._arriving = 0
@@ -40,7 +40,7 @@ class Storage:
         suffix = path.suffix.lower() if path.suffix[1:].isalnum() and path.suffix.isascii() else ""
         kept = self.recordings / f"{job}{suffix}"
         try:
-            if path.is_relative_to(self.uploads) or path.is_relative_to(self.recordings):
+            if any(path.is_relative_to(own) for own in (self.uploads, self.captures, self.recordings)):
                 self.require_room(0)
                 with contextlib.suppress(OSError):  # not every file system has links
                     os.link(path, kept)
@@ -120,7 +120,7 @@ class Storage:
                             path.unlink(missing_ok=True)
 
     def _files(self, *folders: Path) -> Iterator[tuple[Path, os.stat_result]]:
-        for folder in folders or (self.recordings, self.uploads, self.benchmarks):
+        for folder in folders or (self.recordings, self.uploads, self.captures, self.benchmarks):
             for parent, _, names in os.walk(folder):
                 for path in (Path(parent, name) for name in names):
                     with contextlib.suppress(FileNotFoundError):  # deleted meanwhile

@@ -47,6 +47,7 @@ window.asr = (() => {
 
   const translate = (to = language) => {
     for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[to];
+    document.dispatchEvent(new CustomEvent("asr-language"));
   };
 
   const tell = () => {
@@ -166,12 +167,13 @@ window.asr = (() => {
 
   // -- the news ----------------------------------------------------------------------------------------------------
   let timer = 0, asking = false, server = "", band = null;
+  const records = () => window.asrRecord.busy(); // a reload would interrupt the recording
 
   const post = async (path, body, within = TIMEOUT_MS) => {
     try {
       const headers = { "Content-Type": "application/json" };
       const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(within) });
-      if (answer.status === 401) location.reload(); // to the login
+      if (answer.status === 401 && !records()) location.reload(); // to the login
       byId("offline").hidden = answer.ok;
       return answer.ok && answer;
     } catch {
@@ -197,13 +199,14 @@ window.asr = (() => {
     const answer = await post("news", asked);
     const news = answer && (await answer.json().catch(() => null));
     asking = false;
-    if (news && server && news.server !== server) return location.reload(); // the server has been restarted
+    const restarted = news && server && news.server !== server;
+    if (restarted && !records()) return location.reload();
     if (news) take(news, asked, of);
     timer = setTimeout(ask, of !== generation ? 0 : !news ? RETRY_MS : news.busy ? BUSY_MS : IDLE_MS);
   };
 
   const take = (news, asked, of) => {
-    server = news.server;
+    server = server || news.server;
     if (of !== generation) return;
     if (news.job) {
       putJob(news.job, asked.since === 0);
@@ -272,5 +275,5 @@ window.asr = (() => {
   document.addEventListener("timeupdate", follow, true);
   document.addEventListener("seeked", follow, true);
 
-  return { start, show, listed, opened: () => opening, post, put, sure, translate };
+  return { start, show, listed, opened: () => opening, post, put, sure, translate, language: () => language };
 })();

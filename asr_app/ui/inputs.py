@@ -8,29 +8,55 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
 from babel import Locale
+from pydantic import BaseModel, Field, ValidationError
 
 from asr_app import clients
 from asr_app.config import Config
-from asr_app.datatypes import ModelCard
+from asr_app.datatypes import ModelCard, Options
 from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES, expected
 from asr_app.jobs import Jobs
 from asr_app.precision import Precision
+from asr_app.recorder.captions import Captions
+from asr_app.recorder.captures import Captures
 from asr_app.startup import Preparer
 from asr_app.turns import MOST_WAITING
 from asr_app.ui import entries, models, options, render
 from asr_app.ui.labels import Labels
 from asr_app.ui.models import ModelInputs
 from asr_app.ui.options import OptionInputs
+from asr_app.ui.recorder import tab as microphone
 from asr_app.ui.texts import LANGUAGES, t
 
 _AS_SWITCHED = "auto"
 _LISTED_JS = "(jobs) => window.asr.listed(jobs)"  # page.js
+# record.js: the Transcribe button beside the recorder ends a recording, which is then submitted by an event of its own.
+_TRANSCRIBE_JS = (
+    "(job, before, uploaded, recorder, ...chosen) => [job, before, uploaded, window.asrRecord.transcribe(), ...chosen]"
+)
+_SUBMISSION_JS = "(job, before, recorder, ...chosen) => [job, before, window.asrRecord.submission(), ...chosen]"
+_FOLLOW_JS = "(recorder, ...chosen) => [window.asrCaptions.beginning(), ...chosen]"
+_SETTLE_JS = "() => window.asrRecord.settle()"
+
+
+class Followed(BaseModel):
+    """A recording whose captions are wanted from sample `start` on."""
+
+    capture: Annotated[str, Field(max_length=64)]
+    start: Annotated[int, Field(ge=0, le=2**53)]
+
+
+class Recorded(BaseModel):
+    """A recording of the microphone whose pieces are all on the server."""
+
+    capture: Annotated[str, Field(max_length=64)]
+    pieces: Annotated[int, Field(ge=0)]
+    name: Annotated[str, Field(max_length=100)]
 
 
 @dataclass(frozen=True)
@@ -39,9 +65,8 @@ class Inputs:
 
     upload: gr.File
     examples: dict[str, gr.Button]
-    microphone: gr.Audio
-    upload_tab: gr.Tab
-    microphone_tab: gr.Tab
+    submit_recording: gr.Button
+    follow_recording: gr.Button
     models: ModelInputs
     lite: gr.Checkbox
     evidence: gr.HTML
@@ -56,17 +81,19 @@ class Inputs:
 def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> Inputs:
     """Makes the components, inside the column that is open; the first card is the chosen one."""
     card = next(iter(cards.values()))
+    gr.HTML(microphone.interrupted())
     with gr.Tabs():
-        with labels(gr.Tab(t("upload", "en"), id="upload"), label="upload") as upload_tab:
+        with labels(gr.Tab(t("upload", "en"), id="upload"), label="upload"):
             upload = gr.File(
                 label=t("files", "en"), file_count="multiple", type="filepath", height=130, elem_id="upload",
             )  # fmt: skip
             examples = _example_buttons(labels)
-        with labels(gr.Tab(t("microphone", "en"), id="microphone"), label="microphone") as microphone_tab:
-            microphone = gr.Audio(
-                sources=["microphone"], type="filepath", label=t("speak", "en"), elem_id="microphone", editable=False,
-                buttons=[],
-            )  # fmt: skip
+        # Rendered at once: a recording may have been interrupted before a reload.
+        tab = gr.Tab(t("microphone", "en"), id="microphone", elem_id="microphone-tab", render_children=True)
+        with labels(tab, label="microphone"):
+            gr.HTML(microphone.recorder())
+    submit_recording = gr.Button(visible="hidden", elem_id="submit-recording")
+    follow_recording = gr.Button(visible="hidden", elem_id="follow-recording")
     chosen_model = models.lay_out(cards, config.hub)
     lite = gr.Checkbox(config.lite, label=t("lite", "en"), elem_id="lite")
     evidence = gr.HTML(elem_id="evidence")
@@ -82,13 +109,13 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
         cancel = labels(gr.Button(t("cancel", "en"), interactive=False, elem_id="cancel"), value="cancel")
     refusal = gr.HTML(elem_id="refusal")
     for component, key in (
-        (upload, "files"), (microphone, "speak"), (lite, "lite"),
+        (upload, "files"), (lite, "lite"),
     ):  # fmt: skip
         labels(component, label=key)
     gr.HTML(entries.frame())
     return Inputs(
-        upload, examples, microphone, upload_tab, microphone_tab, chosen_model, lite, evidence, advanced, precision, asked,
-        start, cancel, refusal,
+        upload, examples, submit_recording, follow_recording, chosen_model, lite, evidence, advanced, precision, asked, start, cancel,
+        refusal,
     )  # fmt: skip
 
 
@@ -97,6 +124,8 @@ def connect(
     cards: Mapping[str, ModelCard],
     engines: Engines,
     jobs: Jobs,
+    captures: Captures,
+    captions: Captions,
     preparer: Preparer,
     job_id: gr.BrowserState,
     submitted: gr.BrowserState,
@@ -111,37 +140,59 @@ def connect(
 
     A refusal is shown in `inputs.refusal`, since Gradio shows no error of an event without a queue.
     """
-    source = gr.State("upload")
+    recording = gr.BrowserState("", storage_key="asr-recorder")  # filled by record.js as an event is sent
+
+    def choose(key: str, switch: bool, picked: str, asked: Sequence[Any]) -> tuple[Precision, Options]:
+        card = cards[key]
+        wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
+        return engines.choose(card, switch, wanted), options.read(card, asked)
 
     def submit(
-        request: gr.Request, shown: str, before: list[str], path: str | None, *rest: Any
-    ) -> tuple[str, list[str], str]:
-        return submit_all(request, shown, before, [path] if path else [], *rest)
-
-    def submit_all(
-        request: gr.Request, shown: str, before: list[str], paths: list[str], label: str, key: str, switch: bool,
-        picked: str, *asked: Any,
+        request: gr.Request, shown: str, before: list[str], uploaded: list[str] | None, recorder: str, label: str,
+        key: str, switch: bool, picked: str, *asked: Any,
     ) -> tuple[str, list[str], str]:  # fmt: skip
+        if recorder == "under way":
+            return shown, before, ""
         made: list[str] = []
+        paths = [] if recorder else uploaded or []
         try:
             require_count(paths)
-            card = cards[key]
-            wanted = None if picked == _AS_SWITCHED else Precision.parse(picked)
-            precision = engines.choose(card, switch, wanted)
-            wish = options.read(card, asked)
+            precision, wish = choose(key, switch, picked, asked)
             for path, last in zip_longest(map(Path, paths), before[: len(paths)], fillvalue=""):
                 made.append(jobs.submit(Path(path), Path(path).name, key, precision, wish, last, client_of(request)))
         except UserError as error:
             return made[0] if made else shown, made or before, render.refusal(error, LANGUAGES[label])
         return made[0], made, ""
 
-    def submit_active(
-        request: gr.Request, shown: str, before: list[str], active: str, uploaded: list[str] | None,
-        recorded: str | None, *rest: Any,
+    def submit_recorded(
+        request: gr.Request, shown: str, before: list[str], recorder: Any, label: str, key: str, switch: bool,
+        picked: str, *asked: Any,
     ) -> tuple[str, list[str], str]:  # fmt: skip
-        if active == "upload":
-            return submit_all(request, shown, before, uploaded or [], *rest)
-        return submit(request, shown, before, recorded, *rest)
+        try:
+            recorded = Recorded.model_validate(recorder)
+            precision, wish = choose(key, switch, picked, asked)
+            job = captures.hand_over(
+                recorded.capture, recorded.pieces,
+                lambda path: jobs.submit(path, recorded.name, key, precision, wish, client=client_of(request)),
+            )  # fmt: skip
+        except ValidationError:
+            nothing = UserError(t("nothing_given", "en"), t("nothing_given", "zh"))
+            return shown, before, render.refusal(nothing, LANGUAGES[label])
+        except UserError as error:
+            return shown, before, render.refusal(error, LANGUAGES[label])
+        captions.end(recorded.capture)
+        return job, [job], ""
+
+    def follow(recorder: Any, label: str, key: str, switch: bool, picked: str, *asked: Any) -> Any:
+        try:
+            followed = Followed.model_validate(recorder)
+            precision, wish = choose(key, switch, picked, asked)
+        except ValidationError:
+            return gr.update()
+        except UserError as error:
+            return render.refusal(error, LANGUAGES[label])
+        captions.begin(followed.capture, cards[key], precision, wish, followed.start)
+        return gr.update()
 
     def cancel(job: str, label: str) -> str:
         try:
@@ -158,15 +209,18 @@ def connect(
     model = inputs.models.model
     chosen = [language, model, inputs.lite, inputs.precision, *inputs.options.components]
     asked_before, answered = [job_id, submitted], [job_id, submitted, inputs.refusal]
-    active = [source, inputs.upload, inputs.microphone]
-    listed = inputs.start.click(submit_active, [*asked_before, *active, *chosen], answered, **quiet)
+    listed = inputs.start.click(
+        submit, [*asked_before, inputs.upload, recording, *chosen], answered, js=_TRANSCRIBE_JS, **quiet
+    )
     listed.then(None, submitted, None, js=_LISTED_JS, **quiet)
-    inputs.microphone.stop_recording(submit, [*asked_before, inputs.microphone, *chosen], answered, **quiet)
+    handed = inputs.submit_recording.click(
+        submit_recorded, [*asked_before, recording, *chosen], answered, js=_SUBMISSION_JS, **quiet
+    )
+    inputs.follow_recording.click(follow, [recording, *chosen], inputs.refusal, js=_FOLLOW_JS, **quiet)
+    handed.then(None, None, None, js=_SETTLE_JS, **quiet)
     for name, button in inputs.examples.items():
         button.click(partial(list, [str(EXAMPLES / name)]), None, inputs.upload, **quiet)
     inputs.cancel.click(cancel, [job_id, language], inputs.refusal, **quiet)
-    inputs.upload_tab.select(lambda: "upload", None, source, **quiet)
-    inputs.microphone_tab.select(lambda: "microphone", None, source, **quiet)
     inputs.models.better_button.click(fetch_better, [inputs.lite, kept], [model, kept], **quiet)
 
 

@@ -16,6 +16,8 @@ from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.jobs import Jobs
+from asr_app.recorder.captions import Captions
+from asr_app.recorder.captures import Captures
 from asr_app.startup import Preparer
 from asr_app.ui import arrival as band
 from asr_app.ui import choices, models, options
@@ -33,7 +35,7 @@ _STORAGE_KEY = "asr-app"
 # Called by page.js; `asr` is what it exports.
 _START_JS = (
     "(job, comparison, benchmark, language) => { window.asr.start(job, language); "
-    "window.asrCompare.show(comparison, language); window.asrBench.show(benchmark, language); }"
+    "window.asrCompare.show(comparison, language); window.asrBench.show(benchmark, language); window.asrRecord.start(); }"
 )
 _SHOW_JS = "(job, language) => window.asr.show(job, language)"
 _OPENED_JS = "() => window.asr.opened()"
@@ -43,7 +45,8 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 
 
 def build(
-    config: Config, engines: Engines, jobs: Jobs, preparer: Preparer, benchmarks: Benchmarks
+    config: Config, engines: Engines, jobs: Jobs, captures: Captures, captions: Captions, preparer: Preparer,
+    benchmarks: Benchmarks,
 ) -> gr.Blocks:  # fmt: skip
     """The page's Blocks. The start-up's model is offered first, a local folder included."""
     cards = offered(config)
@@ -85,7 +88,9 @@ def build(
                 benching = bench.lay_out(cards, engines, list(benchmarks.offered), labels)
         opener = gr.Button(visible="hidden", elem_id="open-job")
         band.connect(arrival, preparer, _QUIET)
-        left.connect(inputs, cards, engines, jobs, preparer, job_id, submitted, kept, language, _QUIET)
+        left.connect(
+            inputs, cards, engines, jobs, captures, captions, preparer, job_id, submitted, kept, language, _QUIET
+        )
         choices.connect(kept, inputs, _QUIET)
         compare.connect(comparing, tabs, opened, cards, engines, jobs, comparison, job_id, language, _QUIET)
         bench.connect(benching, bench_opened, cards, engines, benchmarks, benchmark, language, _QUIET)

@@ -8,6 +8,7 @@ from asr_app.ui.bench.texts import BENCH
 from asr_app.ui.compare.texts import COMPARE
 from asr_app.ui.corrections.texts import CORRECTIONS
 from asr_app.ui.hotword_texts import HOTWORDS
+from asr_app.ui.recorder.texts import RECORDER
 
 LANGUAGES = {"中文": "zh", "English": "en"}
 
@@ -96,7 +97,6 @@ TEXTS: dict[str, dict[str, str]] = {
     "upload": {"en": "Upload", "zh": "上传"},
     "microphone": {"en": "Microphone", "zh": "麦克风"},
     "file": {"en": "Recording (audio or video)", "zh": "录音（音频或视频）"},
-    "speak": {"en": "Record, then stop: it is transcribed at once", "zh": "录音，停止后立即转写"},
     "examples": {"en": "Or try an example", "zh": "或试试示例"},
     "model": {"en": "Model", "zh": "模型"},
     "lite": {"en": "Lite mode", "zh": "轻量模式"},
@@ -336,6 +336,7 @@ TEXTS: dict[str, dict[str, str]] = {
 TEXTS |= HOTWORDS
 TEXTS |= CORRECTIONS
 TEXTS |= BENCH
+TEXTS |= {f"recorder_{key}": texts for key, texts in RECORDER.items()}
 
 
 def in_both(key: str) -> str:

@@ -64,7 +64,7 @@ FLOORS = [
     ["journal"],
     ["observer", "speeds"],
     ["jobs", "live"],
-    ["batch", "compare", "corrections", "evaluate", "quantize", "served"],
+    ["batch", "compare", "corrections", "evaluate", "quantize", "recorder", "served"],
     ["report"],
     ["bench"],
     ["ui", "cli", "api"],

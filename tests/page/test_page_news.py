@@ -25,7 +25,10 @@ from asr_app.door import Door
 from asr_app.engines import Engines
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
+from asr_app.live.desk import Desk
 from asr_app.precision import PrecisionReport
+from asr_app.recorder.captions import Captions
+from asr_app.recorder.captures import Captures
 from asr_app.rows import written_segment
 from asr_app.startup import Preparer
 from asr_app.ui import choices, news, options
@@ -91,7 +94,9 @@ def running(home: Path, *flags: str, port: int | None = None) -> Iterator[Site]:
     engines = Engines("cpu", 1, "modelscope")
     jobs = Jobs(Journal(home), engines, Limits())
     preparer = Preparer(engines, card, card)
-    page = build(config, engines, jobs, preparer, Benchmarks(jobs.journal.storage, {}))
+    captures = Captures(jobs.journal, Limits())
+    captions = Captions(captures, Desk(engines))
+    page = build(config, engines, jobs, captures, captions, preparer, Benchmarks(jobs.journal.storage, {}))
     routes = [
         *served.routes(jobs.journal), *news.routes(jobs, engines, preparer),
         *corrections.routes(jobs, engines, offered(config)),
@@ -345,6 +350,8 @@ def test_no_event_of_the_page_goes_through_gradios_queue(tmp_path):
     card = catalog.find(config.model)
     engines = Engines("cpu", 1, "modelscope")
     jobs = Jobs(Journal(tmp_path), engines, Limits())
-    page = build(config, engines, jobs, Preparer(engines, card, card), Benchmarks(jobs.journal.storage, {}))
+    captures = Captures(jobs.journal, Limits())
+    captions, preparer = Captions(captures, Desk(engines)), Preparer(engines, card, card)
+    page = build(config, engines, jobs, captures, captions, preparer, Benchmarks(jobs.journal.storage, {}))
     # The queue's answers to two events that follow each other closely were lost in one page of twenty.
     assert [fn.name for fn in page.fns.values() if fn.fn is not None and fn.queue] == []
