@@ -51,8 +51,8 @@ class Counts:
     corrected: int = 0
     confirmed: int = 0
     redone: int = 0
-    renamed: int = 0
     last: int = 0
+    renamed: int = 0
 
 
 class Corrections:
@@ -123,7 +123,7 @@ class Corrections:
             sum(row["kind"] == kind for row in rows) for kind in (*BY_A_PERSON, "redone")
         )  # fmt: skip
         renamed = sum(row["kind"] == "renamed" and row["text"] != "" for row in rows)
-        return Counts(corrected, confirmed, redone, renamed, max((row["n"] for row in rows), default=0))
+        return Counts(corrected, confirmed, redone, max((row["n"] for row in rows), default=0), renamed)
 
     def correct(self, job: str, line: int, text: str, seen: int) -> None:
         """Gives the line the text that is really said; empty if nothing is. An unchanged text is no change.

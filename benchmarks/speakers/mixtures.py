@@ -48,7 +48,7 @@ def mixtures(data: Path, tuning: bool, each: int) -> Iterator[Mixture]:
     kinds: tuple[tuple[str, Sequence[Mapping[str, Voice]], tuple[int, int], Sequence[int]], ...] = (
         ("known", (known,), _MANY, range(1, len(known) + 1)),
         ("digits", (digits,), _MANY, range(1, len(digits) + 1)),
-        ("mandarin", (clips["zh"],), _FEW, range(1, 6)),
+        ("mandarin", (clips["zh-CN"],), _FEW, range(1, 6)),
         ("english", (clips["en"],), _FEW, range(1, 6)),
         ("languages", tuple(clips.values()), _FEW, range(2, 6)),
     )
@@ -114,7 +114,7 @@ def _clips(data: Path, tuning: bool) -> dict[str, dict[str, Voice]]:
     """Common Voice's clips by language. Each is taken for a speaker of its own; two may be of one person."""
     found: dict[str, dict[str, Voice]] = {}
     for folder in sorted((data / "speech").iterdir()):
-        if folder.is_dir() and folder.name not in ("yue", "zh-TW"):  # else a mixture might have two of one language
+        if folder.is_dir() and folder.name not in ("zh-HK", "yue", "zh-TW"):  # else a mixture might have two of one language
             paths = [path for path in sorted(folder.iterdir()) if _is_tuning(path) == tuning]
             found[folder.name] = {f"{folder.name}/{path.stem}": _clip(path) for path in paths}
     return found
