@@ -66,7 +66,9 @@ window.asrCorrect = (() => {
 
   const takeLegend = (html) => { // a word of a line that somebody found right is no longer in doubt
     const legend = document.querySelector(".unsure-legend");
-    if (!legend || !html) return;
+    if (!legend) return;
+    legend.hidden = !html;
+    if (!html) return;
     const fresh = made(html), on = byId("show-unsure").checked;
     if (legend.textContent === fresh.textContent) return;
     legend.querySelector("u").textContent = fresh.querySelector("u").textContent; // the switch keeps its focus

@@ -1,7 +1,7 @@
 """Conversations of known speakers, put together from recordings of one speaker each.
 
-Each turn has the same loudness, and one noise lies under the whole, so that no speaker is known by either. What the
-recordings differ in beside the voice (microphone, room, language) stays.
+Each turn has the same loudness, and one noise lies under the whole, so that no speaker is known by either. The
+recordings still differ in microphone, room and language.
 """
 
 from __future__ import annotations
@@ -114,7 +114,11 @@ def _clips(data: Path, tuning: bool) -> dict[str, dict[str, Voice]]:
     """Common Voice's clips by language. Each is taken for a speaker of its own; two may be of one person."""
     found: dict[str, dict[str, Voice]] = {}
     for folder in sorted((data / "speech").iterdir()):
-        if folder.is_dir() and folder.name not in ("zh-HK", "yue", "zh-TW"):  # else a mixture might have two of one language
+        if folder.is_dir() and folder.name not in (
+            "zh-HK",
+            "yue",
+            "zh-TW",
+        ):  # else a mixture might have two of one language
             paths = [path for path in sorted(folder.iterdir()) if _is_tuning(path) == tuning]
             found[folder.name] = {f"{folder.name}/{path.stem}": _clip(path) for path in paths}
     return found

@@ -102,7 +102,12 @@ def test_diarized_json_is_openais():
 
 
 def test_a_row_of_an_earlier_version_has_no_speakers():
-    report = {"model": "demo", "precision": {"requested": "fp32", "effective": {"parts": {}}}, "device": "cpu", "duration_s": 1.0}
+    report = {
+        "model": "demo",
+        "precision": {"requested": "fp32", "effective": {"parts": {}}},
+        "device": "cpu",
+        "duration_s": 1.0,
+    }
     done = read_transcript({"result": json.dumps(report | {"memory": {}}), "times": '{"asr_s": 1.0}'}, (), ())
     assert done.speakers is None
     assert done.times.speakers_s == 0.0
