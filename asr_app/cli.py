@@ -28,6 +28,7 @@ from asr_app.hotwords.lines import MAX_CHARACTERS
 from asr_app.languages import language_code
 from asr_app.login import Account
 from asr_app.outputs import Outputs
+from asr_app.people import AUTO, OFF, parse_count
 from asr_app.precision import Precision
 from asr_app.report.arguments import add_bench_arguments, add_report_arguments
 from asr_app.subtitles.command import add_lint_arguments
@@ -109,6 +110,10 @@ def _add_options(transcribe: argparse.ArgumentParser) -> None:
         "--short-windows", action="store_true",
         help="encode no more than the speech needs, instead of 30 s: faster, with more errors (Whisper)",
     )  # fmt: skip
+    transcribe.add_argument(
+        "--speakers", nargs="?", const=AUTO, default=OFF, metavar="N",
+        help="name the speaker of each sentence; N people, or as many as are found (docs/speakers.md)",
+    )  # fmt: skip
     transcribe.add_argument("--emotions", action="store_true", help="label emotions (SenseVoice); docs/subtitles.md")
 
 
@@ -156,10 +161,16 @@ def _add_measuring(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 def _options(args: argparse.Namespace) -> Options:
     """The options that `_add_options` reads. Raises UserError for an unknown language."""
     spoken = None if args.language in (None, "auto") else language_code(args.language)
+    try:
+        speakers, count = parse_count(args.speakers)
+    except UserError as error:
+        hint = UserError(" Write --speakers=auto where a path comes next.", "后面紧跟路径时请写 --speakers=auto。")
+        raise UserError(error.en + hint.en, error.zh + hint.zh) from error
     among = tuple(language_code(code) for code in args.languages.split(",") if code.strip())
     return Options(
         (*args.hotword, *_hotwords_in(args.hotwords)), spoken, None if args.itn else False, args.translate, args.prompt,
         languages=among, script=args.script, short_windows=args.short_windows, emotions=args.emotions,
+        speakers=speakers, speaker_count=count,
     )  # fmt: skip
 
 
@@ -180,6 +191,10 @@ def _transcribe(args: argparse.Namespace, language: str) -> int:
     require(card, options)  # before anything is downloaded for it
     engines = Engines(pick_device(args.device), threads or usable_cores(), config.hub_name(args), cache=config.cache())
     precision = engines.choose(card, config.lite(args), picked)
+    if options.speakers:  # before the model, which may be large
+        fetching = DownloadProgress("cam++")
+        with engines.speakers(card, fetching):
+            fetching.close()
     progress = DownloadProgress(card.id)
     failed = 0
     with engines.use(card, precision, progress) as loaded, tempfile.TemporaryDirectory(prefix="asr-stdin-") as work:
@@ -188,7 +203,8 @@ def _transcribe(args: argparse.Namespace, language: str) -> int:
             try:
                 outputs.check(number)
                 recording = _from_stdin(Path(work), Limits()) if str(path) == _STDIN else path
-                transcript = pipeline.transcribe(recording, loaded, options, Limits(), partial(engines.use, card))
+                at, speakers = partial(engines.use, card), partial(engines.speakers, card)
+                transcript = pipeline.transcribe(recording, loaded, options, Limits(), at, speakers)
                 outputs.write(number, recording.name, transcript)
                 for line in hotwords.lines(transcript, language):
                     print(f"{path.name}: {line}", file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from asr_app.people import People
 from asr_app.precision.enum import Precision
 from asr_app.precision.report import PrecisionReport
 from asr_app.quality import Recording
@@ -136,12 +137,13 @@ class StageTimes:
     warmup_s: float = 0.0
     asr_s: float = 0.0
     punctuation_s: float = 0.0
+    speakers_s: float = 0.0
     first_text_s: float | None = None  # from the start of the work (not of the wait) to the first words
 
     @property
     def work_s(self) -> float:
-        """Seconds of work on the recording: decoding to punctuation, without waiting or loading."""
-        return self.decode_s + self.vad_s + self.asr_s + self.punctuation_s
+        """Seconds of work on the recording: decoding to speakers, without waiting or loading."""
+        return self.decode_s + self.vad_s + self.asr_s + self.punctuation_s + self.speakers_s
 
     @property
     def total_s(self) -> float:
@@ -161,7 +163,8 @@ class Options:
     bare word, for the model if its card has "hotwords", else for a rule by sound. `cuts` are the longest chunk and the
     longest pause inside one in seconds, in place of the model's own: models that are compared share them. `stretch` is
     the start and the end in seconds of the only part that is recognised; None is the whole recording. `emotions` keeps
-    the model's labels of emotion; without it, only labels of sound events stay.
+    the model's labels of emotion; without it, only labels of sound events stay. `speakers` names the speaker of each
+    segment; `speaker_count` is their number, None if it is not known. Every model has these two.
     """
 
     hotwords: tuple[str, ...] = ()
@@ -176,6 +179,8 @@ class Options:
     cuts: tuple[float, float] | None = None
     stretch: tuple[float, float] | None = None
     emotions: bool = False
+    speakers: bool = False
+    speaker_count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,7 @@ class Transcript:
     if other models were unloaded for this one. `load_s` is what loading and warm-up of the model took, whichever job
     waited for it. `script` is that of the Chinese text, None without
     any. `short_windows` is True if the encoder got only as much as each chunk needed, None for a model without that
-    choice. `hotwords` are the effects of the lines that were asked for. `timestamps` is the source of the times: the "model", or the "vad" for a model without times, whose
+    choice. `hotwords` are the effects of the lines that were asked for. `speakers` is None if nobody asked for them. `timestamps` is the source of the times: the "model", or the "vad" for a model without times, whose
     sentences share a stretch of speech by their letters.
     """
 
@@ -220,6 +225,7 @@ class Transcript:
     short_windows: bool | None = None
     load_s: float = 0.0
     hotwords: tuple[HotwordEffect, ...] = ()
+    speakers: People | None = None
 
     @property
     def text(self) -> str:
@@ -258,6 +264,7 @@ class Transcript:
             **({"script": self.script} if self.script else {}),
             **({} if self.short_windows is None else {"short_windows": self.short_windows}),
             **({"hotwords": [effect.as_dict() for effect in self.hotwords]} if self.hotwords else {}),
+            **({"speakers": self.speakers.as_dict()} if self.speakers else {}),
             "duration_s": round(self.audio_s, 3),
             "times": {k: None if v is None else round(v, 4) for k, v in dataclasses.asdict(self.times).items()}
             | {"total_s": round(self.times.total_s, 4)},

@@ -29,6 +29,7 @@ from asr_app.memory import Needs, free_bytes, give_back_memory, resident_bytes
 from asr_app.precision import Evidence, Precision, choose, refusal
 from asr_app.precision.apply import OnStep
 from asr_app.precision.evidence import Table
+from asr_app.speakers.resident import LoadedSpeakers, SpeakerModel
 from asr_app.stopping import POLL_S, Stop, stoppable
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Engines:
         self._fetching: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._fetched: dict[str, tuple[int, int]] = {}
         self.evidence = Table(cache, device, threads)
+        self._speakers = SpeakerModel(hub_name, device, threads)
 
     def choose(self, card: ModelCard, lite: bool, picked: Precision | None) -> Precision:
         """The precision for `card`, by what was picked and what was measured here. Raises UserError if there is none."""
@@ -178,8 +180,30 @@ class Engines:
                 raise
             self._leave(loaded)
 
+    @contextlib.contextmanager
+    def speakers(
+        self, card: ModelCard, on_progress: OnProgress | None = None, stop: Stop | None = None
+    ) -> Iterator[LoadedSpeakers]:
+        """The speaker model for recognition by `card`, loaded if it must be, its lock held.
+
+        Its bytes count in the budget: idle engines go for it. Raises UserError if no source has it or it does not fit
+        into the memory, and Cancelled while waiting.
+        """
+        with self._speakers.use(card, on_progress, stop or Stop(), self._make_room_for_speakers) as loaded:
+            yield loaded
+
+    def _make_room_for_speakers(self, size: int) -> None:
+        with self._lock:
+            self._evict(lambda: self._weights() + size > self.budget or size > free_bytes(self.device))
+            if size > (free := free_bytes(self.device)):
+                raise UserError(
+                    f"The speaker model needs {_amount(size)} of memory, {_amount(free)} are free. Leave speakers out.",
+                    f"说话人模型需要 {_amount(size)} 内存，可用 {_amount(free)}。请关闭说话人区分。",
+                )
+
     def unload_idle(self) -> int:
-        """Unloads every engine that nobody uses. Returns the bytes of memory that came back."""
+        """Unloads every engine that nobody uses, and the speaker model. Returns the bytes of memory that came back."""
+        self._speakers.unload_idle()
         with self._lock:
             return self._evict(lambda: True)
 
@@ -269,7 +293,7 @@ class Engines:
         return free_bytes(self.device, needed.mapped)
 
     def _weights(self) -> int:
-        return sum(x.precision.weight_bytes for x in self._resident.values())
+        return sum(x.precision.weight_bytes for x in self._resident.values()) + self._speakers.weight_bytes
 
     def _fetch(self, card: ModelCard, on_progress: OnProgress | None, stop: Stop) -> dict[str, Path]:
         """The model's folders. `on_progress` also reports a download that another thread has begun."""

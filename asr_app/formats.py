@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from asr_app.datatypes import Transcript
+from asr_app.datatypes import Segment, Transcript
 from asr_app.docx import docx
 from asr_app.errors import UserError
 from asr_app.subtitles import Cue, make_cues
@@ -44,23 +44,28 @@ def _unknown(format: str, choices: Mapping[str, object]) -> UserError:
 
 
 def _txt(transcript: Transcript) -> str:
-    return "".join(f"{_one_line(s.text)}\n" for s in transcript.segments if s.text.strip())
+    return "".join(f"{_named(s)}{_one_line(s.text)}\n" for s in transcript.segments if s.text.strip())
 
 
 def _srt(transcript: Transcript) -> str:
     # SRT has no escapes, and a line with an arrow would be read as times.
     return "\n".join(
         f"{number}\n{_clock(c.start_ms, ',')} --> {_clock(c.end_ms, ',')}\n{c.text.replace('-->', '→')}\n"
-        for number, c in enumerate(_cues(transcript), start=1)
+        for number, c in enumerate(_cues(transcript, True), start=1)
     )
 
 
 def _vtt(transcript: Transcript) -> str:
-    return "WEBVTT\n" + "".join(f"\n{_vtt_times(c)}\n{_escaped(c.text)}\n" for c in _cues(transcript))
+    return "WEBVTT\n" + "".join(f"\n{_vtt_times(c)}\n{_voice(c)}{_escaped(c.text)}\n" for c in _cues(transcript))
 
 
 def _vtt_words(transcript: Transcript) -> str:
-    return "WEBVTT\n" + "".join(f"\n{_vtt_times(c)}\n{_with_times(c)}\n" for c in _cues(transcript))
+    return "WEBVTT\n" + "".join(f"\n{_vtt_times(c)}\n{_voice(c)}{_with_times(c)}\n" for c in _cues(transcript))
+
+
+def _voice(cue: Cue) -> str:
+    """WebVTT's tag of who speaks. It needs no end tag where it holds for the whole subtitle."""
+    return f"<v {_escaped(_one_line(cue.speaker))}>" if cue.speaker else ""
 
 
 def _vtt_times(cue: Cue) -> str:
@@ -85,7 +90,7 @@ def _lrc(transcript: Transcript) -> str:
     """A line for each subtitle. One without words ends it where a pause follows."""
     rows: list[str] = []
     ended: int | None = None
-    for cue in _cues(transcript):
+    for cue in _cues(transcript, True):
         if ended is not None and cue.start_ms - ended >= CHAINED_MS:
             rows.append(f"[{_lrc_clock(ended)}]\n")
         # LRC has no escapes, and square brackets would be read as times.
@@ -99,12 +104,15 @@ def _json(transcript: Transcript) -> str:
 
 
 def _tsv(transcript: Transcript) -> str:
+    """A column of speakers stands last, if there are any: programs that read three columns go on reading them."""
+    told = any(s.speaker for s in transcript.segments)
     rows = (
-        f"{round(s.start_s * 1000)}\t{round(s.end_s * 1000)}\t{_one_line(s.text)}\n"
+        f"{round(s.start_s * 1000)}\t{round(s.end_s * 1000)}\t{_one_line(s.text)}"
+        + (f"\t{_one_line(s.speaker or '')}\n" if told else "\n")
         for s in transcript.segments
         if s.text.strip()
     )
-    return "start\tend\ttext\n" + "".join(rows)
+    return "start\tend\ttext" + ("\tspeaker\n" if told else "\n") + "".join(rows)
 
 
 WRITERS: Mapping[str, Callable[[Transcript], str]] = {
@@ -124,8 +132,12 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def _cues(transcript: Transcript) -> list[Cue]:
-    return make_cues(transcript.segments, transcript.audio_s)
+def _cues(transcript: Transcript, named: bool = False) -> list[Cue]:
+    return make_cues(transcript.segments, transcript.audio_s, named)
+
+
+def _named(segment: Segment) -> str:
+    return f"{_one_line(segment.speaker)}: " if segment.speaker else ""
 
 
 def _one_line(text: str) -> str:

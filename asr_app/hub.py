@@ -47,7 +47,7 @@ def locate(card: ModelCard, role: str, hub: str, on_progress: OnProgress | None 
         if path := _verified(source):
             return path
     remote = [source for source in sources if not isinstance(source, Bundled)]
-    return _fetched(card, remote, on_progress) if remote else None
+    return _fetched(card, role, remote, on_progress) if remote else None
 
 
 def in_order(sources: Sequence[Source], hub: str) -> list[Source]:
@@ -96,7 +96,7 @@ def _verified(source: Source) -> Path | None:
             return wheels.verified(source)
 
 
-def _fetched(card: ModelCard, sources: Sequence[Source], on_progress: OnProgress | None) -> Path:
+def _fetched(card: ModelCard, role: str, sources: Sequence[Source], on_progress: OnProgress | None) -> Path:
     """The files from the first source that works. Raises UserError if none does."""
     # A cached repository needs its hub for its checksums only, so it is tried before those that must be downloaded.
     cached = {s: folder for s in sources if isinstance(s, Repository) and (folder := repositories.cached(s))}
@@ -115,7 +115,7 @@ def _fetched(card: ModelCard, sources: Sequence[Source], on_progress: OnProgress
         except NotFetched as failure:
             log.warning("%s from %s: %s", card.id, _NAMES[source.hub], failure.en)
             failures.append((source, failure))
-    raise _no_source(card, failures)
+    raise _no_source(card, role, failures)
 
 
 def _fetch(source: Source, on_progress: OnProgress | None) -> Path:
@@ -199,12 +199,18 @@ def _reachable(address: str) -> bool:
         return False
 
 
-def _no_source(card: ModelCard, failures: Sequence[tuple[Source, NotFetched]]) -> UserError:
+def _no_source(card: ModelCard, role: str, failures: Sequence[tuple[Source, NotFetched]]) -> UserError:
     tried: dict[str, NotFetched] = {}
     for source, failure in failures:
         tried.setdefault(_NAMES[source.hub], failure)  # a hub with two repositories is named once
     en = "; ".join(f"{name}: {failure.en}" for name, failure in tried.items())
     zh = "；".join(f"{name}：{failure.zh}" for name, failure in tried.items())
+    if role == "speakers":
+        return UserError(
+            f"Speakers cannot be told apart: {card.id} is not on this disk, and no source gave it ({en}). Connect to the "
+            "network, name another source (--hub), or leave speakers out.",
+            f"无法区分说话人：本机没有 {card.id}，也没有来源可以提供（{zh}）。请检查网络，换用另一个来源（--hub），或关闭说话人区分。",
+        )
     return UserError(
         f"{card.id} is not on this disk, and no source gave it ({en}). Connect to the network, name another source "
         f"(--hub), copy the model here and pass --model DIRECTORY, or stay with demo-paraformer.",

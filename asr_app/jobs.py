@@ -28,6 +28,7 @@ from asr_app.families.base import require
 from asr_app.journal import Journal, Task, View
 from asr_app.memory import PeakMemory
 from asr_app.precision import Precision
+from asr_app.rows import replace_segments
 from asr_app.stopping import Stop, supervise
 from asr_app.storage import UPLOAD_KEPT_S, fingerprint
 from asr_app.turns import MOST_WAITING
@@ -250,12 +251,16 @@ class Jobs:
             audio, decode_s = pipeline.read(task.recording, task.name, self._limits, stop.check)
             self.journal.length(task.id, audio.seconds)
             show("loading")
+            voices = functools.partial(self._engines.speakers, card, downloading, stop)
+            if task.options.speakers:  # what cannot be had is told before the work
+                with voices() as found:
+                    times = dataclasses.replace(times, load_s=times.load_s + found.load_s)
             with self._engines.use(card, task.precision, downloading, making, stop) as loaded:
                 show("vad")
-                chunks, vad_s = pipeline.cut(audio, loaded, task.options.cuts, task.options.stretch)
+                cut, vad_s = pipeline.cut(audio, loaded, task.options.cuts, task.options.stretch)
                 if task.times is None:
                     times = dataclasses.replace(times, decode_s=decode_s, vad_s=vad_s)
-                chunks, first = pipeline.remaining(chunks, task.resume_s)
+                chunks, first = pipeline.remaining(cut, task.resume_s)
                 before_s = sum(c.end_s - c.start_s for c in chunks[:first])
                 show("recognising", before_s, sum(c.end_s - c.start_s for c in chunks))
                 began = time.perf_counter()
@@ -273,8 +278,19 @@ class Jobs:
                         step.doubts, latency_s,
                     )  # fmt: skip
                     self._raise_if_unwanted(task)
-                segments, doubts = self.journal.segments(task.id), self.journal.doubts(task.id)
-                transcript = pipeline.finish(segments, doubts, loaded, task.options, audio.seconds, times, memory)
+                segments, doubts, people = self.journal.segments(task.id), self.journal.doubts(task.id), None
+                if task.options.speakers:
+                    show("speakers")
+                    pieces, people, times = pipeline.with_speakers(
+                        audio, cut, segments, task.options.speaker_count, times, voices,
+                        functools.partial(show, "speakers"),
+                    )  # fmt: skip
+                    with self.journal.transaction() as db:
+                        replace_segments(db, task.id, pieces)
+                    segments = self.journal.segments(task.id)
+                transcript = pipeline.finish(
+                    segments, doubts, loaded, task.options, audio.seconds, times, memory, people
+                )  # fmt: skip
             stop.check()
             self.journal.finish(task.id, dataclasses.replace(transcript, recording=audio.recording))
             self.totals.ended["done"] += 1

@@ -48,7 +48,7 @@ _MOST_ATTEMPTS = 2  # without a finished chunk between them
 class View:
     """A job for an observer. `state`: queued, running, paused, done, failed or cancelled.
 
-    `stage` (while running): decoding, downloading, quantising, loading, vad or recognising; `done` and `total` are
+    `stage` (while running): decoding, downloading, quantising, loading, vad, recognising or speakers; `done` and `total` are
     seconds of speech, or bytes while a model downloads, or steps while its variant is made; `ahead` jobs come before a queued one; `transcript` is there once done.
     """
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,11 @@ from asr_app.hotwords.lines import bare
 from asr_app.hotwords.rules import Rules
 from asr_app.loading import Loaded
 from asr_app.memory import PeakMemory
+from asr_app.people import People
 from asr_app.precision import Precision
 from asr_app.precision.counting import report
+from asr_app.speakers.diarize import tell_apart
+from asr_app.speakers.resident import LoadedSpeakers
 
 # Words are held back for the next chunk's punctuation when the pause between the two is shorter than this: the cut
 # was forced by the chunk's length, not made by the speaker.
@@ -33,6 +37,8 @@ _SAME_PLACE_S = 0.01
 _MOST_RETRIED, _LEAST_RETRIES = 0.2, 3  # of a recording's chunks at FP32; so many of a short recording
 
 log = logging.getLogger(__name__)
+
+Speakers = Callable[[], AbstractContextManager[LoadedSpeakers]]  # Engines.speakers, for a card
 
 
 @dataclass(frozen=True)
@@ -207,10 +213,40 @@ def _begun(batches: list[tuple[int, Sequence[Chunk]]], workers: int) -> list[tup
     return batches[:last] + sorted(batches[last:], key=lambda b: -sum(len(c.samples) for c in b[1]))
 
 
+def with_speakers(
+    audio: Audio,
+    chunks: Sequence[Chunk],
+    segments: Sequence[Segment],
+    count: int | None,
+    times: StageTimes,
+    speakers: Speakers,
+    done: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[list[list[Segment]], People, StageTimes]:
+    """The pieces of each segment with their speakers, who these are, and the times with what that took.
+
+    `chunks` are all that the recording was cut into, `count` is the number of speakers if it is known. `done` is told
+    the windows that are done and all of them.
+    """
+    with speakers() as loaded:
+        began = time.perf_counter()
+        pieces = tell_apart(audio, chunks, segments, loaded.model, count, done)
+        spent_s = time.perf_counter() - began
+        labels = tuple(dict.fromkeys(p.speaker for segment in pieces for p in segment if p.speaker))
+        people = People(labels, loaded.model.name, loaded.model.weight_bytes, count)
+        times = replace(times, load_s=times.load_s + loaded.load_s, speakers_s=times.speakers_s + spent_s)
+    return pieces, people, times
+
+
 def transcribe(
-    path: Path, loaded: Loaded, options: Options, limits: audio_module.Limits, at: retry.At | None = None
+    path: Path,
+    loaded: Loaded,
+    options: Options,
+    limits: audio_module.Limits,
+    at: retry.At | None = None,
+    speakers: Speakers | None = None,
 ) -> Transcript:
-    """A whole file in one call, for the command line and tests."""
+    """A whole file in one call, for the command line and tests. `speakers` is needed if `options` ask for them."""
+    people = None
     with PeakMemory(loaded.device) as memory:
         audio, decode_s = read(path, path.name, limits)
         chunks, vad_s = cut(audio, loaded, options.cuts)
@@ -222,7 +258,11 @@ def transcribe(
             doubts.extend(progress.doubts)
             times = progress.times
             audio.leave_memory()
-    transcript = finish(segments, doubts, loaded, options, audio.seconds, times, memory)
+        if options.speakers:
+            assert speakers is not None
+            pieces, people, times = with_speakers(audio, chunks, segments, options.speaker_count, times, speakers)
+            segments = [piece for segment in pieces for piece in segment]
+    transcript = finish(segments, doubts, loaded, options, audio.seconds, times, memory, people)
     return replace(transcript, recording=audio.recording)
 
 
@@ -234,6 +274,7 @@ def finish(
     audio_s: float,
     times: StageTimes,
     memory: PeakMemory,
+    people: People | None = None,
 ) -> Transcript:
     """The transcript; the first one of an engine carries what loading it cost."""
     # Counted now: a graph may be held twice since a lone chunk used all cores.
@@ -255,4 +296,5 @@ def finish(
         short_windows=options.short_windows if "short_windows" in loaded.card.capabilities else None,
         load_s=loaded.load_s + loaded.warmup_s,
         hotwords=effects(options.hotwords, "hotwords" in loaded.card.capabilities, segments),
+        speakers=people,
     )  # fmt: skip

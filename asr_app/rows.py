@@ -9,6 +9,7 @@ from typing import Any
 
 from asr_app.datatypes import Doubt, Segment, StageTimes, Transcript, Word
 from asr_app.errors import UserError
+from asr_app.people import People
 from asr_app.precision import Precision, PrecisionReport
 from asr_app.quality import Recording
 from asr_app.strikes import HotwordEffect, Strike
@@ -81,6 +82,19 @@ def read_segments_since(db: sqlite3.Connection, job: str, since: int) -> tuple[t
     return segments, chunks[-1]["n"] if chunks else since
 
 
+def replace_segments(db: sqlite3.Connection, job: str, pieces: Sequence[Sequence[Segment]]) -> None:
+    """Puts `pieces[i]` in the place of segment `i` of the job, in the row of its chunk."""
+    rows, first = db.execute("SELECT n, body FROM segments WHERE job = ? ORDER BY n", (job,)).fetchall(), 0
+    for row in rows:
+        count = len(json.loads(row["body"]))
+        made = [written_segment(piece) for segment in pieces[first : first + count] for piece in segment]
+        db.execute(
+            "UPDATE segments SET body = ? WHERE job = ? AND n = ?",
+            (json.dumps(made, ensure_ascii=False), job, row["n"]),
+        )
+        first += count
+
+
 def read_doubts(db: sqlite3.Connection, job: str) -> tuple[Doubt, ...]:
     """The chunks of the job that were in doubt, in order."""
     rows = db.execute("SELECT start, body FROM doubts WHERE job = ? ORDER BY start", (job,)).fetchall()
@@ -102,4 +116,5 @@ def read_transcript(row: sqlite3.Row, segments: tuple[Segment, ...], doubts: tup
         short_windows=result.get("short_windows"),
         load_s=result.get("load_s", 0.0),
         hotwords=tuple(HotwordEffect.from_dict(effect) for effect in result.get("hotwords", ())),
+        speakers=People.from_dict(result["speakers"]) if result.get("speakers") else None,
     )  # fmt: skip

@@ -1,4 +1,5 @@
-// Lines of the result: corrects one in place, marks it as right, has it recognised again, and takes changes back.
+// Lines of the result: corrects one in place, marks it as right, has it recognised again, and takes changes back. Gives
+// speakers their names.
 window.asrCorrect = (() => {
   const BUSY_MS = 800;
   const byId = (id) => document.getElementById(id);
@@ -7,7 +8,7 @@ window.asrCorrect = (() => {
   let job = "", language = "en", editor = "", timer = 0, counting = 0;
   let waiting = Promise.resolve(); // one request after the other: each answer has the lines as they are after it
 
-  const lines = () => [...document.querySelectorAll("#transcript .segment:not(.waiting)")];
+  const lines = () => [...document.querySelectorAll("#transcript .segment:not(.waiting, .held)")];
   const numberOf = (line) => lines().indexOf(line);
   const seen = (line) => Number(line.dataset.n);
 
@@ -46,11 +47,32 @@ window.asrCorrect = (() => {
       line.append(made(look.redos[i]));
       line.lastElementChild.asrHtml = look.redos[i];
     }
+    takeSpeakers(look);
+    takeLegend(look.legend);
     clearTimeout(timer);
     if (look.busy) timer = setTimeout(() => send("look"), BUSY_MS);
     const before = byId("corrections").asrHtml;
     put(byId("corrections"), look.summary);
     if (look.summary !== before) count();
+  };
+
+  const takeSpeakers = (look) => {
+    if (!byId("speakers").querySelector("input")) put(byId("speakers"), look.speakers);
+    for (const label of document.querySelectorAll("#transcript .speaker")) {
+      const name = look.names[label.dataset.speaker];
+      if (name !== undefined && label.textContent !== name) [label.textContent, label.title] = [name, name];
+    }
+  };
+
+  const takeLegend = (html) => { // a word of a line that somebody found right is no longer in doubt
+    const legend = document.querySelector(".unsure-legend");
+    if (!legend) return;
+    legend.hidden = !html;
+    if (!html) return;
+    const fresh = made(html), on = byId("show-unsure").checked;
+    if (legend.textContent === fresh.textContent) return;
+    legend.querySelector("u").textContent = fresh.querySelector("u").textContent; // the switch keeps its focus
+    byId("show-unsure").checked = on;
   };
 
   const count = async () => {
@@ -160,6 +182,28 @@ window.asrCorrect = (() => {
 
   const undo = (button) => change("undo", { line: Number(button.dataset.line), seen: Number(button.dataset.n) });
 
+  // -- names of speakers -------------------------------------------------------------------------------------------
+  const rename = (chip) => {
+    const field = document.createElement("input");
+    [field.value, field.placeholder, field.maxLength] = [chip.dataset.name, chip.dataset.speaker, 60];
+    field.setAttribute("aria-label", chip.title);
+    chip.hidden = true;
+    chip.after(field);
+    field.focus();
+    field.select();
+  };
+
+  const named = async (field, keep) => {
+    const chip = field.previousElementSibling, text = field.value.trim(), { speaker, name, n } = chip.dataset;
+    if (field.dataset.left) return; // its removal takes the focus from it
+    field.dataset.left = "yes";
+    const focused = field === document.activeElement;
+    field.remove();
+    chip.hidden = false;
+    if (keep && text !== name) await change("rename", { speaker, seen: Number(n), text });
+    if (focused) byId("speakers").querySelector(`[data-speaker="${speaker}"]`)?.focus();
+  };
+
   // -- events --------------------------------------------------------------------------------------------------------
   const place = (event) => { // the letter that was clicked
     const words = event.target.closest(".words");
@@ -175,8 +219,9 @@ window.asrCorrect = (() => {
 
   document.addEventListener("click", (event) => {
     const hit = (selector) => event.target.closest(selector);
-    const line = hit("#transcript .segment:not(.waiting)");
+    const line = hit("#transcript .segment:not(.waiting, .held)");
     if (hit("#undo")) undo(hit("#undo"));
+    if (hit("#speakers .chip")) rename(hit("#speakers .chip"));
     if (!line) return;
     if (hit(".said")) {
       if (getSelection().isCollapsed) edit(line, place(event));
@@ -188,7 +233,11 @@ window.asrCorrect = (() => {
   });
 
   document.addEventListener("keydown", (event) => {
-    const line = event.target.closest?.("#transcript .segment:not(.waiting)");
+    const line = event.target.closest?.("#transcript .segment:not(.waiting, .held)");
+    if (event.target.matches?.("#speakers input") && !event.isComposing && event.keyCode !== 229) {
+      if (event.key === "Enter") event.preventDefault();
+      if (event.key === "Enter" || event.key === "Escape") named(event.target, event.key === "Enter");
+    }
     const isUndo = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
     if (isUndo && byId("undo") && !event.target.closest("input, textarea, select")) {
       event.preventDefault();
@@ -217,13 +266,17 @@ window.asrCorrect = (() => {
     if (event.target.matches(".edit textarea")) fit(event.target);
   });
 
+  document.addEventListener("focusout", (event) => {
+    if (event.target.matches?.("#speakers input")) named(event.target, true);
+  });
+
   // Another window may have changed lines meanwhile.
   window.addEventListener("focus", () => { if (job && lines().length) send("look"); });
 
   document.addEventListener("asr-shown", (event) => {
     clearTimeout(timer);
     if (job !== event.detail.job || language !== event.detail.language || !event.detail.job) {
-      for (const id of ["corrections", "tally"]) put(byId(id), "");
+      for (const id of ["corrections", "tally", "speakers"]) put(byId(id), "");
     }
     ({ job, language } = event.detail);
     if (job) send("look");

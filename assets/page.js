@@ -209,7 +209,7 @@ window.asr = (() => {
     server = server || news.server;
     if (of !== generation) return;
     if (news.job) {
-      putJob(news.job, asked.since === 0);
+      putJob(news.job, asked.since === 0 || news.job.anew);
       since = news.job.since;
       ended = news.job.finished;
       if (ended || told !== generation || (asked.since === 0 && news.job.rows)) tell(); // correct.js asks what is new
@@ -246,7 +246,10 @@ window.asr = (() => {
       player().currentTime = Number(hit("[data-start]").dataset.start);
       player().play();
     } else if (hit("#copy")) {
-      const said = [...document.querySelectorAll(".segment .words")].map((s) => s.textContent.trim());
+      const said = [...document.querySelectorAll("#transcript .segment")].map((segment) => {
+        const speaker = segment.querySelector(".speaker")?.textContent;
+        return (speaker ? `${speaker}: ` : "") + segment.querySelector(".words").textContent.trim();
+      });
       navigator.clipboard.writeText(said.join("\n"));
     } else if (hit("#compare-here")) byId("compare-job").click(); // it has the id of the job that is shown
     else if (hit("#hold")) post("hold", { job, action: hit("#hold").dataset.action }).then(ask);

@@ -17,6 +17,7 @@ from benchmarks.command import speed
 from benchmarks.doubt.command import doubt
 from benchmarks.evaluation import peers_of
 from benchmarks.live import live
+from benchmarks.speakers.command import add_speaker_arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     error = commands.add_parser("error", help="as `python -m asr_app verify`, with the other programs beside it")
     add_arguments(error)
     error.set_defaults(run=_error)
+    add_speaker_arguments(commands.add_parser("speakers", help="error of speakers on conversations put together"))
     timed = commands.add_parser("speed", help="measure speed, memory, size and cold start, on this machine")
     timed.add_argument("model", nargs="?", metavar="MODEL", help="a model on this disk; or --arch")
     timed.add_argument("--arch", help="a published model's dimensions, with --random-weights")

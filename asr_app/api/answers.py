@@ -23,7 +23,10 @@ def body(transcript: Transcript, request: Request) -> tuple[str, str]:
     """The answer and its media type."""
     if request.response_format in _TEXTS:
         return write(transcript, _TEXTS[request.response_format]), _TYPES[request.response_format] + "; charset=utf-8"
-    answer = verbose(transcript, request) if request.response_format == "verbose_json" else plain(transcript)
+    if request.response_format == "verbose_json":
+        answer = verbose(transcript, request)
+    else:
+        answer = diarized(transcript) if request.response_format == "diarized_json" else plain(transcript)
     return json.dumps(answer, ensure_ascii=False), "application/json"
 
 
@@ -57,6 +60,31 @@ def verbose(transcript: Transcript, request: Request) -> dict[str, Any]:
     return answer
 
 
+def diarized(transcript: Transcript) -> dict[str, Any]:
+    """`diarized_json`: the text and its segments with speakers."""
+    return {
+        "task": "transcribe", "duration": round(transcript.audio_s, 3), "text": transcript.text,
+        "segments": list(diarized_segments(transcript)), "usage": usage(transcript),
+    }  # fmt: skip
+
+
+def diarized_segments(transcript: Transcript) -> Iterator[dict[str, Any]]:
+    """Segments with speakers, which are also events of a stream. OpenAI calls the speakers A, B, ..."""
+    people = transcript.speakers
+    letters = {label: _letters(i) for i, label in enumerate(people.labels if people else ())}
+    for number, s in enumerate(transcript.segments):
+        yield {
+            "type": "transcript.text.segment", "id": f"seg_{number}", "start": round(s.start_s, 3),
+            "end": round(s.end_s, 3), "text": s.text, "speaker": letters.get(s.speaker or "", ""),
+        }  # fmt: skip
+
+
+def _letters(number: int) -> str:
+    """0 -> A, 25 -> Z, 26 -> AA."""
+    before, letter = divmod(number, 26)
+    return (_letters(before - 1) if before else "") + chr(ord("A") + letter)
+
+
 def segment(number: int, of: Segment) -> dict[str, Any]:
     """A segment. Its compression ratio is Whisper's: bytes of the text to those of the text deflated."""
     text = of.text.encode()
@@ -64,6 +92,7 @@ def segment(number: int, of: Segment) -> dict[str, Any]:
         "id": number, "seek": round(of.start_s * _SEEK_A_SECOND), "start": round(of.start_s, 3),
         "end": round(of.end_s, 3), "text": of.text, "tokens": [], "temperature": 0.0, "avg_logprob": None,
         "compression_ratio": round(len(text) / len(zlib.compress(text)), 4) if text else 1.0, "no_speech_prob": None,
+        **({"speaker": of.speaker} if of.speaker else {}),
     }  # fmt: skip
 
 

@@ -13,14 +13,15 @@ from asr_app.datatypes import ModelCard, Options
 from asr_app.errors import UserError
 from asr_app.families.base import require
 from asr_app.languages import language_code
+from asr_app.people import AUTO, OFF, parse_count
 
-FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 GRANULARITIES = ("segment", "word")
 # OpenAI's clients send lists with brackets; curl users leave them out.
 _LISTS = ("languages", "keywords", "include", "timestamp_granularities")
 _KNOWN = (
     "file", "model", "language", "prompt", "response_format", "stream", "temperature", "chunking_strategy",
-    "require_word_timestamps", "require_punctuation", *_LISTS,
+    "require_word_timestamps", "require_punctuation", "speakers", *_LISTS,
 )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def read(form: FormData, offered: Offered, *, translate: bool = False) -> Reques
     if response_format not in FORMATS:
         known = ", ".join(FORMATS)
         raise ApiError(400, f"There is no response_format {response_format!r}. Use one of: {known}.", "response_format")
+    options = _with_speakers(options, fields, response_format, offered, chosen.card)
     granularities = _granularities(fields, response_format)
     _require_features(fields, chosen.card)
     if fields.many("include"):
@@ -117,6 +119,24 @@ def _options(fields: _Fields, card: ModelCard, translate: bool) -> tuple[Options
     return replace(
         wanted["prompt"], language=language or None, languages=languages, hotwords=keywords, translate=translate
     ), ignored
+
+
+def _with_speakers(
+    options: Options, fields: _Fields, response_format: str, offered: Offered, card: ModelCard
+) -> Options:
+    """The options with the field `speakers`, which `diarized_json` implies. Raises ApiError where nobody can be told."""
+    diarized = response_format == "diarized_json"
+    if diarized and options.translate:
+        raise ApiError(400, "diarized_json is a format of transcriptions. Use another one.", "response_format")
+    try:
+        speakers, count = parse_count(fields.one("speakers") or (AUTO if diarized else OFF))
+    except UserError as error:
+        raise ApiError(400, error.en, "speakers") from error
+    if diarized and not speakers:
+        raise ApiError(400, "diarized_json names speakers: leave 'speakers' out, or give a number.", "speakers")
+    if speakers:
+        offered.require_speakers(card, "response_format" if diarized else "speakers")
+    return replace(options, speakers=speakers, speaker_count=count)
 
 
 def _granularities(fields: _Fields, response_format: str) -> tuple[str, ...]:

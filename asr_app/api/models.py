@@ -12,6 +12,7 @@ from asr_app.datatypes import ModelCard
 from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.precision import Precision, refusal
+from asr_app.speakers import source
 
 _RETRY_S = 30  # told to a client while the model is being fetched
 # Clients that let nobody choose a model send one of these.
@@ -63,6 +64,17 @@ class Offered:
             return Chosen(card, self._engines.choose(card, self._lite, picked))
         except UserError as error:
             raise ApiError(404, error.en, "model", "model_not_found") from error
+
+    def require_speakers(self, card: ModelCard, param: str) -> None:
+        """Raises ApiError that names the field `param` if the speaker model is not on this disk."""
+        if not source.on_disk(card, self._engines.hub_name):
+            raise ApiError(
+                400,
+                "Speakers cannot be told apart: the speaker model (28 MB) is not on this disk, and a request fetches none. "
+                "Transcribe one recording with speakers in the page or by `python -m asr_app transcribe --speakers`.",
+                param,
+                "speakers_not_available",
+            )
 
     def listed(self) -> Iterator[dict[str, Any]]:
         """Entries of `GET /v1/models`: each model by itself and at each precision that runs here, then the aliases."""

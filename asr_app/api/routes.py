@@ -98,6 +98,9 @@ class _Api:
             except ApiError as error:
                 yield _event({"type": "error"} | json.loads(bytes(error.response().body)))
                 return
+            if asked.response_format == "diarized_json":  # speakers are known once all of them have been heard
+                for segment in answers.diarized_segments(transcript):
+                    yield _event(segment)
             yield _event(deltas.done(transcript))
             yield "data: [DONE]\n\n"
         finally:

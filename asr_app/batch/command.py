@@ -94,7 +94,8 @@ def about_of(
         "model": card.id,
         "weights": variants.weights(folders, config.cache()),
         "precision": precision.value,
-        "options": dataclasses.asdict(options),
+        # Marks of earlier versions lack the options of speakers: without these their results are the same.
+        "options": {k: v for k, v in dataclasses.asdict(options).items() if v or not k.startswith("speaker")},
     }
 
 

@@ -48,6 +48,9 @@ class Local:
         """Loads the model, which then stays in memory. Raises UserError if that cannot be done."""
         with self._engines.use(self._card, self._precision, self._downloading):
             pass
+        if self._options.speakers:
+            with self._engines.speakers(self._card, self._downloading):
+                pass
 
     def outcomes(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Outcome]]:
         """Yields each source in order."""
@@ -59,7 +62,8 @@ class Local:
     def _outcome(self, source: Source, loaded: Loaded) -> Outcome:
         at = partial(self._engines.use, self._card)
         try:
-            return pipeline.transcribe(source.path, loaded, self._options, self._limits, at)
+            speakers = partial(self._engines.speakers, self._card)
+            return pipeline.transcribe(source.path, loaded, self._options, self._limits, at, speakers)
         except UserError as error:
             return error
         except Exception as error:  # the other recordings are still wanted; the traceback goes to the log

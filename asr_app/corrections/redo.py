@@ -129,4 +129,6 @@ def _options(task: Task, card: ModelCard, language: str | None) -> Options:
     if "language" not in card.capabilities or spoken not in card.languages:
         spoken = None
     languages = () if spoken else options.languages
-    return dataclasses.replace(options, cuts=None, language=spoken, languages=languages)
+    return dataclasses.replace(
+        options, cuts=None, language=spoken, languages=languages, speakers=False, speaker_count=None
+    )

@@ -1,7 +1,7 @@
 """Changes of a job's lines in the journal: corrections, confirmations, redone lines, and the steps back.
 
 A line is a segment of the job, by its index. Every change is a row; the last one of a line counts. The segments stay as
-the model gave them.
+the model gave them. The name of speaker Sk is a change of "line" -k.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from asr_app.rows import read_segments, read_words, written_words
 
 BY_A_PERSON = ("corrected", "confirmed")
 _MOST_CHARACTERS = 4_000  # of a line
+_MOST_IN_NAME = 60  # characters of a speaker's name
 
 
 class Overtaken(Exception):
@@ -32,13 +33,26 @@ class Overtaken(Exception):
 
 
 @dataclass(frozen=True)
+class Named:
+    """A speaker of a job, the name that a person gave (empty without one), and the number of the last change of it."""
+
+    label: str
+    name: str
+    number: int
+
+
+@dataclass(frozen=True)
 class Counts:
-    """Lines of a job by the kind of their last change, and the number of the last change of all (0 without any)."""
+    """Lines of a job by the kind of their last change, and the number of the last change of all (0 without any).
+
+    `renamed` counts speakers.
+    """
 
     corrected: int = 0
     confirmed: int = 0
     redone: int = 0
     last: int = 0
+    renamed: int = 0
 
 
 class Corrections:
@@ -60,7 +74,38 @@ class Corrections:
         """The transcript of a job that is done, as it was changed; None before."""
         if view.transcript is None:
             return None
-        return dataclasses.replace(view.transcript, segments=self.applied(view.id, view.transcript.segments))
+        done, names = view.transcript, {one.label: one.name for one in self.speakers(view.id) if one.name}
+        segments = self.applied(view.id, done.segments)
+        if done.speakers is None:
+            return dataclasses.replace(done, segments=segments)
+        people = dataclasses.replace(done.speakers, names=names)
+        segments = tuple(dataclasses.replace(s, speaker=s.speaker and people.name(s.speaker)) for s in segments)
+        return dataclasses.replace(done, segments=segments, speakers=people)
+
+    def speakers(self, job: str) -> list[Named]:
+        """The speakers of the job in the order in which they first speak; empty if nobody asked for them."""
+        with self._journal.transaction() as db:
+            return _speakers(db, job)
+
+    def rename(self, job: str, label: str, name: str, seen: int) -> None:
+        """Gives the speaker a name; an empty one takes it away. Speakers of one name are one person in all exports.
+
+        Raises UserError for a name that is too long, and for a speaker that the job does not have.
+        """
+        name = _one_line(name)
+        if len(name) > _MOST_IN_NAME:
+            raise UserError(
+                f"The name has {len(name)} characters; at most {_MOST_IN_NAME} are taken. Shorten it.",
+                f"名字有 {len(name)} 个字符，最多 {_MOST_IN_NAME} 个。请缩短。",
+            )
+        with self._journal.transaction() as db:
+            found = next((one for one in _speakers(db, job) if one.label == label), None)
+            if found is None:
+                raise UserError(
+                    "That speaker is not there any more. Reload the page.", "该说话人已不存在，请刷新页面。"
+                )
+            if name != (found.name or ""):
+                add(db, job, -int(label[1:]), "renamed", "" if name == label else name, seen)
 
     def line(self, job: str, line: int) -> Segment:
         """The line as it was changed."""
@@ -71,20 +116,21 @@ class Corrections:
         """The numbers of changed lines."""
         with self._journal.transaction() as db:
             rows = db.execute(
-                "SELECT kind, MAX(n) AS n FROM changes WHERE job = ? GROUP BY line",  # SQLite: the kind is that of MAX
+                "SELECT kind, text, MAX(n) AS n FROM changes WHERE job = ? GROUP BY line",  # SQLite: the kind is of MAX
                 (job,),
             ).fetchall()
         corrected, confirmed, redone = (
             sum(row["kind"] == kind for row in rows) for kind in (*BY_A_PERSON, "redone")
         )  # fmt: skip
-        return Counts(corrected, confirmed, redone, max((row["n"] for row in rows), default=0))
+        renamed = sum(row["kind"] == "renamed" and row["text"] != "" for row in rows)
+        return Counts(corrected, confirmed, redone, max((row["n"] for row in rows), default=0), renamed)
 
     def correct(self, job: str, line: int, text: str, seen: int) -> None:
         """Gives the line the text that is really said; empty if nothing is. An unchanged text is no change.
 
         Raises UserError for a text that is too long.
         """
-        text = " ".join("".join(c for c in text if unicodedata.category(c) != "Cc" or c.isspace()).split())
+        text = _one_line(text)
         if len(text) > _MOST_CHARACTERS:
             raise UserError(
                 f"The line has {len(text):,} characters; at most {_MOST_CHARACTERS:,} are taken. Shorten it.",
@@ -141,6 +187,20 @@ def add(
     ).rowcount
     if not added:
         raise Overtaken
+
+
+def _one_line(text: str) -> str:
+    """`text` without control characters and line breaks."""
+    return " ".join("".join(c for c in text if unicodedata.category(c) != "Cc" or c.isspace()).split())
+
+
+def _speakers(db: sqlite3.Connection, job: str) -> list[Named]:
+    labels = dict.fromkeys(s.speaker for s in read_segments(db, job) if s.speaker)
+    last = {
+        f"S{-row['line']}": (row["text"], row["n"])
+        for row in db.execute("SELECT n, line, text FROM changes WHERE job = ? AND line < 0 ORDER BY n", (job,))
+    }
+    return [Named(label, *last.get(label, ("", 0))) for label in labels]
 
 
 def _line(db: sqlite3.Connection, job: str, line: int) -> Segment:

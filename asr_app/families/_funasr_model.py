@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 # Classes and the modules that define and register them.
 _MODULES = {
     "BiCifParaformer": "funasr.models.bicif_paraformer.model",
+    "CAMPPlus": "funasr.models.campplus.model",
     "CTTransformer": "funasr.models.ct_transformer.model",
     "CharTokenizer": "funasr.tokenizer.char_tokenizer",
     "CifPredictorV2": "funasr.models.paraformer.cif_predictor",
@@ -181,7 +182,7 @@ def load_model(
             f"{folder.name}：需要 {', '.join(classes)} 之一，实际为 {name or '非 FunASR 模型'}。请选择其他目录。",
         )
     check_top_level(folder, config, LAYOUTS[name])
-    state = {} if empty else _checkpoint(folder)
+    state = {} if empty else read_checkpoint(folder)
     torch.set_num_threads(threads)
     try:
         built = build(folder, config, "meta" if empty else device, empty=empty)
@@ -215,32 +216,32 @@ def build(folder: Path, config: Mapping[str, Any], device: str, *, empty: bool =
     if "frontend" in conf:
         normalisation = folder / "am.mvn"
         file = str(normalisation) if normalisation.is_file() else None
-        frontend = _class(config["frontend"])(**conf.pop("frontend"), cmvn_file=file)
+        frontend = class_of(config["frontend"])(**conf.pop("frontend"), cmvn_file=file)
         given["input_size"] = frontend.output_size()
     from funasr.register import tables
 
     for part, own in conf.items():
         given |= {part: config[part], f"{part}_conf": own}
         if part != "llm":  # two modules of FunASR may register one name, and the last one imported has it
-            getattr(tables, f"{part.rpartition('_')[2]}_classes")[config[part]] = _class(config[part])
+            getattr(tables, f"{part.rpartition('_')[2]}_classes")[config[part]] = class_of(config[part])
     if "llm" in conf:
         given["llm_folder"] = folder / LLM_FOLDER
     if "seaco_decoder" in conf:
         given["seg_dict"] = folder / "seg_dict"
     with without_weights() if empty else contextlib.nullcontext():
-        module = _class(config["model"])(**given)
+        module = class_of(config["model"])(**given)
     return FunAsrModel(module.to(device).eval(), tokenizer, frontend, device)
 
 
 def _part_arguments(folder: Path, config: Mapping[str, Any], part: str) -> dict[str, Any]:
     known = set(_FURTHER.get(config[part], ()))
     if part not in ("tokenizer", "llm"):
-        names = inspect.signature(_class(config[part])).parameters
+        names = inspect.signature(class_of(config[part])).parameters
         known |= {name for name, p in names.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
     return arguments(folder, config, f"{part}_conf", known)
 
 
-def _class(name: str) -> Any:
+def class_of(name: str) -> Any:
     """The class of that name, its module imported, which registers it with FunASR.
 
     FunASR's own `__init__` imports every package it has and takes four times as long, so it is not run.
@@ -258,10 +259,12 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], conf: dict[str, Any]) ->
         return None, -1
     if name == "CharTokenizer":
         tokens = [folder / file for file in ("tokens.json", "tokens.txt") if (folder / file).is_file()]
-        tokenizer = _class(name)(**conf, token_list=str(_only(folder, tokens[:1], "tokens.json")))
+        tokenizer = class_of(name)(**conf, token_list=str(_only(folder, tokens[:1], "tokens.json")))
         return tokenizer, len(tokenizer.token_list)
     if name == "SentencepiecesTokenizer":
-        tokenizer = _class(name)(**conf, bpemodel=str(_only(folder, sorted(folder.glob("*bpe.model")), "*.bpe.model")))
+        tokenizer = class_of(name)(
+            **conf, bpemodel=str(_only(folder, sorted(folder.glob("*bpe.model")), "*.bpe.model"))
+        )
         return tokenizer, tokenizer.get_vocab_size()
     from transformers import AutoTokenizer
 
@@ -283,35 +286,35 @@ def needs(folders: Mapping[str, Path]) -> Needs:
     parts: Counter[str] = Counter()
     for folder in folders.values():
         # Tensors that share memory, as a table that is the head too, are one.
-        declared = {t.untyped_storage()._cdata: (name, t) for name, t in _checkpoint(folder, "meta").items()}
+        declared = {t.untyped_storage()._cdata: (name, t) for name, t in read_checkpoint(folder, device="meta").items()}
         for name, tensor in declared.values():
             parts[name.partition(".")[0]] += 4 * tensor.numel()
     # The file is read into memory beside the module that it is for.
     return Needs(parts.total(), 2 * parts.total(), parts=parts)
 
 
-def _checkpoint(folder: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """The tensors of model.pt. Reading them checks the checksums that the file has of them."""
-    path = folder / "model.pt"
+def read_checkpoint(folder: Path, file: str = "model.pt", *, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """The tensors of `file`. Reading them checks the checksums that the file has of them. Raises UserError."""
+    path = folder / file
     if not path.is_file():
         raise UserError(
-            f"{folder.name}: model.pt is missing. Download the model again.",
-            f"{folder.name}：缺少 model.pt。请重新下载模型。",
+            f"{folder.name}: {file} is missing. Download the model again.",
+            f"{folder.name}：缺少 {file}。请重新下载模型。",
         )
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"{folder.name}: model.pt is damaged or no checkpoint ({type(error).__name__}). Download it again.",
-            f"{folder.name}：model.pt 已损坏或不是检查点（{type(error).__name__}）。请重新下载。",
+            f"{folder.name}: {file} is damaged or no checkpoint ({type(error).__name__}). Download it again.",
+            f"{folder.name}：{file} 已损坏或不是检查点（{type(error).__name__}）。请重新下载。",
         ) from error
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict):
         raise UserError(
-            f"{folder.name}: model.pt holds no weights. Download it again.",
-            f"{folder.name}：model.pt 中没有权重。请重新下载。",
+            f"{folder.name}: {file} holds no weights. Download it again.",
+            f"{folder.name}：{file} 中没有权重。请重新下载。",
         )
     return {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, torch.Tensor)}
 

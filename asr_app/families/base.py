@@ -14,6 +14,7 @@ from asr_app.datatypes import ModelCard, Options, Segment, Word
 from asr_app.errors import UserError
 from asr_app.hotwords import lines
 from asr_app.memory import Needs
+from asr_app.people import parse_count
 from asr_app.precision.recipes import Recipes
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def require(card: ModelCard, options: Options) -> None:
         )
     if options.script is not None:
         _require_script(card, options.script)
+    if options.speaker_count is not None:
+        parse_count(str(options.speaker_count))
     lines.require(options.hotwords)
     if "hotwords" in card.capabilities:
         _require_few(lines.bare(options.hotwords))

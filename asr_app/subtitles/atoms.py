@@ -51,7 +51,7 @@ class Atom:
     """A word with its marks; seconds from the start of the recording.
 
     `spaced` is set if a space stands before it. `breaks` is the cost of a break after it. `apart` is set if a subtitle
-    must end after it: somebody else speaks then.
+    must end after it: somebody else than `speaker` speaks then.
     """
 
     text: str
@@ -60,10 +60,14 @@ class Atom:
     end_s: float
     breaks: float = SENTENCE
     apart: bool = False
+    speaker: str | None = None
 
 
-def atoms_of(segments: Sequence[Segment], ruler: Ruler) -> list[Atom]:
-    """The atoms of all segments. No atom starts before the previous one. A segment of marks alone has none."""
+def atoms_of(segments: Sequence[Segment], ruler: Ruler, named: bool = False) -> list[Atom]:
+    """The atoms of all segments. No atom starts before the previous one. A segment of marks alone has none.
+
+    With `named`, the first words of a speaker come after the name: `Anna: Good morning.`
+    """
     atoms: list[Atom] = []
     speaker: str | None = None
     for segment in segments:
@@ -72,16 +76,34 @@ def atoms_of(segments: Sequence[Segment], ruler: Ruler) -> list[Atom]:
             continue
         while begins_with_closing(text):
             text = text[1:].lstrip()
-        own = _timed(segment, text, ruler)
+        if named and segment.speaker and segment.speaker != speaker:
+            own = _with_name(segment, segment.speaker, text, ruler)
+        else:
+            own = _timed(segment, text, ruler)
         if atoms:
             last = atoms[-1]
             spaced = not (is_spaceless(last.text[-1]) or is_spaceless(own[0].text[0]))
             breaks = min(PHRASE, _between(last.text, own[0].text, True, own[0].start_s - last.end_s))
             atoms[-1] = replace(last, breaks=breaks, apart=segment.speaker != speaker)
             own[0] = replace(own[0], spaced=spaced)
-        atoms += own
+        atoms += [replace(atom, speaker=segment.speaker) for atom in own]
         speaker = segment.speaker
     return list(_rising(atoms))
+
+
+def _with_name(segment: Segment, name: str, text: str, ruler: Ruler) -> list[Atom]:
+    """The atoms of `name: text`. A break inside or after the name is a bad one."""
+    shown = " ".join(name.split())
+    while begins_with_closing(shown):
+        shown = shown[1:].lstrip()
+    own, length = _timed(segment, f"{shown}: {text}", ruler), len(shown) + 1
+    done = 0
+    for i, atom in enumerate(own):
+        done += len(atom.text) + (atom.spaced and i > 0)
+        own[i] = replace(atom, breaks=max(atom.breaks, CLINGING))
+        if done >= length:
+            break
+    return own
 
 
 def joined(atoms: Sequence[Atom]) -> str:

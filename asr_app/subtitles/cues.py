@@ -36,6 +36,11 @@ class Cue:
     lines: tuple[tuple[Atom, ...], ...]
 
     @property
+    def speaker(self) -> str | None:
+        """The one who speaks all of it."""
+        return self.lines[0][0].speaker
+
+    @property
     def text(self) -> str:
         """The lines as shown."""
         return "\n".join(joined(line) for line in self.lines)
@@ -46,14 +51,14 @@ class Cue:
         return joined([atom for line in self.lines for atom in line])
 
 
-def make_cues(segments: Sequence[Segment], audio_s: float) -> list[Cue]:
+def make_cues(segments: Sequence[Segment], audio_s: float, named: bool = False) -> list[Cue]:
     """Subtitles of `segments`, recognised in a recording of `audio_s` seconds. They keep the limits of rules.py.
 
-    Only the reading speed cannot always be kept: nothing that is said is left out, and people speak faster than the
+    With `named`, each turn of a speaker begins with the name. Only the reading speed cannot always be kept: nothing that is said is left out, and people speak faster than the
     limit.
     """
     ruler = Ruler(is_japanese("".join(s.text for s in segments)))
-    atoms = atoms_of(segments, ruler)
+    atoms = atoms_of(segments, ruler, named)
     spans = list(_divided(atoms, ruler))
     needs = [
         Need(1000 * atoms[a].start_s, 1000 * atoms[b - 1].end_s, ruler.read_ms(joined(atoms[a:b]))) for a, b in spans

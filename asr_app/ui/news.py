@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 
 from asr_app.corrections.store import Corrections
 from asr_app.engines import Engines
+from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.observer import Observer, Status
 from asr_app.startup import Preparer
@@ -93,11 +94,16 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
     update = observer.news(asked.job, asked.since)
     if update is None:
         return None
+    anew, corrections = False, Corrections(jobs.journal)
+    if asked.since and update.status.finished and _names_speakers(jobs, asked.job):  # lines were cut among speakers
+        anew, update = True, observer.news(asked.job, 0) or update
     segments = update.segments
-    if not asked.since:  # else they are new, and nobody has changed them
-        segments = Corrections(jobs.journal).applied(asked.job, segments)
+    if anew or not asked.since:  # else they are new, and nobody has changed them
+        segments = corrections.applied(asked.job, segments)
     status, language, result = update.status, asked.language, ""
     has_text = bool(asked.since or update.segments or update.waiting)
+    held = bool(segments) and not status.finished and _names_speakers(jobs, asked.job)
+    names = {one.label: one.name for one in corrections.speakers(asked.job) if one.name} if status.finished else {}
     if status.finished:  # the page asks no more
         view = jobs.observe(status.id)
         done = view.transcript if view else None
@@ -106,7 +112,7 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
         downloads = render.downloads(status.id, done is not None, language) if has_text else ""
         result = (
             downloads
-            + unsure.legend(done, language)
+            + (unsure.legend(corrections.applied(status.id, done.segments), language) if done else "")
             + hotwords.section(done, language)
             + render.card(done, language)
             + render.recording(done, language)
@@ -119,12 +125,22 @@ def _job(jobs: Jobs, observer: Observer, preparer: Preparer, asked: Asked) -> di
         "since": update.last,
         "hold": _hold(status, language),
         "progress": render.progress(status, waits, language),
-        "rows": render.rows(segments, language),
+        "anew": anew,
+        "rows": render.rows(segments, language, "held" if held else "", names),
         "waiting": render.rows(update.waiting, language, "waiting"),
         "empty": "" if has_text else render.empty(status, language),
         "player": render.player(status, has_text),
         "result": result,
     }
+
+
+def _names_speakers(jobs: Jobs, job: str) -> bool:
+    """Whether the job names speakers, which cuts lines at its end."""
+    try:
+        task = jobs.journal.task(job)
+    except UserError:  # a damaged job
+        return False
+    return task is not None and task.options.speakers
 
 
 def _hold(status: Status, language: str) -> dict[str, str] | None:

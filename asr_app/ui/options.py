@@ -11,12 +11,14 @@ from babel import Locale
 
 from asr_app import chinese
 from asr_app.datatypes import ModelCard, Options
+from asr_app.people import AUTO, OFF, parse_count
 from asr_app.ui.labels import Labels
 from asr_app.ui.texts import t
 
 _DETECT = "auto"
 _DEFAULT_SCRIPT = "auto"
 _FULL, _SHORT = "full", "short"  # windows of the encoder
+_MOST_OFFERED = 10  # speakers; the command line and the API take more
 
 
 @dataclass(frozen=True)
@@ -32,26 +34,32 @@ class OptionInputs:
     hotwords: gr.Textbox
     prompt: gr.Textbox
     emotions: gr.Checkbox
+    speakers: gr.Dropdown
 
     @property
     def components(self) -> list[Any]:
-        return [*self.renamed, self.itn, self.translate, self.hotwords, self.prompt, self.emotions]
+        return [
+            self.spoken, self.among, self.script, self.windows, self.itn, self.translate, self.hotwords, self.prompt,
+            self.emotions, self.speakers,
+        ]  # fmt: skip
 
     @property
     def common(self) -> list[Any]:
         """The controls whose value can be the same for all models that have them."""
         return [
-            self.script, self.windows, self.itn, self.translate, self.hotwords, self.prompt, self.emotions
+            self.script, self.windows, self.itn, self.translate, self.hotwords, self.prompt, self.emotions, self.speakers,
         ]  # fmt: skip
 
     @property
     def renamed(self) -> list[Any]:
         """The dropdowns, whose choices are named in the page's language."""
-        return [self.spoken, self.among, self.script, self.windows]
+        return [self.spoken, self.among, self.script, self.windows, self.speakers]
 
 
 # Of the components, in order.
-NAMES = ("language", "languages", "script", "short_windows", "itn", "translate", "hotwords", "prompt", "emotion")
+NAMES = (
+    "language", "languages", "script", "short_windows", "itn", "translate", "hotwords", "prompt", "emotion", "speakers",
+)  # fmt: skip
 
 
 def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
@@ -93,6 +101,9 @@ def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
             ),
             label="emotions", info="emotions_info",
         ),
+        gr.Dropdown(
+            speakers("en"), value=OFF, label=t("speakers_option", "en"), info=t("speakers_info", "en"), elem_id="speakers-option"
+        ),
     )  # fmt: skip
 
 
@@ -113,6 +124,12 @@ def windows(page_language: str) -> list[tuple[str, str]]:
     return [(t(f"windows_{name}", page_language), name) for name in (_FULL, _SHORT)]
 
 
+def speakers(page_language: str) -> list[tuple[str, str]]:
+    """The choices of speakers, by their names in the page's language."""
+    counts = [(t("speakers_count", page_language, n=n), str(n)) for n in range(2, _MOST_OFFERED + 1)]
+    return [(t("speakers_off", page_language), OFF), (t("speakers_auto", page_language), AUTO), *counts]
+
+
 def renamed(card: ModelCard, page_language: str) -> list[Any]:
     """Updates of `OptionInputs.renamed` for a page in another language; the other controls are renamed as labels."""
     return [
@@ -123,6 +140,10 @@ def renamed(card: ModelCard, page_language: str) -> list[Any]:
         ),
         gr.update(choices=scripts(page_language), label=t("script", page_language)),
         gr.update(choices=windows(page_language), label=t("windows", page_language)),
+        gr.update(
+            choices=speakers(page_language), label=t("speakers_option", page_language),
+            info=t("speakers_info", page_language),
+        ),
     ]  # fmt: skip
 
 
@@ -148,6 +169,7 @@ def restored(kept: Mapping[str, Any]) -> list[Any]:
         "hotwords": _text(kept.get("hotwords")),
         "prompt": _text(kept.get("prompt")),
         "emotion": kept.get("emotion") is True,
+        "speakers": _one_of(kept.get("speakers"), [value for _, value in speakers("en")]),
     }
     return [gr.update(value=value) if name in kept else gr.update() for name, value in values.items()]
 
@@ -163,10 +185,11 @@ def _text(value: Any) -> str:
 
 def read(card: ModelCard, values: Sequence[Any]) -> Options:
     """The options from the controls' values; those of invisible controls do not count."""
-    spoken, among, script, windows, itn, translate, hotwords, prompt, emotions = (
+    spoken, among, script, windows, itn, translate, hotwords, prompt, emotions, who = (
         value if _has(card, name) else None for name, value in zip(NAMES, values, strict=True)
     )
     language = None if spoken in (None, _DETECT) else spoken
+    told, count = parse_count(who or OFF)
     return Options(
         hotwords=tuple(w.strip() for w in (hotwords or "").splitlines() if w.strip()),
         language=language,
@@ -177,12 +200,14 @@ def read(card: ModelCard, values: Sequence[Any]) -> Options:
         script=None if script in (None, _DEFAULT_SCRIPT) else script,
         short_windows=windows == _SHORT,
         emotions=bool(emotions),
+        speakers=told,
+        speaker_count=count,
     )
 
 
 def _has(card: ModelCard, name: str) -> bool:
     if name == "script":
         return bool(set(chinese.LANGUAGES) & set(card.languages))
-    if name == "hotwords":  # rules, for a model without hotwords of its own
+    if name in ("hotwords", "speakers"):  # rules, for a model without hotwords of its own; voices need no model's help
         return True
     return name in card.capabilities

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
+from types import MappingProxyType
 
 from asr_app.datatypes import Doubt, ModelCard, Segment, StageTimes, Transcript
 from asr_app.errors import UserError
@@ -12,12 +13,12 @@ from asr_app.precision import Evidence, Precision
 from asr_app.quality import Finding, Recording
 from asr_app.served import recording_url, transcript_url
 from asr_app.speeds import Speeds
-from asr_app.ui import unsure
+from asr_app.ui import speakers, unsure
 from asr_app.ui.corrections.tools import line_tools
 from asr_app.ui.marked import marked
 from asr_app.ui.texts import t
 
-_WORK = ("decode", "vad", "asr", "punctuation")
+_WORK = ("decode", "vad", "asr", "punctuation", "speakers")
 _WAITS = ("queue", "load", "warmup")
 _DOWNLOADS = ("txt", "srt", "vtt", "vtt-words", "lrc", "docx", "json")
 _NAMES = {"vtt-words": "words.vtt"}  # formats that are named otherwise than in the command line
@@ -177,22 +178,26 @@ def bar(label: str, figures: str, share: float | None) -> str:
     )
 
 
-def rows(segments: Iterable[Segment], language: str, kind: str = "") -> str:
-    """Segments as lines. `kind` is one more class of theirs: "waiting" ones may still change, and cannot be corrected."""
-    return "".join(line(s, language, kind) for s in segments)
+def rows(
+    segments: Iterable[Segment], language: str, kind: str = "", names: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Segments as lines. `kind` is one more class of theirs. Neither "waiting" ones, which may still change, nor "held"
+    ones, which may be cut among speakers at the job's end, can be corrected. `names` are those of speakers."""
+    return "".join(line(s, language, kind, names) for s in segments)
 
 
-def line(segment: Segment, language: str, kind: str = "") -> str:
-    """A line: a button that plays it, its text, which a click makes editable (correct.js), and what may be done with it.
-
-    `data-n` is the number of its last change.
+def line(
+    segment: Segment, language: str, kind: str = "", names: Mapping[str, str] = MappingProxyType({})
+) -> str:  # fmt: skip
+    """A line: a button that plays it, who speaks, its text, which a click makes editable (correct.js), and what may be
+    done with it. `data-n` is the number of its last change.
     """
     change = segment.change
     at = clock(segment.start_s)
     said = f'{_labels(segment, language)}<span class="words">{marked(segment, language)}</span>'
     if not segment.text:
         said += f'<i class="nothing">{t("nothing_said", language)}</i>'
-    if kind == "waiting":
+    if kind in ("waiting", "held"):
         said = f'<span class="said">{said}</span>'
     else:
         hint, doubts = escape(t("edit_line", language)), unsure.description(segment, language)
@@ -200,7 +205,7 @@ def line(segment: Segment, language: str, kind: str = "") -> str:
     return (
         f'<div class="segment {kind}" data-start="{segment.start_s:.3f}" data-end="{segment.end_s:.3f}" '
         f'data-n="{change.number if change else 0}"><button class="play" aria-label="{t("play_line", language, at=at)}">'
-        f"<time>{at}</time></button>{said}</div>"
+        f"<time>{at}</time></button>{speakers.label(segment.speaker, names, language)}{said}</div>"
     )
 
 
@@ -273,6 +278,8 @@ def card(done: Transcript | None, language: str) -> str:
         figures.append(("windows", t("windows_short" if done.short_windows else "windows_full", language)))
     if done.doubts:
         figures.append(("card_doubts", "; ".join(_doubt(d, language) for d in done.doubts)))
+    if done.speakers is not None:
+        figures.append(("card_speakers", speakers.figure(done.speakers, language)))
     if done.timestamps == "vad":
         figures.append(("card_timestamps", t("timestamps_vad", language)))
     cells = "".join(f"<div><dt>{t(k, language)}</dt><dd>{escape(v)}</dd></div>" for k, v in figures)

@@ -8,6 +8,7 @@ from asr_app.ui.texts import in_both
 
 _FRAME = f"""<p id="offline" class="notice bad" role="alert" {in_both("offline")} hidden></p>
 <div id="progress"></div><button id="hold" hidden></button>
+<div id="speakers"></div>
 <div id="transcript"><div class="transcript empty" {in_both("empty_page")}></div></div>
 <div id="player-box"></div>
 <div id="corrections"></div>

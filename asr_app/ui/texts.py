@@ -9,6 +9,7 @@ from asr_app.ui.compare.texts import COMPARE
 from asr_app.ui.corrections.texts import CORRECTIONS
 from asr_app.ui.hotword_texts import HOTWORDS
 from asr_app.ui.recorder.texts import RECORDER
+from asr_app.ui.speaker_texts import SPEAKERS
 
 LANGUAGES = {"中文": "zh", "English": "en"}
 
@@ -334,6 +335,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "stage_punctuation": {"en": "punctuation", "zh": "标点"},
 } | COMPARE
 TEXTS |= HOTWORDS
+TEXTS |= SPEAKERS
 TEXTS |= CORRECTIONS
 TEXTS |= BENCH
 TEXTS |= {f"recorder_{key}": texts for key, texts in RECORDER.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from unicodedata import category
 
-from asr_app.datatypes import Segment, Transcript, Word
+from asr_app.datatypes import Segment, Word
 from asr_app.served import DOUBT_URL
 from asr_app.subtitles.atoms import words_in
 from asr_app.ui.texts import t
@@ -71,13 +71,13 @@ def description(segment: Segment, language: str) -> str:
     return f' aria-description="{escape(said)}"'
 
 
-def legend(done: Transcript | None, language: str) -> str:
+def legend(segments: Sequence[Segment], language: str) -> str:
     """The meaning of the underline, its measured precision and recall, and the switch; empty without confidences."""
-    words = [word for segment in done.segments for word in _words(segment)] if done else []
+    words = [word for segment in segments for word in _words(segment)]
     judged = [word for word in words if word.confidence is not None]
-    if done is None or not judged:
+    if not judged:
         return ""
-    spoken = _spoken(done.segments)
+    spoken = _spoken(segments)
     figures = MEASURED.get(spoken, OTHERS)
     label = t("unsure_show", language, n=sum(map(is_unsure, judged)), of=len(judged))
     said = t(

@@ -13,6 +13,7 @@ from conftest import ROOT
 FLOORS = [
     [
         "errors",
+        "people",
         "quality",
         "api_errors",
         "sources",
@@ -54,7 +55,7 @@ FLOORS = [
         "wheels",
     ],
     ["families"],
-    ["catalog", "checks", "fsmn_vad"],
+    ["catalog", "checks", "fsmn_vad", "speakers"],
     ["making", "loading"],
     ["engines", "retry"],
     ["pipeline", "startup"],

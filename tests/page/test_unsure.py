@@ -8,13 +8,11 @@ from dataclasses import replace
 import pytest
 from test_page_news import reload, running, submit
 
-from asr_app.datatypes import Segment, StageTimes, Strike, Transcript, Word
-from asr_app.precision import PrecisionReport
+from asr_app.datatypes import Segment, StageTimes, Strike, Word
 from asr_app.ui import render, unsure
 from asr_app.ui.marked import marked as html_of
 
 SURE, UNSURE = unsure.LEAST_CONFIDENCE, unsure.LEAST_CONFIDENCE - 0.01
-COUNTED = PrecisionReport.from_dict("int8", {"parts": {}})
 
 
 def segment(text: str, *words: tuple[str, float | None], language: str = "en") -> Segment:
@@ -67,14 +65,10 @@ def test_a_row_says_it_without_the_underline_too(language):
     assert "aria-description" not in render.rows([segment("Hello", ("Hello", SURE))], language)
 
 
-def transcript(*segments: Segment) -> Transcript:
-    return Transcript(segments, "whisper-base", COUNTED, "cpu", 9.0, StageTimes())
-
-
 @pytest.mark.parametrize(("spoken", "figures"), [("en", "en"), ("zh", "zh"), ("yue", "zh"), ("ta", None), (None, None)])
 def test_the_legend_has_the_figures_of_the_language(spoken, figures):
     said = replace(segment("a b c", ("a", SURE), ("b", UNSURE), ("c", SURE)), language=spoken)
-    legend = unsure.legend(transcript(said), "en")
+    legend = unsure.legend([said], "en")
     measured = unsure.MEASURED[figures] if figures else unsure.OTHERS
     assert f"{100 * measured.precision:.0f} % of the underlined" in legend
     assert f"{100 * measured.recall:.0f} % of the wrong" in legend
@@ -83,9 +77,8 @@ def test_the_legend_has_the_figures_of_the_language(spoken, figures):
 
 
 def test_without_confidences_there_is_no_legend():
-    assert unsure.legend(transcript(segment("a", ("a", None))), "en") == ""
-    assert unsure.legend(transcript(), "en") == ""
-    assert unsure.legend(None, "en") == ""
+    assert unsure.legend([segment("a", ("a", None))], "en") == ""
+    assert unsure.legend([], "en") == ""
 
 
 @pytest.mark.browser
@@ -117,3 +110,34 @@ def test_the_underline_is_switched_off_until_it_is_switched_on_again(tmp_path, o
         page.evaluate("() => { navigator.clipboard.writeText = (text) => { window.copied = text; }; }")
         page.click("#copy")
         assert page.evaluate("() => window.copied") == "It was here"
+
+
+@pytest.mark.browser
+def test_the_legend_counts_anew_when_a_line_is_found_right(tmp_path, open_page):
+    with running(tmp_path, "--model", "demo-paraformer") as site:
+        page = open_page(site.address)
+        job = submit(site, page, "english-home.flac")
+        site.begin(job)
+        one = segment("It was here", ("It", SURE), ("was", UNSURE), ("here", SURE))
+        two = replace(segment("And there", ("And", SURE), ("there", UNSURE)), start_s=3.0, end_s=4.0)
+        site.journal.write_chunk(job, 9.0, [one, two], (), 9.0, 9.0, 0.0, StageTimes())
+        site.finish(job)
+
+        def is_counted(said: str) -> None:
+            page.wait_for_function(
+                "(said) => document.querySelector('.unsure-legend u').textContent.includes(said)", arg=said
+            )
+
+        is_counted("(2 of 5)")
+        page.wait_for_selector("#corrections .changes")
+        page.uncheck("#show-unsure")
+        page.locator(".segment .right").first.click()
+        is_counted("(1 of 2)")
+        assert not page.is_checked("#show-unsure")
+        page.locator(".segment .right").nth(1).click()
+        page.wait_for_selector(".unsure-legend", state="hidden")
+        reload(page)  # the same as before the reload
+        page.wait_for_selector("#corrections .changes")
+        assert page.locator(".unsure-legend").count() == 0
+        page.click("#undo")
+        page.wait_for_selector(".segment .right[aria-pressed=false]")

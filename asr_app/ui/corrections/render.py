@@ -77,7 +77,12 @@ def summary(counts: Counts, line: int, language: str) -> str:
     """The numbers of changed lines, and a button that takes back the last change, which is one of `line`."""
     said = [
         t(f"changes_{kind}", language, n=n)
-        for kind, n in (("corrected", counts.corrected), ("confirmed", counts.confirmed), ("redone", counts.redone))
+        for kind, n in (
+            ("corrected", counts.corrected),
+            ("confirmed", counts.confirmed),
+            ("redone", counts.redone),
+            ("renamed", counts.renamed),
+        )
         if n
     ]
     undo = (

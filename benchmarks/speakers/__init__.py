@@ -1,0 +1,1 @@
+"""Error of speakers on conversations that are put together from real recordings."""
