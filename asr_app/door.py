@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
 _PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove", "/hold", "/judge", "/comparison/remove",
-         "/docs/doubt.md")  # fmt: skip
+         "/docs/doubt.md", "/docs/api", "/openapi.json")  # fmt: skip
 _NEWS = ("/news", "/comparison", "/corrections", "/benchmark")
 _PROBES = ("/healthz", "/readyz")  # answered to everybody: they say nothing
 _JOBS = ("/recording/", "/transcript/", "/benchmark/")
@@ -58,16 +58,17 @@ class Door:
 
     A request may name loopback, `host` or one of `allowed` (NAME or NAME:PORT). A `host` of 0.0.0.0 or :: stands for
     every IP address: DNS rebinding needs a name. `scripts` are the inline scripts that the page adds by itself.
-    `login` is None if everybody may enter.
+    `login` is None if everybody may enter. `paths` are those of parts that a flag turns on.
     """
 
     def __init__(
-        self, app: ASGIApp, host: str, allowed: Iterable[str], login: Login | None, scripts: Sequence[str] = ()
-    ) -> None:
+        self, app: ASGIApp, host: str, allowed: Iterable[str], login: Login | None, scripts: Sequence[str] = (),
+        paths: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         self._app = app
         self._page = GZipMiddleware(_PagePolicy(app, scripts), minimum_size=_GZIP_FROM)
         self._news = GZipMiddleware(app, minimum_size=_GZIP_FROM)
-        self._login = login
+        self._login, self._paths = login, tuple(paths)
         self._allowed = tuple(allowed)
         self._names = {*_LOOPBACK, *(split_authority(name)[0] for name in (host, *self._allowed))} - {""}
         self._any_address = bool(self._names & {"0.0.0.0", "::"})  # noqa: S104
@@ -97,7 +98,8 @@ class Door:
             return _refuse(scope, 400, "Host", host, "Start the server with --allow-host NAME to use this name.")
         if len(origin) > 1 or (origin and not self._is_same(origin[0], host[0])):
             return _refuse(scope, 403, "Origin", origin, "Other pages may not use this server.")
-        if not _is_served(scope["path"]) and not (self._login and scope["path"] == Login.PATH):
+        path = scope["path"]
+        if not (_is_served(path) or path in self._paths or (self._login and path == Login.PATH)):
             return PlainTextResponse("Not found.", 404)
         return None
 

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from asr_app.api import answers, fields
+from asr_app.api import answers, contract, fields
+from asr_app.api.contract import described
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered, entry
 from asr_app.api_errors import ApiError
@@ -47,11 +48,21 @@ def routes(jobs: Jobs, offered: Offered, intake: Intake) -> list[BaseRoute]:
         return JSONResponse(entry(name))
 
     return [
-        APIRoute("/v1/audio/transcriptions", transcriptions, methods=["POST"], response_model=None),
-        APIRoute("/v1/audio/translations", translations, methods=["POST"], response_model=None),
-        APIRoute("/v1/models", models, response_model=None),
-        APIRoute("/v1/models/{name:path}", model, response_model=None),
+        APIRoute("/v1/audio/transcriptions", transcriptions, methods=["POST"], **_described("Transcribe a recording")),
+        APIRoute(
+            "/v1/audio/translations", translations, methods=["POST"], **_described("Translate a recording into English")
+        ),
+        APIRoute("/v1/models", models, **described("List the models", contract.ModelList)),
+        APIRoute("/v1/models/{name:path}", model, **described("Look at a model", contract.Model, errors=(404,))),
     ]
+
+
+def _described(summary: str) -> dict[str, Any]:
+    texts = dict.fromkeys(("text/plain", "application/x-subrip", "text/vtt"), "Other values of `response_format`.")
+    return described(
+        summary, contract.Transcription | contract.Verbose, form=contract.TranscriptionForm,
+        errors=(400, 404, 413, 415, 429, 503, 507), also=texts | {"text/event-stream": "The events of `stream`."},
+    )  # fmt: skip
 
 
 class _Api:
@@ -93,7 +104,7 @@ class _Api:
 
     async def _events(self, asked: fields.Request, job: str) -> AsyncIterator[str]:
         """Server-sent events: a delta a segment as it is recognised, the whole text last."""
-        deltas, since = answers.Deltas(), 0
+        deltas, since = answers.Deltas(asked.logprobs), 0
         try:
             while True:
                 news: News | None = await anyio.to_thread.run_sync(self._observer.news, job, since)
