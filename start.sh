@@ -26,10 +26,10 @@ fi
 if [ "${1:-}" = "--install-service" ]; then
     shift
     mkdir -p "$(dirname "$unit")"
-    command="$(quoted "$PWD/start.sh"; for flag in "$@"; do quoted "$flag"; done)"
+    command="$(for word in "$PWD/start.sh" "$@"; do quoted "$word"; done)"
     while IFS= read -r line; do
         line="${line//@FOLDER@/"${PWD//%/%%}"}"
-        printf '%s\n' "${line//@COMMAND@/"$command"}"
+        printf '%s\n' "${line//@COMMAND@/"${command% }"}"
     done <deploy/asr.service >"$unit"
     cat <<END
 Wrote $unit. Keys go into ${XDG_CONFIG_HOME:-$HOME/.config}/asr.env (chmod 600). Now:

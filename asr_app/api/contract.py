@@ -77,7 +77,7 @@ class Transcription(_Answer):
 
 
 class Segment(_Answer):
-    """A sentence or phrase. What is not measured is null."""
+    """A sentence or phrase. Fields that are not measured are null."""
 
     id: int
     seek: int

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 from asr_app.api import answers, contract
 from asr_app.api.contract import Job, described
 from asr_app.api.intake import Intake
-from asr_app.api.states import state
+from asr_app.api.states import UNBUFFERED, state
 from asr_app.api.webhooks import Webhooks
 from asr_app.api_errors import ApiError
 from asr_app.corrections.store import Corrections
@@ -56,7 +56,7 @@ def routes(jobs: Jobs, intake: Intake, webhooks: Webhooks) -> list[BaseRoute]:
     async def events(job: str) -> Response:
         if await anyio.to_thread.run_sync(observer.status, job) is None:
             return _unknown()
-        return StreamingResponse(_events(observer, job), media_type="text/event-stream")
+        return StreamingResponse(_events(observer, job), headers=UNBUFFERED, media_type="text/event-stream")
 
     def transcript(
         job: str, format: Annotated[str, Query(json_schema_extra={"enum": list(FORMATS)})] = "json"

@@ -17,6 +17,7 @@ from asr_app.api import answers, contract, fields
 from asr_app.api.contract import described
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered, entry
+from asr_app.api.states import UNBUFFERED
 from asr_app.api_errors import ApiError
 from asr_app.datatypes import Transcript
 from asr_app.jobs import Jobs
@@ -79,7 +80,7 @@ class _Api:
             return error.response()
         if asked.stream:
             return StreamingResponse(
-                self._events(asked, job), media_type="text/event-stream", headers=answers.ignored(asked)
+                self._events(asked, job), media_type="text/event-stream", headers=UNBUFFERED | answers.ignored(asked)
             )
         try:
             return await self._whole(request, asked, job)

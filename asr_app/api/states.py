@@ -6,6 +6,8 @@ from typing import Any
 
 from asr_app.observer import Status
 
+UNBUFFERED = {"X-Accel-Buffering": "no"}  # of a stream of events: nginx passes each one on at once
+
 
 def state(status: Status) -> dict[str, Any]:
     """A job without its text. Seconds, except `created_at`, which is in seconds since 1970."""

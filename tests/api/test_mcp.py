@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import base64
 import builtins
+import importlib
+import socket
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+import anyio
 import pytest
 import requests
 from conftest import EXAMPLE, serving
-from fakes import jobs, recording, wait  # noqa: F401 (fixtures)
+from fakes import jobs, recording  # noqa: F401 (fixtures)
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
-from asr_app import catalog
+from asr_app import catalog, web
 from asr_app.api import mcp_tools
 from asr_app.api.intake import Intake
 from asr_app.api.mcp_tools import Tools
 from asr_app.api.models import Offered
 from asr_app.api_errors import ApiError
+from asr_app.bodies import Bodies
+from asr_app.door import Door
 from asr_app.errors import UserError
+from asr_app.login import Login
 
 KEY = "0123456789abcdef-key"
 CLIP = EXAMPLE / "mandarin-home.wav"
@@ -73,37 +83,69 @@ def test_without_the_package_the_flag_says_what_to_install(tools, monkeypatch):
         mcp_tools.served(tools)
 
 
+async def ask(address: str, recording: Path, says: Callable[[str], bool]) -> None:
+    """Uses all tools by the official client."""
+    http = importlib.import_module("mcp.client.streamable_http")
+    session = importlib.import_module("httpx2").AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=90)
+    Client = importlib.import_module("mcp.client").Client
+    async with session, Client(http.streamable_http_client(address + "mcp", http_client=session)) as asking:
+        listed = {tool.name: tool for tool in (await asking.list_tools()).tools}
+        assert set(listed) == {"list_models", "transcribe", "job_state", "job_text"}
+        assert "Base64" in listed["transcribe"].input_schema["properties"]["recording"]["description"]
+        models = (await asking.call_tool("list_models", {})).structured_content["result"]
+        assert "demo-paraformer@int8" in models
+        sent = {"recording": base64.b64encode(recording.read_bytes()).decode(), "name": recording.name, "wait_s": 50}
+        done = (await asking.call_tool("transcribe", sent)).structured_content
+        assert says(done["text"])
+        srt = await asking.call_tool("job_text", {"job": done["id"], "format": "srt"})
+        assert srt.content[0].text.startswith("1\n00:00:0")
+        wrong = await asking.call_tool("job_state", {"job": "nobody's"})
+        assert wrong.is_error
+        assert "no such job" in wrong.content[0].text
+
+
+def refused(address: str) -> None:
+    """Checks what the door and the bounds of bodies refuse."""
+    key = {"Authorization": f"Bearer {KEY}"}
+    assert requests.post(address + "mcp", json={}, timeout=10).status_code == 401
+    foreign = requests.post(address + "mcp", json={}, headers=key | {"Origin": "http://evil.example"}, timeout=10)
+    assert foreign.status_code == 403
+    big = requests.post(address + "mcp", data=b"x" * (mcp_tools.MOST_BODY + 1), headers=key, timeout=30)
+    assert big.status_code == 413
+
+
+def test_the_official_client(tools, jobs, recording):
+    pytest.importorskip("mcp", reason="the package mcp is not installed")
+    routes, lifespan = mcp_tools.served(tools)
+    app = Bodies(
+        FastAPI(routes=routes, lifespan=lifespan), jobs.journal.storage, 1, {mcp_tools.PATH: mcp_tools.MOST_BODY}
+    )
+    door = Door(app, "127.0.0.1", (), Login(bytes(32), api_keys=[KEY]), paths=[mcp_tools.PATH])
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    server = web.Server(door)
+    server.start("127.0.0.1", port)
+    jobs.start()
+    try:
+        anyio.run(ask, f"http://127.0.0.1:{port}/", recording, lambda text: text.startswith("w1."))
+        refused(f"http://127.0.0.1:{port}/")
+    finally:
+        server.close()
+
+
+@pytest.mark.slow
 @pytest.mark.models
-def test_the_official_client(tmp_path, expected):
-    anyio = pytest.importorskip("anyio")
-    client = pytest.importorskip("mcp.client.client", reason="the package mcp is not installed")
-    http = pytest.importorskip("mcp.client.streamable_http")
-    httpx2 = pytest.importorskip("httpx2")
-
-    async def ask(address: str) -> None:
-        session = httpx2.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=90)
-        async with session, client.Client(http.streamable_http_client(address + "mcp", http_client=session)) as asking:
-            listed = {tool.name for tool in (await asking.list_tools()).tools}
-            assert listed == {"list_models", "transcribe", "job_state", "job_text"}
-            models = (await asking.call_tool("list_models", {})).structured_content["result"]
-            assert "demo-paraformer@int8" in models
-            sent = {"recording": base64.b64encode(CLIP.read_bytes()).decode(), "name": CLIP.name, "wait_s": 50}
-            done = (await asking.call_tool("transcribe", sent)).structured_content
-            assert "".join(done["text"].split()) == expected[CLIP.name]["text"]
-            srt = await asking.call_tool("job_text", {"job": done["id"], "format": "srt"})
-            assert srt.content[0].text.startswith("1\n00:00:0")
-            wrong = await asking.call_tool("job_state", {"job": "nobody's"})
-            assert wrong.is_error
-            assert "no such job" in wrong.content[0].text
-
+def test_the_official_client_at_the_real_server(tmp_path, expected):
+    pytest.importorskip("mcp", reason="the package mcp is not installed")
+    said = expected[CLIP.name]["text"]
     with serving(tmp_path, "--mcp", token=True, ASR_API_KEY=KEY) as (address, _):
         address = address.split("?")[0]
-        assert requests.post(address + "mcp", json={}, timeout=10).status_code == 401
-        anyio.run(ask, address)
-        big = requests.post(
-            address + "mcp",
-            data=b"x" * (mcp_tools.MOST_BODY + 1),
-            headers={"Authorization": f"Bearer {KEY}"},
-            timeout=30,
-        )
-        assert big.status_code == 413
+        anyio.run(ask, address, CLIP, lambda text: "".join(text.split()) == said)
+        refused(address)
+
+
+def test_without_the_flag_there_is_no_such_path(tools):
+    door = Door(FastAPI(), "127.0.0.1", (), Login(bytes(32), api_keys=[KEY]))
+    client = TestClient(door, base_url="http://127.0.0.1:6006")
+    assert client.post("/mcp", headers={"Authorization": f"Bearer {KEY}"}).status_code == 404
