@@ -1,8 +1,46 @@
 #!/usr/bin/env bash
 # ./start.sh [flags of app.py]  sets up .venv and runs the app on 127.0.0.1:6006
 # ./start.sh test [flags of pytest]  sets up .venv and runs the tests
+# ./start.sh --install-service [flags of app.py]  starts the app at boot, by systemd; --remove-service ends that
 set -euo pipefail
 cd "$(dirname "$0")"
+
+unit="${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user/asr.service"
+
+# quoted TEXT: as systemd reads a word of a command.
+quoted() {
+    local text="${1//\\/\\\\}"
+    text="${text//\"/\\\"}"
+    text="${text//\$/\$\$}"
+    printf '"%s" ' "${text//%/%%}"
+}
+
+if [ "${1:-}" = "--remove-service" ]; then
+    if command -v systemctl >/dev/null; then
+        systemctl --user disable --now asr.service 2>/dev/null || true
+    fi
+    rm -f "$unit"
+    echo "Removed $unit. Recordings and models stay."
+    exit 0
+fi
+if [ "${1:-}" = "--install-service" ]; then
+    shift
+    mkdir -p "$(dirname "$unit")"
+    command="$(for word in "$PWD/start.sh" "$@"; do quoted "$word"; done)"
+    while IFS= read -r line; do
+        line="${line//@FOLDER@/"${PWD//%/%%}"}"
+        printf '%s\n' "${line//@COMMAND@/"${command% }"}"
+    done <deploy/asr.service >"$unit"
+    cat <<END
+Wrote $unit. Keys go into ${XDG_CONFIG_HOME:-$HOME/.config}/asr.env (chmod 600). Now:
+  systemctl --user daemon-reload
+  systemctl --user enable --now asr    # the first start installs packages, which takes minutes
+  loginctl enable-linger               # it starts at boot, not only when you log in
+  journalctl --user -u asr -f          # its log, with the address to open
+./start.sh --remove-service takes it away.
+END
+    exit 0
+fi
 
 PYTHON="${PYTHON:-python3}"
 if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import anyio.to_thread
 from starlette.datastructures import Headers
@@ -27,11 +29,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 class Bodies:
     """Answers 413 to a body that is too long, stated or streamed, and 507 to an upload for which there is no room.
 
-    An upload may have `max_upload_mb`, any other request 1 MB. The application never sees what is over that.
+    An upload may have `max_upload_mb`, any other request 1 MB or the bytes of `more` for its path. The application never sees what is over that.
     """
 
-    def __init__(self, app: ASGIApp, storage: Storage, max_upload_mb: int) -> None:
-        self._app, self._storage, self._max_upload_mb = app, storage, max_upload_mb
+    def __init__(
+        self, app: ASGIApp, storage: Storage, max_upload_mb: int, more: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        self._app, self._storage, self._max_upload_mb, self._more = app, storage, max_upload_mb, more
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,10 +48,12 @@ class Bodies:
             ))  # fmt: skip
             await self._upload(_Exchange(scope, receive, send, most, refusal))
         else:
+            most = self._more.get(scope["path"], _MOST_OTHER)
+            size = f"{most / 2**20:.0f} MB"
             refusal = _refusal(
-                scope, 413, UserError("The request has more than 1 MB. Shorten it.", "请求超过 1 MB。请缩短。")
+                scope, 413, UserError(f"The request has more than {size}. Shorten it.", f"请求超过 {size}。请缩短。")
             )
-            await _Exchange(scope, receive, send, _MOST_OTHER, refusal).answer(self._app)
+            await _Exchange(scope, receive, send, most, refusal).answer(self._app)
 
     async def _upload(self, exchange: _Exchange) -> None:
         if not exchange.states_too_much:

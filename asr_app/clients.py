@@ -28,7 +28,7 @@ class Clients:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_page = scope["type"] == "http" and scope["path"] == "/"
         if is_page and not any(_given(v.decode("latin-1")) for k, v in scope["headers"] if k == b"cookie"):
-            send = _with_cookie(send)
+            send = _with_cookie(send, scope.get("root_path", ""))
         await self._app(scope, receive, send)
 
 
@@ -51,8 +51,8 @@ def _given(cookies: str) -> str:
     return value if _VALUE.fullmatch(value) else ""
 
 
-def _with_cookie(send: Send) -> Send:
-    cookie = f"{_COOKIE}={secrets.token_urlsafe(18)}; HttpOnly; SameSite=Strict; Path=/; Max-Age={_KEEP_S}"
+def _with_cookie(send: Send, root: str) -> Send:
+    cookie = f"{_COOKIE}={secrets.token_urlsafe(18)}; HttpOnly; SameSite=Strict; Path={root}/; Max-Age={_KEEP_S}"
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,11 @@ class Config:
     api_keys: Path | None
     funasr_port: int | None
     wyoming_port: int | None
+    webhook_secret: Path | None
+    webhook_allow: tuple[str, ...]
+    mcp: bool
+    root_path: str
+    idle_minutes: float
     max_upload_mb: int
     max_hours: float
     max_disk_gb: float
@@ -81,6 +87,10 @@ def positive(text: str) -> float:
     return value
 
 
+def _minutes(text: str) -> float:
+    return 0.0 if text.strip() == "0" else positive(text)
+
+
 def count(text: str) -> int:
     """A whole number above 0, for argparse. Raises argparse.ArgumentTypeError."""
     try:
@@ -119,6 +129,17 @@ def parse(arguments: Sequence[str]) -> Config:
                         help="ask for a password; FILE has lines of `python -m asr_app password NAME`")  # fmt: skip
     parser.add_argument("--api-keys", type=Path, metavar="FILE",
                         help="keys for programs (/v1), one a line; ASR_API_KEY is one more")  # fmt: skip
+    parser.add_argument("--webhook-secret", type=Path, metavar="FILE",
+                        help="secret that signs the webhooks of jobs; ASR_WEBHOOK_SECRET goes before it")  # fmt: skip
+    parser.add_argument("--webhook-allow", action="append", default=[], metavar="HOST",
+                        help="a host that webhooks may go to though its address is not public; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--mcp", action="store_true", help="offer tools for language models at /mcp; needs the package mcp"
+    )
+    parser.add_argument("--root-path", default="", metavar="PATH",
+                        help="the path under which a proxy shows this server, such as /asr")  # fmt: skip
+    parser.add_argument("--idle-minutes", type=_minutes, default=0.0, metavar="N",
+                        help="unload models that were not used for N minutes; 0, the default, is never")  # fmt: skip
     parser.add_argument("--insecure", action="store_true",
                         help="allow --no-token or --wyoming-port with a --host that other machines reach")  # fmt: skip
     parser.add_argument(
@@ -141,11 +162,13 @@ def parse(arguments: Sequence[str]) -> Config:
             "--port, --funasr-port and --wyoming-port name the same port. Choose another one for each.",
             "--port、--funasr-port、--wyoming-port 使用了相同的端口。请分别指定。",
         )
-    for name in args.allow_host:
+    for flag, name in [("--allow-host", n) for n in args.allow_host] + [
+        ("--webhook-allow", n) for n in args.webhook_allow
+    ]:
         if not split_authority(name)[0]:
             raise UserError(
-                f"--allow-host is {name!r}; a name is needed, such as asr.example or asr.example:8443.",
-                f"--allow-host 的值为 {name!r}；需要主机名，例如 asr.example 或 asr.example:8443。",
+                f"{flag} is {name!r}; a name is needed, such as asr.example or asr.example:8443.",
+                f"{flag} 的值为 {name!r}；需要主机名，例如 asr.example 或 asr.example:8443。",
             )
     if not (args.token or args.auth or args.insecure or is_loopback(args.host)):
         raise UserError(
@@ -176,6 +199,11 @@ def parse(arguments: Sequence[str]) -> Config:
         token=args.token,
         auth=args.auth,
         api_keys=args.api_keys,
+        webhook_secret=args.webhook_secret,
+        webhook_allow=tuple(args.webhook_allow),
+        mcp=args.mcp,
+        root_path=_root_path(args.root_path),
+        idle_minutes=args.idle_minutes,
         max_upload_mb=args.max_upload_mb,
         max_hours=args.max_hours,
         max_disk_gb=args.max_disk_gb,
@@ -194,6 +222,17 @@ def _port(flag: str, text: str) -> int:
             f"{flag}：没有端口 {port}；请选择 1024 到 65535。",
         )
     return port
+
+
+def _root_path(given: str) -> str:
+    """--root-path without a slash at its end. Raises UserError for what is no plain path."""
+    path = given.rstrip("/")
+    if path and not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII):
+        raise UserError(
+            f"--root-path is {given!r}; a path is needed, such as /asr.",
+            f"--root-path 的值为 {given!r}；需要路径，例如 /asr。",
+        )
+    return path
 
 
 def _offered(paths: Sequence[Path]) -> dict[str, Path]:

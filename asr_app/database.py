@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr_app.errors import UserError
+from asr_app.errors import NoRoom, UserError
 
 log = logging.getLogger(__name__)
 _WAIT_S = 10.0  # for another program's transaction
@@ -82,12 +82,19 @@ CREATE TABLE captures (
     state TEXT NOT NULL DEFAULT 'open', job TEXT NOT NULL DEFAULT '');
 CREATE TABLE early_pieces (capture TEXT NOT NULL, n INTEGER NOT NULL, samples BLOB NOT NULL, PRIMARY KEY (capture, n));
 """,
+    # `state` is waiting, delivered or failed; `due` is the time of the next try, in seconds since 1970.
+    """
+CREATE TABLE webhooks (
+    job TEXT PRIMARY KEY, url TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'waiting', attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0, error TEXT);
+""",
 )
 
 
 def unusable(error: sqlite3.OperationalError) -> UserError:
     """The journal is locked, or its disk is full or read-only: `error` says which."""
-    return UserError(
+    kind = NoRoom if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL else UserError
+    return kind(
         f"The journal journal.sqlite3 cannot be used ({error}). Close the program that has it open, free disk space if "
         "there is none, then try again.",
         f"任务日志 journal.sqlite3 无法使用（{error}）。请关闭占用它的程序，确认磁盘有空间，然后重试。",

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 _FILES = "/gradio_api/file="
 # The paths that the page asks for. Gradio has more: a proxy, a fetcher of remote files, monitoring, code editing.
 _PAGE = ("/", "/config", "/favicon.ico", "/manifest.json", "/robots.txt", "/remove", "/hold", "/judge", "/comparison/remove",
-         "/docs/doubt.md", "/record-worklet.js", "/capture/piece", "/capture/look", "/capture/discard", "/capture/captions")  # fmt: skip
+         "/docs/doubt.md", "/docs/api", "/openapi.json", "/record-worklet.js", "/capture/piece", "/capture/look",
+         "/capture/discard", "/capture/captions")  # fmt: skip
 _NEWS = ("/news", "/comparison", "/corrections", "/benchmark")
 _PROBES = ("/healthz", "/readyz")  # answered to everybody: they say nothing
 _JOBS = ("/recording/", "/transcript/", "/benchmark/")
@@ -98,16 +99,17 @@ class Door:
     """Checks Host, Origin, path and login of every request, and sets the headers of every response.
 
     `host` and `allowed` are those of `Hosts`. `scripts` are the inline scripts that the page adds by itself. `login` is
-    None if everybody may enter.
+    None if everybody may enter. `paths` are those of parts that a flag turns on.
     """
 
     def __init__(
-        self, app: ASGIApp, host: str, allowed: Iterable[str], login: Login | None, scripts: Sequence[str] = ()
-    ) -> None:
+        self, app: ASGIApp, host: str, allowed: Iterable[str], login: Login | None, scripts: Sequence[str] = (),
+        paths: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         self._app = app
         self._page = GZipMiddleware(_PagePolicy(app, scripts), minimum_size=_GZIP_FROM)
         self._news = GZipMiddleware(app, minimum_size=_GZIP_FROM)
-        self._login = login
+        self._login, self._paths = login, tuple(paths)
         self._hosts = Hosts(host, allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,7 +136,8 @@ class Door:
     def _refusal(self, scope: Scope) -> Response | None:
         if (refusal := self._hosts.refusal(scope)) is not None:
             return refusal
-        if not _is_served(scope["path"]) and not (self._login and scope["path"] == Login.PATH):
+        path = scope["path"]
+        if not (_is_served(path) or path in self._paths or (self._login and path == Login.PATH)):
             return PlainTextResponse("Not found.", 404)
         return None
 

@@ -81,6 +81,7 @@ class Engines:
         self.device, self.threads, self.hub_name, self.cache = device, threads, hub_name, cache
         self.budget = budget or _default_budget(device)
         self._resident: dict[tuple[str, Precision], Loaded] = {}
+        self._resting: tuple[ModelCard, Precision] | None = None
         self._lock = threading.Lock()  # guards the dictionary
         self._loading = threading.Lock()  # one model is loaded at a time
         # By model: one download at a time, and how far it is.
@@ -201,11 +202,28 @@ class Engines:
                     f"说话人模型需要 {_amount(size)} 内存，可用 {_amount(free)}。请关闭说话人区分。",
                 )
 
-    def unload_idle(self) -> int:
-        """Unloads every engine that nobody uses, and the speaker model. Returns the bytes of memory that came back."""
-        self._speakers.unload_idle()
+    def unload_idle(self, unused_s: float = 0.0) -> int:
+        """Unloads every engine that nobody uses or has used for `unused_s`; with the last of them the speaker model.
+
+        Returns the bytes of memory that came back.
+        """
+        now = time.monotonic()
         with self._lock:
-            return self._evict(lambda: True)
+            last = max(self._resident.values(), key=lambda x: x.last_used, default=None)
+            freed = self._evict(
+                lambda: any(x.users == 0 and now - x.last_used >= unused_s for x in self._resident.values())
+            )
+            if last is not None and not self._resident:
+                self._resting = last.card, last.precision.requested
+            is_empty = not self._resident
+        if is_empty:
+            self._speakers.unload_idle()
+        return freed
+
+    @property
+    def resting(self) -> tuple[ModelCard, Precision] | None:
+        """The last model in use, if `unload_idle` has left none in memory. The next job loads its model again."""
+        return None if self._resident else self._resting
 
     def _leave(self, loaded: Loaded) -> None:
         with self._lock:
@@ -345,7 +363,7 @@ class Engines:
             return 0
         freed = max(0, before - self._held())
         log.info(
-            "unloaded %s to make room: %.0f MB given back",
+            "unloaded %s: %.0f MB given back",
             ", ".join(f"{name} at {precision.label}" for name, precision in gone), freed / 1e6,
         )  # fmt: skip
         return freed

@@ -20,5 +20,17 @@ class UserError(Exception):
         return self.zh if language == "zh" else self.en
 
 
+class TooLarge(UserError):
+    """The recording is larger than the server takes."""
+
+
+class QueueFull(UserError):
+    """The client has as many jobs in the queue as one may have."""
+
+
+class NoRoom(UserError):
+    """The disk, or the room for recordings on it, is full."""
+
+
 class Cancelled(BaseException):
     """Raised by a progress callback to stop the work. Not an Exception, since the hubs' clients would retry."""

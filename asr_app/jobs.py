@@ -23,7 +23,7 @@ from asr_app.audio import Limits
 from asr_app.database import unusable
 from asr_app.datatypes import Options, StageTimes
 from asr_app.engines import Engines
-from asr_app.errors import Cancelled, UserError
+from asr_app.errors import Cancelled, QueueFull, TooLarge, UserError
 from asr_app.families.base import require
 from asr_app.journal import Journal, Task, View
 from asr_app.memory import PeakMemory
@@ -86,12 +86,12 @@ class Jobs:
         size = path.stat().st_size
         if size > self._limits.max_bytes:
             limit = self._limits.max_bytes / 2**20
-            raise UserError(
+            raise TooLarge(
                 f"The file has {size / 2**20:.0f} MB; at most {limit:.0f} MB are taken. Split it, or save it as mp3.",
                 f"文件大小为 {size / 2**20:.0f} MB，上限为 {limit:.0f} MB。请拆分文件或另存为 mp3。",
             )
         if self.journal.waiting(client) >= MOST_WAITING:
-            raise UserError(
+            raise QueueFull(
                 f"{MOST_WAITING} of your recordings are waiting already. Wait until one is done, or cancel one.",
                 f"您已有 {MOST_WAITING} 个录音在排队。请等待其中一个完成，或取消一个。",
             )

@@ -332,7 +332,7 @@ class Journal:
 
     def _delete(self, db: sqlite3.Connection, row: sqlite3.Row) -> None:
         self.storage.remove(row["recording"])
-        for table in ("segments", "doubts", "latencies", "changes"):
+        for table in ("segments", "doubts", "latencies", "changes", "webhooks"):
             db.execute(f"DELETE FROM {table} WHERE job = ?", (row["id"],))  # noqa: S608 (names are ours)
         db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
         db.execute("DELETE FROM arms WHERE job = ?", (row["id"],))

@@ -33,6 +33,7 @@ from asr_app.errors import UserError
 log = logging.getLogger(__name__)
 API = "/v1/"  # paths of programs: they send a key, and are answered in JSON
 NEIGHBOURS = ("/asr", "/detect-language")  # programs of other servers
+_OTHER_PROGRAMS = ("/metrics", "/mcp", *NEIGHBOURS)
 _KEY_BYTES = 32
 _SHORTEST_KEY = 16  # characters of an API key
 _KEEP_S = 30 * 86_400
@@ -193,7 +194,7 @@ class Login:
             pass
         elif scope["type"] == "websocket":
             app = app if self._has_cookie(request) else NO_KEY
-        elif scope["path"].startswith(API) or scope["path"] in ("/metrics", *NEIGHBOURS):
+        elif scope["path"].startswith(API) or scope["path"] in _OTHER_PROGRAMS:
             app = NO_KEY
         elif self._has_cookie(request):
             app = RedirectResponse("./", 303) if scope["path"] == self.PATH else app
@@ -251,7 +252,8 @@ class Login:
 
     def _set_cookie(self, headers: MutableHeaders, scope: Scope, value: str) -> None:
         secure = "; Secure" if scope.get("scheme") == "https" else ""
-        cookie = f"{self._cookie}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={_KEEP_S}{secure}"
+        path = scope.get("root_path", "") + "/"
+        cookie = f"{self._cookie}={value}; HttpOnly; SameSite=Strict; Path={path}; Max-Age={_KEEP_S}{secure}"
         headers.append("Set-Cookie", cookie)
 
 

@@ -15,12 +15,14 @@ from filelock import FileLock, Timeout
 from starlette.routing import BaseRoute
 
 from asr_app import catalog, selfbench, served, web
-from asr_app.api import health
+from asr_app.api import health, mcp_tools, openapi
 from asr_app.api import jobs as job_api
 from asr_app.api import routes as api
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered
 from asr_app.api.realtime import routes as realtime
+from asr_app.api.sending import Sender, read_secret
+from asr_app.api.webhooks import Webhooks
 from asr_app.audio import Limits
 from asr_app.bench.benchmarks import Benchmarks
 from asr_app.bench.runner import Runner
@@ -32,6 +34,7 @@ from asr_app.door import Door
 from asr_app.engines import Engines, pick_device, usable_cores
 from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES
+from asr_app.idle import IdleUnloader
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
 from asr_app.live.desk import Desk
@@ -40,6 +43,7 @@ from asr_app.neighbours import http as neighbours
 from asr_app.neighbours.ports import Ports
 from asr_app.neighbours.recognition import Recognition
 from asr_app.precision import Precision
+from asr_app.prefix import Prefix
 from asr_app.recorder.captions import Captions
 from asr_app.recorder.captures import Captures
 from asr_app.report.page import STYLE
@@ -90,12 +94,15 @@ def _login(config: Config) -> Login | None:
     return Login(key, api_keys=api_keys) if config.token else None
 
 
-def _mounted(page: gr.Blocks, config: Config, routes: list[BaseRoute]) -> FastAPI:
+def _mounted(
+    page: gr.Blocks, config: Config, routes: list[BaseRoute], lifespan: mcp_tools.Lifespan | None = None
+) -> FastAPI:
     """The page as an application, beside the other routes. Gradio's own `launch` would ask itself for it, through the door and any proxy."""
     return gr.mount_gradio_app(
-        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=routes),
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=routes, lifespan=lifespan),
         page,
         path="/",
+        root_path=config.root_path or None,
         allowed_paths=[str(EXAMPLES)],
         max_file_size=f"{config.max_upload_mb}mb",
         run_history=False,
@@ -178,26 +185,37 @@ def run(config: Config) -> None:
     ]  # fmt: skip
     models = Offered(engines, wanted, config.lite, config.precision)
     intake = Intake(jobs, models)
+    secret = read_secret(os.environ.get("ASR_WEBHOOK_SECRET", ""), config.webhook_secret)
+    webhooks = Webhooks(jobs.journal, Sender(secret, config.webhook_allow) if secret else None)
+    described = [*api.routes(jobs, models, intake), *job_api.routes(jobs, intake, webhooks)]
     routes += [
-        *health.routes(jobs, engines, preparer),
-        *api.routes(jobs, models, intake),
-        *job_api.routes(jobs, intake),
-        *realtime.routes(desk, models),
-    ]
+        *health.routes(jobs, engines, preparer), *described, *openapi.routes(described), *realtime.routes(desk, models),
+    ]  # fmt: skip
     recognition = Recognition(jobs, desk, models, limits)
     routes += neighbours.routes(recognition)
+    more, lifespan = {}, None
+    if config.mcp:
+        for_models, lifespan = mcp_tools.served(mcp_tools.Tools(jobs, models, intake))
+        routes, more = routes + for_models, {mcp_tools.PATH: mcp_tools.MOST_BODY}
+    app = Clients(Bodies(_mounted(page, config, routes, lifespan), jobs.journal.storage, config.max_upload_mb, more))
+    door = Door(app, config.host, config.allow_host, login, scripts=[_script()], paths=more)
+    server = web.Server(Prefix(door, config.root_path))
     ports = Ports(recognition, config, login)
-    app = Clients(Bodies(_mounted(page, config, routes), jobs.journal.storage, config.max_upload_mb))
-    server = web.Server(Door(app, config.host, config.allow_host, login, scripts=[_script()]))
+    idle = IdleUnloader(engines, config.idle_minutes)
     try:
         signal.signal(signal.SIGTERM, _interrupt)
         server.start(config.host, config.port)
         ports.start()
-        log.info("open %s in a browser", web.address(config.host, config.port, login.token if login else ""))
+        log.info(
+            "open %s in a browser",
+            web.address(config.host, config.port, config.root_path, login.token if login else ""),
+        )
         # The page is up while the model loads, and shows that it does; the first jobs wait for it.
         preparer.begin(wanted, precision)
         jobs.start()
         runner.start()
+        webhooks.start()
+        idle.start()
         server.wait()
     except KeyboardInterrupt:
         log.info("stopped")
@@ -210,6 +228,8 @@ def run(config: Config) -> None:
         ports.close()
         server.close()
         runner.stop()
+        webhooks.stop()
+        idle.stop()
         preparer.close()
         desk.stop()
         jobs.stop()

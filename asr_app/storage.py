@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr_app.errors import UserError
+from asr_app.errors import NoRoom
 
 UPLOAD_KEPT_S = 3600.0  # without a job
 _FINGERPRINT_PIECE = 1 << 20  # bytes
@@ -35,7 +35,7 @@ class Storage:
         self._arriving = 0
 
     def keep(self, path: Path, job: str) -> Path:
-        """The recording of `job`, made from `path`. Raises UserError where there is no room for it."""
+        """The recording of `job`, made from `path`. Raises NoRoom where there is no room for it."""
         # Only the suffix of the user's file name reaches the disk, and only if it is a plain one.
         suffix = path.suffix.lower() if path.suffix[1:].isalnum() and path.suffix.isascii() else ""
         kept = self.recordings / f"{job}{suffix}"
@@ -49,18 +49,18 @@ class Storage:
             shutil.copyfile(path, kept)
         except OSError as error:
             kept.unlink(missing_ok=True)
-            raise UserError(
+            raise NoRoom(
                 f"The recording could not be stored ({error.strerror}). Free some space on the server's disk and retry.",
                 f"无法保存录音（{error.strerror}）。请清理服务器磁盘后重试。",
             ) from error
         return kept
 
     def require_room(self, size: int) -> None:
-        """Raises UserError where `size` bytes more would go over the limit, or fill the disk."""
+        """Raises NoRoom where `size` bytes more would go over the limit, or fill the disk."""
         taken = sum(stat.st_size for stat in {s.st_ino: s for _, s in self._files()}.values())
         if taken + size > self._max_bytes:
             have, most = f"{taken / 1e9:.3g}", f"{self._max_bytes / 1e9:.3g}"
-            raise UserError(
+            raise NoRoom(
                 f"There is no room for this recording: {have} of {most} GB are taken. Delete jobs or benchmarks that you need no more, or "
                 "start the server with a larger --max-disk-gb. Recordings are deleted after seven days.",
                 f"没有空间保存此录音：已占用 {have} GB，上限 {most} GB。请删除不再需要的任务或评测，或用更大的 --max-disk-gb 启动服务。"
@@ -68,7 +68,7 @@ class Storage:
             )
         free = shutil.disk_usage(self.recordings).free
         if size + _RESERVE > free:
-            raise UserError(
+            raise NoRoom(
                 f"The server's disk is full: {free / 1e6:.0f} MB are free. Free some space on it, then try again.",
                 f"服务器磁盘已满：仅剩 {free / 1e6:.0f} MB。请清理磁盘后重试。",
             )

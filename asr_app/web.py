@@ -59,8 +59,8 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-def address(host: str, port: int, token: str) -> str:
-    """The URL for a browser on this machine; a server on all addresses answers on loopback, too."""
+def address(host: str, port: int, root: str, token: str) -> str:
+    """The URL for a browser on this machine, with the --root-path `root`; a server on all addresses answers on loopback, too."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104
     shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+    return f"http://{shown}:{port}{root}/" + (f"?token={token}" if token else "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,9 +14,11 @@ from babel import Locale, UnknownLocaleError
 from asr_app.api.fields import Request
 from asr_app.datatypes import Segment, Transcript
 from asr_app.formats import write
+from asr_app.hotwords.rewriting import word_spans
 from asr_app.text import join
 
 _SEEK_A_SECOND = 100  # Whisper's frames
+_LEAST = 1e-30  # a probability that was rounded to 0 has a logprob, too: JSON knows no infinity
 _TEXTS = {"text": "txt", "srt": "srt", "vtt": "vtt"}
 _TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
 
@@ -25,14 +29,22 @@ def body(transcript: Transcript, request: Request) -> tuple[str, str]:
         return write(transcript, _TEXTS[request.response_format]), _TYPES[request.response_format] + "; charset=utf-8"
     if request.response_format == "verbose_json":
         answer = verbose(transcript, request)
+    elif request.response_format == "diarized_json":
+        answer = diarized(transcript)
     else:
-        answer = diarized(transcript) if request.response_format == "diarized_json" else plain(transcript)
+        answer = plain(transcript, logprobs=request.logprobs)
     return json.dumps(answer, ensure_ascii=False), "application/json"
 
 
-def plain(transcript: Transcript) -> dict[str, Any]:
-    """`json`: the text, and the seconds of audio as usage."""
-    return {"text": transcript.text, "usage": usage(transcript)}
+def plain(transcript: Transcript, *, logprobs: bool) -> dict[str, Any]:
+    """`json`: the text, its languages, the seconds of audio as usage, and logprobs if they are wanted."""
+    answer = {"text": transcript.text, "languages": languages(transcript), "usage": usage(transcript)}
+    return answer | {"logprobs": Logprobs().take(transcript.segments)} if logprobs else answer
+
+
+def languages(transcript: Transcript) -> list[dict[str, str]]:
+    """Languages that were detected or asked for, in order; empty from a model that detects none."""
+    return [{"code": code} for code in dict.fromkeys(s.language for s in transcript.segments if s.language)]
 
 
 def usage(transcript: Transcript) -> dict[str, Any]:
@@ -123,18 +135,55 @@ def ignored(request: Request) -> dict[str, str]:
     return {"X-ASR-Ignored": printable} if printable else {}
 
 
-class Deltas:
-    """Events of a stream: each new segment as a delta; together the deltas are the text."""
+class Logprobs:
+    """Logprobs in OpenAI's form. The unit is a word with its marks and the space before it: together they are the text.
+
+    The logprob of a word is that of its least likely token; null for a word that hotwords or corrections have put in.
+    """
 
     def __init__(self) -> None:
         self._last = ""  # character of the text so far, which decides about a space
 
+    def take(self, segments: Sequence[Segment]) -> list[dict[str, Any]]:
+        """Entries of further segments."""
+        entries: list[dict[str, Any]] = []
+        for one in segments:
+            if one.text:
+                space = join((self._last, one.text))[len(self._last) : -len(one.text)]
+                self._last = one.text[-1]
+                entries += _entries(one, space)
+        return entries
+
+
+def _entries(of: Segment, space: str) -> Iterator[dict[str, Any]]:
+    """Entries of a segment. Each word begins where the one before it ends, with the `space` before the segment."""
+    placed = [(span[0], word) for span, word in zip(word_spans(of), of.words, strict=True) if span is not None]
+    text, starts = space + of.text, [len(space) + start for start, _ in placed]
+    starts = [start - 1 if text[start - 1 : start] == " " else start for start in starts]
+    bounds = [0, *starts[1:], len(text)] if placed else [0, len(text)]
+    for number, (start, end) in enumerate(itertools.pairwise(bounds)):
+        confidence = placed[number][1].confidence if placed else None
+        yield {
+            "token": text[start:end], "bytes": list(text[start:end].encode()),
+            "logprob": None if confidence is None else round(math.log(max(confidence, _LEAST)), 6),
+        }  # fmt: skip
+
+
+class Deltas:
+    """Events of a stream: each new segment as a delta; together the deltas are the text."""
+
+    def __init__(self, logprobs: bool) -> None:
+        self._last = ""  # character of the text so far, which decides about a space
+        self._logprobs = Logprobs() if logprobs else None
+
     def take(self, segments: Sequence[Segment]) -> Iterator[dict[str, Any]]:
         """Events of further segments."""
-        for text in (one.text for one in segments if one.text):
-            yield {"type": "transcript.text.delta", "delta": join((self._last, text))[len(self._last) :]}
-            self._last = text[-1]
+        for one in segments:
+            if one.text:
+                delta = {"type": "transcript.text.delta", "delta": join((self._last, one.text))[len(self._last) :]}
+                yield delta | {"logprobs": self._logprobs.take([one])} if self._logprobs else delta
+                self._last = one.text[-1]
 
     def done(self, transcript: Transcript) -> dict[str, Any]:
         """The last event, with the whole text."""
-        return {"type": "transcript.text.done", "text": transcript.text, "usage": usage(transcript)}
+        return {"type": "transcript.text.done"} | plain(transcript, logprobs=self._logprobs is not None)

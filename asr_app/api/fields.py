@@ -27,7 +27,10 @@ _KNOWN = (
 
 @dataclass(frozen=True)
 class Request:
-    """A checked request. `granularities` are those of `verbose_json`; `ignored` names fields without an effect."""
+    """A checked request. `granularities` are those of `verbose_json`; `ignored` names fields without an effect.
+
+    `logprobs` are wanted beside the text; `webhook` is the URL of a job's webhook, empty without one.
+    """
 
     file: UploadFile
     chosen: Chosen
@@ -35,17 +38,19 @@ class Request:
     response_format: str
     granularities: tuple[str, ...]
     stream: bool
+    logprobs: bool
     ignored: tuple[str, ...]
+    webhook: str = ""
 
 
-def read(form: FormData, offered: Offered, *, translate: bool = False) -> Request:
-    """The request in a form. Raises ApiError that names the field."""
+def read(form: FormData, offered: Offered, *, translate: bool = False, is_job: bool = False) -> Request:
+    """The request in a form; only one for a job of its own may name a webhook. Raises ApiError that names the field."""
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise ApiError(400, "The field 'file' is missing. Send the recording as multipart/form-data.", "file")
     fields = _Fields(form)
     chosen = offered.find(fields.one("model") or "whisper-1")
-    ignored = [name for name in fields.names if name not in _KNOWN]
+    ignored = [name for name in fields.names if name not in (*_KNOWN, *(("webhook",) if is_job else ()))]
     options, without_effect = _options(fields, chosen.card, translate)
     response_format = fields.one("response_format") or "json"
     if response_format not in FORMATS:
@@ -54,12 +59,12 @@ def read(form: FormData, offered: Offered, *, translate: bool = False) -> Reques
     options = _with_speakers(options, fields, response_format, offered, chosen.card)
     granularities = _granularities(fields, response_format)
     _require_features(fields, chosen.card)
-    if fields.many("include"):
-        raise ApiError(400, f"{chosen.card.id} gives no logprobs. Leave 'include' out.", "include")
+    logprobs = _logprobs(fields, chosen.card, response_format, translate)
     _check_chunking(fields.one("chunking_strategy"))
     return Request(
-        file, chosen, options, response_format, granularities, fields.flag("stream"), (*ignored, *without_effect)
-    )
+        file, chosen, options, response_format, granularities, fields.flag("stream"), logprobs,
+        (*ignored, *without_effect), fields.one("webhook") if is_job else "",
+    )  # fmt: skip
 
 
 class _Fields:
@@ -149,6 +154,19 @@ def _granularities(fields: _Fields, response_format: str) -> tuple[str, ...]:
     if asked and response_format != "verbose_json":
         raise ApiError(400, "timestamp_granularities need response_format=verbose_json.", "timestamp_granularities")
     return asked or ("segment",)
+
+
+def _logprobs(fields: _Fields, card: ModelCard, response_format: str, translate: bool) -> bool:
+    """Whether `include` asks for logprobs. Raises ApiError where the answer cannot have them."""
+    for wanted in fields.many("include"):
+        if wanted != "logprobs":
+            raise ApiError(400, f"There is nothing called {wanted!r} to include. Use logprobs.", "include")
+        if "confidence" not in card.capabilities or translate:
+            of = "A translation" if translate else card.id
+            raise ApiError(400, f"{of} has no logprobs. Leave 'include' out.", "include")
+        if response_format != "json":
+            raise ApiError(400, "logprobs need response_format=json.", "include")
+    return bool(fields.many("include"))
 
 
 def _require_features(fields: _Fields, card: ModelCard) -> None:

@@ -28,7 +28,8 @@ def routes(jobs: Jobs, engines: Engines, preparer: Preparer) -> list[BaseRoute]:
 
     def readyz() -> Response:
         trouble = jobs.journal.trouble
-        stage = preparer.current.stage if preparer.current else "" if engines.resident() else "no model"
+        is_there = engines.resident() or engines.resting  # one that rests is loaded by the next job
+        stage = preparer.current.stage if preparer.current else "" if is_there else "no model"
         if trouble is None and not stage:
             return JSONResponse({"ready": True})
         return JSONResponse({"ready": False, "stage": stage, "error": trouble.en if trouble else None}, 503)

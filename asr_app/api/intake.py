@@ -5,16 +5,19 @@ from __future__ import annotations
 import secrets
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from asr_app.api import fields
-from asr_app.api.models import Offered
+from asr_app.api.models import Chosen, Offered
+from asr_app.api.webhooks import Webhooks
 from asr_app.api_errors import ApiError
 from asr_app.clients import client
-from asr_app.errors import UserError
+from asr_app.datatypes import Options
+from asr_app.errors import NoRoom, QueueFull, TooLarge, UserError
 from asr_app.jobs import Jobs
 from asr_app.turns import MOST_WAITING
 
@@ -28,40 +31,58 @@ class Intake:
     def __init__(self, jobs: Jobs, offered: Offered) -> None:
         self._jobs, self._offered = jobs, offered
 
-    async def submitted(self, request: Request, *, translate: bool = False) -> tuple[fields.Request, str]:
-        """The checked request and its job. Raises ApiError that answers the request."""
+    async def submitted(
+        self, request: Request, *, translate: bool = False, webhooks: Webhooks | None = None
+    ) -> tuple[fields.Request, str]:
+        """The checked request and its job. With `webhooks` it may name one. Raises ApiError that answers the request."""
         who = client(request.headers.get("cookie", ""), request.client.host if request.client else "")
         if await anyio.to_thread.run_sync(self._jobs.journal.waiting, who) >= MOST_WAITING:
-            raise ApiError(
-                429,
-                f"{MOST_WAITING} of your recordings are waiting already. Try again later.",
-                None,
-                "rate_limit_exceeded",
-                _RETRY_S,
-            )
+            raise _too_many(f"{MOST_WAITING} of your recordings are waiting already. Try again later.")
         try:
             async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
-                asked = await anyio.to_thread.run_sync(lambda: fields.read(form, self._offered, translate=translate))
-                return asked, await anyio.to_thread.run_sync(self._submit, asked, who)
+                asked = await anyio.to_thread.run_sync(
+                    lambda: fields.read(form, self._offered, translate=translate, is_job=webhooks is not None)
+                )
+                return asked, await anyio.to_thread.run_sync(self._submit, asked, who, webhooks)
         except HTTPException as error:  # Starlette's, for a malformed body
             raise ApiError(400, f"The body is no form with a recording: {error.detail}") from error
 
-    def _submit(self, asked: fields.Request, who: str) -> str:
-        storage = self._jobs.journal.storage
-        name = Path(asked.file.filename or "").name or "recording"
+    def _submit(self, asked: fields.Request, who: str, webhooks: Webhooks | None) -> str:
+        if webhooks and asked.webhook:
+            webhooks.require(asked.webhook)
+        upload = asked.file
+        job = self.take(upload.file, upload.size or 0, upload.filename or "", asked.chosen, asked.options, who)
+        if webhooks and asked.webhook:
+            webhooks.add(job, asked.webhook)
+        return job
+
+    def take(self, file: BinaryIO, size: int, name: str, chosen: Chosen, options: Options, who: str) -> str:
+        """Stores the recording in `file`, of `size` bytes, and queues its job for the client `who`. Raises ApiError."""
+        storage, name = self._jobs.journal.storage, Path(name).name or "recording"
         folder = storage.uploads / secrets.token_hex(16)
         try:
-            storage.require_room(asked.file.size or 0)
+            storage.require_room(size)
             folder.mkdir()
             kept = folder / f"recording{Path(name).suffix if Path(name).suffix[1:].isalnum() else ''}"
-            with kept.open("wb") as file:
-                shutil.copyfileobj(asked.file.file, file)
-            return self._jobs.submit(
-                kept, name, asked.chosen.card.key, asked.chosen.precision, asked.options, client=who
-            )
+            with kept.open("wb") as stored:
+                shutil.copyfileobj(file, stored)
+            return self._jobs.submit(kept, name, chosen.card.key, chosen.precision, options, client=who)
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise ApiError(507, f"The recording could not be stored ({error.strerror}).") from error
         except UserError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise ApiError(507, error.en) from error
+            raise _refusal(error) from error
+
+
+def _too_many(message: str) -> ApiError:
+    return ApiError(429, message, None, "rate_limit_exceeded", _RETRY_S)
+
+
+def _refusal(error: UserError) -> ApiError:
+    """The answer to a recording that was not taken. The options of the job were checked before."""
+    if isinstance(error, QueueFull):
+        return _too_many(error.en)
+    if isinstance(error, TooLarge):
+        return ApiError(413, error.en, "file")
+    return ApiError(507 if isinstance(error, NoRoom) else 503, error.en)

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Annotated
 
 import anyio
 import anyio.to_thread
+from fastapi import Path, Query
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from asr_app.api import answers
+from asr_app.api import answers, contract
+from asr_app.api.contract import Job, described
 from asr_app.api.intake import Intake
+from asr_app.api.states import UNBUFFERED, state
+from asr_app.api.webhooks import Webhooks
 from asr_app.api_errors import ApiError
 from asr_app.corrections.store import Corrections
 from asr_app.errors import UserError
 from asr_app.formats import FORMATS
 from asr_app.jobs import Jobs
-from asr_app.observer import News, Observer, Status
+from asr_app.observer import News, Observer
 
+_ACTIONS = ("cancel", "pause", "continue")
 _LOOK_S = 0.2  # between two looks at a job that somebody listens to
 
 
-def routes(jobs: Jobs, intake: Intake) -> list[BaseRoute]:
+def routes(jobs: Jobs, intake: Intake, webhooks: Webhooks) -> list[BaseRoute]:
     """`POST /v1/jobs`; `GET` and `DELETE /v1/jobs/{id}`; `events`, `transcript`, `cancel`, `pause` and `continue` below it.
 
     A job's id is a secret of who submitted it.
@@ -34,23 +39,28 @@ def routes(jobs: Jobs, intake: Intake) -> list[BaseRoute]:
 
     async def submit(request: Request) -> Response:
         try:
-            asked, job = await intake.submitted(request)
+            asked, job = await intake.submitted(request, webhooks=webhooks)
         except ApiError as error:
             return error.response()
-        status = await anyio.to_thread.run_sync(observer.status, job)
-        headers = {"Location": f"{request.url.path}/{job}"} | answers.ignored(asked)
-        return JSONResponse(_state(status) if status else {"id": job}, 202, headers)
+        answer = await anyio.to_thread.run_sync(look, job)
+        answer.status_code = 202
+        answer.headers.update(
+            {"Location": f"{request.scope.get('root_path', '')}/v1/jobs/{job}"} | answers.ignored(asked)
+        )
+        return answer
 
-    def state(job: str) -> Response:
+    def look(job: str) -> Response:
         status = observer.status(job)
-        return _unknown() if status is None else JSONResponse(_state(status))
+        return _unknown() if status is None else JSONResponse(state(status) | {"webhook": webhooks.of(job)})
 
     async def events(job: str) -> Response:
         if await anyio.to_thread.run_sync(observer.status, job) is None:
             return _unknown()
-        return StreamingResponse(_events(observer, job), media_type="text/event-stream")
+        return StreamingResponse(_events(observer, job), headers=UNBUFFERED, media_type="text/event-stream")
 
-    def transcript(job: str, format: str = "json") -> Response:
+    def transcript(
+        job: str, format: Annotated[str, Query(json_schema_extra={"enum": list(FORMATS)})] = "json"
+    ) -> Response:
         if format not in FORMATS:
             known = ", ".join(FORMATS)
             return ApiError(400, f"There is no format {format!r}. Use one of: {known}.", "format").response()
@@ -62,12 +72,15 @@ def routes(jobs: Jobs, intake: Intake) -> list[BaseRoute]:
         kind = FORMATS[format]
         return Response(kind.encode(done), media_type=kind.media_type)
 
-    def hold(job: str, action: Literal["cancel", "pause", "continue"]) -> Response:
+    def hold(job: str, action: Annotated[str, Path(json_schema_extra={"enum": list(_ACTIONS)})]) -> Response:
+        if action not in _ACTIONS:
+            known = ", ".join(_ACTIONS)
+            return ApiError(422, f"There is no action {action!r}. Use one of: {known}.", "action").response()
         try:
             {"cancel": jobs.cancel, "pause": jobs.pause, "continue": jobs.go_on}[action](job)
         except UserError as error:
             return ApiError(503, error.en).response()
-        return state(job)
+        return look(job)
 
     def delete(job: str) -> Response:
         status = observer.status(job)
@@ -79,22 +92,24 @@ def routes(jobs: Jobs, intake: Intake) -> list[BaseRoute]:
         return Response(status_code=204)
 
     return [
-        APIRoute("/v1/jobs", submit, methods=["POST"], response_model=None),
-        APIRoute("/v1/jobs/{job}", state, response_model=None),
-        APIRoute("/v1/jobs/{job}", delete, methods=["DELETE"], response_model=None),
-        APIRoute("/v1/jobs/{job}/events", events, response_model=None),
-        APIRoute("/v1/jobs/{job}/transcript", transcript, response_model=None),
-        APIRoute("/v1/jobs/{job}/{action}", hold, methods=["POST"], response_model=None),
-    ]
-
-
-def _state(status: Status) -> dict[str, Any]:
-    return {
-        "id": status.id, "object": "transcription.job", "status": status.state, "stage": status.stage or None,
-        "created_at": int(status.created), "file": status.name, "model": status.model, "ahead": status.ahead,
-        "done": round(status.done, 3), "total": round(status.total, 3), "eta_s": status.eta_s,
-        "duration_s": status.seconds, "error": status.error.en if status.error else None,
-    }  # fmt: skip
+        APIRoute("/v1/jobs", submit, methods=["POST"], **described(
+            "Submit a recording", Job, status=202, form=contract.JobForm, errors=(400, 404, 413, 429, 503, 507)
+        )),
+        APIRoute("/v1/jobs/{job}", look, **described("Look at a job", Job, errors=(404,))),
+        APIRoute("/v1/jobs/{job}", delete, methods=["DELETE"], **described(
+            "Delete a job that has ended, its recording and its text", status=204, errors=(404, 409)
+        )),
+        APIRoute("/v1/jobs/{job}/events", events, **described(
+            "Listen to a job", errors=(404,), also={"text/event-stream": "`segment` for each sentence, `state` when it changes."}
+        )),
+        APIRoute("/v1/jobs/{job}/transcript", transcript, **described(
+            "Fetch the text", contract.Transcript, errors=(400, 404, 409),
+            also={kind.media_type: f"`format` {name}" for name, kind in FORMATS.items() if name != "json"},
+        )),
+        APIRoute("/v1/jobs/{job}/{action}", hold, methods=["POST"], **described(
+            "Cancel, pause or continue a job", Job, errors=(404, 422, 503)
+        )),
+    ]  # fmt: skip
 
 
 async def _events(observer: Observer, job: str) -> AsyncIterator[str]:
@@ -111,10 +126,10 @@ async def _events(observer: Observer, job: str) -> AsyncIterator[str]:
         for one in news.segments:
             said = {"start": round(one.start_s, 3), "end": round(one.end_s, 3), "text": one.text}
             yield f"event: segment\nid: {since}\ndata: {json.dumps(said, ensure_ascii=False)}\n\n"
-        state = json.dumps(_state(news.status), ensure_ascii=False)
-        if state != before:
-            before = state
-            yield f"event: state\nid: {since}\ndata: {state}\n\n"
+        now = json.dumps(state(news.status), ensure_ascii=False)
+        if now != before:
+            before = now
+            yield f"event: state\nid: {since}\ndata: {now}\n\n"
         if news.status.finished:
             return
         await anyio.sleep(_LOOK_S)

@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from asr_app.api import answers, fields
+from asr_app.api import answers, contract, fields
+from asr_app.api.contract import described
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered, entry
+from asr_app.api.states import UNBUFFERED
 from asr_app.api.waiting import LOOK_S, Waiting
 from asr_app.api_errors import ApiError
 from asr_app.jobs import Jobs
@@ -43,11 +45,21 @@ def routes(jobs: Jobs, offered: Offered, intake: Intake) -> list[BaseRoute]:
         return JSONResponse(entry(name))
 
     return [
-        APIRoute("/v1/audio/transcriptions", transcriptions, methods=["POST"], response_model=None),
-        APIRoute("/v1/audio/translations", translations, methods=["POST"], response_model=None),
-        APIRoute("/v1/models", models, response_model=None),
-        APIRoute("/v1/models/{name:path}", model, response_model=None),
+        APIRoute("/v1/audio/transcriptions", transcriptions, methods=["POST"], **_described("Transcribe a recording")),
+        APIRoute(
+            "/v1/audio/translations", translations, methods=["POST"], **_described("Translate a recording into English")
+        ),
+        APIRoute("/v1/models", models, **described("List the models", contract.ModelList)),
+        APIRoute("/v1/models/{name:path}", model, **described("Look at a model", contract.Model, errors=(404,))),
     ]
+
+
+def _described(summary: str) -> dict[str, Any]:
+    texts = dict.fromkeys(("text/plain", "application/x-subrip", "text/vtt"), "Other values of `response_format`.")
+    return described(
+        summary, contract.Transcription | contract.Verbose, form=contract.TranscriptionForm,
+        errors=(400, 404, 413, 415, 429, 503, 507), also=texts | {"text/event-stream": "The events of `stream`."},
+    )  # fmt: skip
 
 
 class _Api:
@@ -64,7 +76,7 @@ class _Api:
             return error.response()
         if asked.stream:
             return StreamingResponse(
-                self._events(asked, job), media_type="text/event-stream", headers=answers.ignored(asked)
+                self._events(asked, job), media_type="text/event-stream", headers=UNBUFFERED | answers.ignored(asked)
             )
         try:
             return await self._whole(request, asked, job)
@@ -81,7 +93,7 @@ class _Api:
 
     async def _events(self, asked: fields.Request, job: str) -> AsyncIterator[str]:
         """Server-sent events: a delta a segment as it is recognised, the whole text last."""
-        deltas, since = answers.Deltas(), 0
+        deltas, since = answers.Deltas(asked.logprobs), 0
         try:
             while True:
                 news: News | None = await anyio.to_thread.run_sync(self._observer.news, job, since)

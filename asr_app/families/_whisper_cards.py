@@ -9,7 +9,7 @@ from asr_app.sources import Bundled, JoinedFile, PublishedFile, Repository, Sour
 FAMILY = "whisper"
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
 CAPABILITIES = frozenset(
-    {"language", "languages", "translate", "prompt", "word_timestamps", "punctuation", "short_windows"}
+    {"language", "languages", "translate", "prompt", "word_timestamps", "confidence", "punctuation", "short_windows"}
 )
 # whisper.tokenizer.LANGUAGES, most frequent in training first; the last one only from large-v3 on.
 _CODES = """

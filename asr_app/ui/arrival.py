@@ -10,7 +10,9 @@ from typing import Any
 import gradio as gr
 
 from asr_app.datatypes import ModelCard
+from asr_app.engines import Engines
 from asr_app.loading import Loaded
+from asr_app.precision import Precision
 from asr_app.startup import Failure, Preparation, Preparer
 from asr_app.ui.labels import Labels
 from asr_app.ui.render import bar, clock, megabytes, share_of_bytes, short_name
@@ -52,14 +54,12 @@ def connect(arrival: Arrival, preparer: Preparer, quiet: Mapping[str, Any]) -> N
     arrival.retry.click(preparer.retry, None, None, **quiet)
 
 
-def updates(
-    arrival: Arrival, preparer: Preparer, resident: list[Loaded], card: ModelCard, language: str
-) -> dict[Any, Any]:
+def updates(arrival: Arrival, preparer: Preparer, engines: Engines, card: ModelCard, language: str) -> dict[Any, Any]:
     """The updates of the components, as things stand; `card` is the chosen model's."""
     current, failure = preparer.current, preparer.failure
     waiting = [c for c, _ in preparer.waiting]
     return {
-        arrival.pill: pill(resident, current, language),
+        arrival.pill: pill(engines.resident(), engines.resting, current, language),
         arrival.progress_row: gr.update(visible=current is not None),
         arrival.progress: progress(current, waiting, language),
         arrival.stop: gr.update(visible=current is not None and current.stage != "loading"),
@@ -69,9 +69,15 @@ def updates(
     }
 
 
-def pill(resident: list[Loaded], current: Preparation | None, language: str) -> str:
-    """The model that answers now, with precision as counted, size and state; else the one that is on its way."""
+def pill(
+    resident: list[Loaded], resting: tuple[ModelCard, Precision] | None, current: Preparation | None, language: str
+) -> str:
+    """The model that answers now, with precision as counted, size and state; else the one that is on its way, or rests."""
     if not resident:
+        if current is None and resting is not None:
+            card, precision = resting
+            state = f"{card.id} · {precision.label} · {t('resting', language)}"
+            return f'<span class="pill" role="status">{escape(state)}</span>'
         if current is None:
             return f'<span class="pill bad" role="status">{t("not_loaded", language)}</span>'
         share = f" {current.done / current.total:.0%}" if current.total else ""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
 from asr_app.corrections.store import Corrections
@@ -76,7 +76,10 @@ def routes(jobs: Jobs, engines: Engines, preparer: Preparer) -> list[BaseRoute]:
         return Response(status_code=204)
 
     def hold(asked: Held) -> Response:
-        (jobs.pause if asked.action == "pause" else jobs.go_on)(asked.job)
+        try:
+            (jobs.pause if asked.action == "pause" else jobs.go_on)(asked.job)
+        except UserError as error:
+            return PlainTextResponse(f"{error.en} {error.zh}", 503)
         return Response(status_code=204)
 
     return [

@@ -181,6 +181,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "failed": {"en": "Failed", "zh": "失败"},
     "ready": {"en": "ready", "zh": "就绪"},
     "self_check": {"en": "self-check failed: {reason}", "zh": "自检未通过：{reason}"},
+    "resting": {"en": "rests until the next job", "zh": "空闲已卸载，下次任务时加载"},
     "not_loaded": {"en": "no model loaded", "zh": "未加载模型"},
     "measured": {"en": "Measured here:", "zh": "本机实测："},
     "no_lite": {"en": "This model has no lite variant that works here.", "zh": "该模型在本机没有可用的轻量版本。"},

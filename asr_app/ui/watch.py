@@ -110,7 +110,7 @@ class Watch:
 
     def _updates(self, shown: _Shown, now: _Shown, kept: Mapping[str, Any]) -> dict[Any, Any]:
         card, language, inputs = self.cards[now.model], now.language, self.inputs
-        out = band.updates(self.arrival, self.preparer, self.engines.resident(), card, language)
+        out = band.updates(self.arrival, self.preparer, self.engines, card, language)
         out[inputs.evidence] = self._evidence(card, language)
         on_disk = _models_of(shown.standing) != _models_of(now.standing)
         chosen = (shown.model, shown.language) != (now.model, now.language)

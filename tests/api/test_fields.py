@@ -13,7 +13,7 @@ from asr_app import catalog
 from asr_app.api import answers, fields
 from asr_app.api.models import ALIASES, Chosen, Offered
 from asr_app.api_errors import ApiError
-from asr_app.datatypes import Segment
+from asr_app.datatypes import Segment, Word
 from asr_app.precision import Precision
 
 PARAFORMER, WHISPER, SENSEVOICE = (catalog.find(f"demo-{name}") for name in ("paraformer", "whisper", "sensevoice"))
@@ -79,7 +79,9 @@ def test_lists_come_with_and_without_brackets(offered):
     ({"response_format": "docx"}, "response_format"),
     ({"timestamp_granularities": "word"}, "timestamp_granularities"),
     ({"timestamp_granularities": "letter", "response_format": "verbose_json"}, "timestamp_granularities"),
-    ({"include[]": "logprobs"}, "include"),
+    ({"include[]": "logprobs", "model": "demo-sensevoice"}, "include"),
+    ({"include[]": "logprobs", "response_format": "srt"}, "include"),
+    ({"include[]": "tokens"}, "include"),
     ({"chunking_strategy": "manual"}, "chunking_strategy"),
     ({"chunking_strategy": "[1]"}, "chunking_strategy"),
     ({"stream": "perhaps"}, "stream"),
@@ -120,7 +122,7 @@ def test_fields_without_an_effect_are_named(offered):
 
 
 def test_deltas_together_are_the_text_and_spaces_stand_only_where_needed():
-    deltas = answers.Deltas()
+    deltas = answers.Deltas(logprobs=False)
     texts = [
         Segment(0, 1, "Hello."),
         Segment(1, 2, "你好。"),
@@ -130,6 +132,34 @@ def test_deltas_together_are_the_text_and_spaces_stand_only_where_needed():
     ]
     said = [event["delta"] for one in texts for event in deltas.take([one])]
     assert said == ["Hello.", "你好。", "Good", " day"]
+
+
+def test_logprobs_are_those_of_words_and_together_the_text():
+    said = (
+        Segment(0, 2, "“Well, my fellow.”", (Word(0, 1, "Well", 0.5), Word(1, 1.5, "my", 1.0), Word(1.5, 2, "fellow"))),
+        Segment(2, 3, "Ask.", (Word(2, 3, "Ask", 0.0),)),
+        Segment(3, 4, "你好", (Word(3, 3.5, "你", 0.25), Word(3.5, 4, "好", 0.25))),
+        Segment(4, 5, "Nobody timed this"),
+    )
+    entries = answers.Logprobs().take(said)
+    assert [entry["token"] for entry in entries] == [
+        "“Well,", " my", " fellow.”", " Ask.", "你", "好", "Nobody timed this",
+    ]  # fmt: skip
+    assert [entry["logprob"] for entry in entries[:3]] == [-0.693147, 0.0, None]
+    assert entries[3]["logprob"] < -60  # JSON has no infinity
+    assert entries[4]["bytes"] == [0xE4, 0xBD, 0xA0]
+    deltas = answers.Deltas(logprobs=True)
+    streamed = [event for one in said for event in deltas.take([one])]
+    assert [entry for event in streamed for entry in event["logprobs"]] == entries
+    assert ["".join(entry["token"] for entry in event["logprobs"]) for event in streamed] == [
+        event["delta"] for event in streamed
+    ]
+
+
+def test_a_translation_has_no_logprobs(offered):
+    assert fields.read(form(**{"include[]": "logprobs"}), offered).logprobs
+    with pytest.raises(ApiError, match="translation"):
+        fields.read(form(**{"include[]": "logprobs"}), offered, translate=True)
 
 
 def test_a_segment_has_openais_fields_and_no_made_up_numbers():

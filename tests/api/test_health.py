@@ -18,7 +18,7 @@ from asr_app.errors import UserError
 
 class NoEngines:
     def __init__(self) -> None:
-        self.loaded = []
+        self.loaded, self.resting = [], None
 
     def resident(self):
         return self.loaded
@@ -39,7 +39,9 @@ def test_a_server_is_ready_once_a_model_is_loaded_and_the_journal_can_be_written
     assert client.get("/healthz").text == "ok"
     assert client.get("/readyz").status_code == 503
     assert client.get("/readyz").json()["stage"] == "no model"
-    engines.loaded = [object()]
+    engines.resting = object()  # unloaded by --idle-minutes or by a benchmark
+    assert client.get("/readyz").json() == {"ready": True}
+    engines.loaded, engines.resting = [object()], None
     assert client.get("/readyz").json() == {"ready": True}
     jobs.journal.trouble = UserError("The disk is full.", "磁盘已满。")
     assert client.get("/readyz").status_code == 503

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 
 import pytest
@@ -14,12 +15,18 @@ from asr_app import catalog
 from asr_app.api import jobs as job_api
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered
+from asr_app.api.webhooks import Webhooks
+from asr_app.audio import Limits
+from asr_app.database import unusable
+from asr_app.datatypes import Options
+from asr_app.errors import NoRoom, QueueFull, TooLarge, UserError
+from asr_app.precision import Precision
 
 
 @pytest.fixture
 def client(jobs):
     offered = Offered(jobs._engines, catalog.find("demo-paraformer"), lite=False, picked=None)
-    return TestClient(FastAPI(routes=job_api.routes(jobs, Intake(jobs, offered))))
+    return TestClient(FastAPI(routes=job_api.routes(jobs, Intake(jobs, offered), Webhooks(jobs.journal, None))))
 
 
 def submit(client: TestClient, recording, **fields: str):
@@ -89,6 +96,33 @@ def test_who_has_twenty_jobs_waiting_is_told_when_to_try_again(client, recording
     answer = submit(client, recording)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "10")
     assert answer.json()["error"]["type"] == "rate_limit_error"
+
+
+@pytest.mark.parametrize(("error", "status", "retry"), [
+    (QueueFull("Wait.", "请等待。"), 429, "10"), (TooLarge("Split it.", "请拆分。"), 413, None),
+    (NoRoom("Full.", "已满。"), 507, None), (UserError("Locked.", "已锁定。"), 503, None),
+])  # fmt: skip
+def test_a_recording_that_is_not_taken_is_answered_by_its_reason(
+    client, jobs, recording, monkeypatch, error, status, retry
+):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(jobs, "submit", refuse)
+    answer = submit(client, recording)
+    assert (answer.status_code, answer.headers.get("retry-after")) == (status, retry)
+    assert answer.json()["error"]["message"] == error.en
+    assert not list(jobs.journal.storage.uploads.iterdir())
+
+
+def test_a_file_that_is_too_large_and_a_full_disk_have_kinds_of_their_own(jobs, recording, tmp_path):
+    jobs._limits = Limits(max_bytes=10)
+    with pytest.raises(TooLarge):
+        jobs.submit(recording, "a.wav", "demo-paraformer", Precision.FP32, Options())
+    full = sqlite3.OperationalError("database or disk is full")
+    assert type(unusable(full)) is UserError
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    assert type(unusable(full)) is NoRoom
 
 
 @pytest.mark.parametrize("body", [b"", b"--x\r\n", b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\n"])

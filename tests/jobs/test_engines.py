@@ -14,15 +14,17 @@ import pytest
 import torch
 from fakes import FakeEngine
 
-from asr_app import catalog, engines
+from asr_app import catalog, engines, idle
 from asr_app.checks import Check
 from asr_app.engines import Engines, pick_device, usable_cores
 from asr_app.errors import Cancelled, UserError
+from asr_app.idle import IdleUnloader
 from asr_app.loading import Loaded
 from asr_app.memory import Needs
 from asr_app.precision import Precision
 from asr_app.precision.counting import report
 from asr_app.stopping import Stop
+from asr_app.ui.arrival import pill
 
 CARD, OTHER = catalog.find("demo-paraformer"), catalog.find("demo-sensevoice")
 
@@ -159,3 +161,43 @@ def test_the_limit_of_a_cgroup_counts_for_the_cores(limit, cores, monkeypatch):
     monkeypatch.setattr(engines.os, "sched_getaffinity", lambda pid: set(range(8 - pid)), raising=False)
     monkeypatch.setattr(engines, "Path", lambda _: SimpleNamespace(read_text=read))
     assert usable_cores() == cores
+
+
+def test_a_model_that_was_not_used_for_a_while_is_unloaded_and_the_next_job_loads_it(own, monkeypatch):
+    monkeypatch.setattr(idle, "_LOOK_S", 0.02)
+    with own.use(CARD, Precision.INT8):
+        assert own.unload_idle() == 0
+        assert own.resting is None
+    unloader = IdleUnloader(own, 0.3 / 60)
+    unloader.start()
+    began = time.monotonic()
+    try:
+        while own.resident() and time.monotonic() - began < 10:
+            time.sleep(0.02)
+    finally:
+        unloader.stop()
+    assert time.monotonic() - began >= 0.25
+    assert own.resting == (CARD, Precision.INT8)
+    shown = pill(own.resident(), own.resting, None, "en")
+    assert f"{CARD.id} · INT8 · rests until the next job" in shown
+    assert "bad" not in shown
+    with own.use(CARD, Precision.INT8):
+        assert own.resting is None
+    assert own.loads == [CARD.id, CARD.id]
+
+
+def test_only_what_was_not_used_for_so_long_goes(own):
+    own.budget = 10**9
+    for card in (CARD, OTHER):
+        with own.use(card, Precision.FP32):
+            pass
+    own.resident()[1].last_used -= 100
+    own.unload_idle(60.0)
+    assert [loaded.card for loaded in own.resident()] == [OTHER]
+    assert own.resting is None
+
+
+def test_without_the_flag_nothing_is_unloaded(own):
+    before = threading.active_count()
+    IdleUnloader(own, 0.0).start()
+    assert threading.active_count() == before

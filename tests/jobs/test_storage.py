@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from fakes import FakeEngines, jobs, recording, wait  # noqa: F401
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 from test_journal import add
 
 from asr_app import database, journal, storage, turns
@@ -26,7 +28,7 @@ from asr_app.journal import Journal
 from asr_app.observer import Observer
 from asr_app.precision import Precision
 from asr_app.storage import Storage
-from asr_app.ui import render
+from asr_app.ui import news, render
 
 
 def upload(kept: Storage, name: str = "speech.wav", size: int = 5000) -> Path:
@@ -329,3 +331,14 @@ def test_on_a_full_disk_the_journal_can_be_read_and_goes_on_when_there_is_room(t
     ran = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, env=env)
     assert ran.returncode == 0, ran.stderr
     assert "full" in ran.stdout
+
+
+def test_a_pause_that_cannot_be_written_is_answered_with_the_reason(jobs, monkeypatch):
+    def fail(_):
+        raise database.unusable(sqlite3.OperationalError("database is locked"))
+
+    monkeypatch.setattr(jobs, "pause", fail)
+    client = TestClient(FastAPI(routes=news.routes(jobs, None, None)))
+    answer = client.post("/hold", json={"job": "x", "action": "pause"})
+    assert answer.status_code == 503
+    assert "locked" in answer.text

@@ -260,5 +260,6 @@ def test_a_name_that_no_browser_sends_is_refused(name):
      ("::1", "http://[::1]:6006/?token=t"), ("[::]", "http://[::1]:6006/?token=t")],
 )  # fmt: skip
 def test_the_printed_address_can_be_opened(host, url):
-    assert address(host, 6006, "t") == url
-    assert address(host, 6006, "") == url.partition("?")[0]
+    assert address(host, 6006, "", "t") == url
+    assert address(host, 6006, "", "") == url.partition("?")[0]
+    assert address(host, 6006, "/asr", "") == url.partition("?")[0] + "asr/"
