@@ -74,6 +74,12 @@ class Preparer:
         self._closed = False
         self._thread: threading.Thread | None = None
 
+    @property
+    def stage(self) -> str:
+        """The stage of the present preparation, or "no model"; empty once a model is loaded and none is prepared."""
+        current = self.current
+        return current.stage if current else "" if self._engines.resident() else "no model"
+
     def begin(self, card: ModelCard, precision: Precision) -> None:
         """Prepares the model in the background, after earlier requests."""
         with self._lock:
