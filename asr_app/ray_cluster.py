@@ -44,7 +44,10 @@ def joined() -> Iterator[dict[str, float]]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     try:
-        ray.init(logging_level=logging.WARNING, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+        # A cluster that is started here needs no dashboard: ten processes with 1 GB.
+        ray.init(
+            include_dashboard=False, logging_level=logging.WARNING, runtime_env={"env_vars": {"PYTHONPATH": paths}}
+        )
     except (ConnectionError, ray.exceptions.RayError) as error:
         raise UserError(
             f"The Ray cluster cannot be joined ({error}). Check RAY_ADDRESS and the cluster's token with `ray status`.",

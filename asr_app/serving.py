@@ -17,7 +17,7 @@ from asr_app.web import Server
 
 
 def private(home: Path) -> FileLock:
-    """The held lock of the folder, which is made. Whatever this process writes from now on is readable to this user alone.
+    """The held lock of the folder, which is made. All that this process writes from now on is readable to this user alone.
 
     Raises UserError if the folder cannot be written, or if another server has the lock.
     """

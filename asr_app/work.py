@@ -79,7 +79,7 @@ class LocalWorker:
         self._engines, self._limits = engines, limits
 
     def work(self, task: Task, before: Before, stop: Stop, tell: Callable[[Event], None]) -> Transcript:
-        """As `Worker.work`. Nothing is told after `stop` asks."""
+        """Does `Worker.work`. Nothing is told after `stop` asks."""
         times = task.times or StageTimes(queue_s=max(0.0, time.time() - task.created))
         card = catalog.find(task.model)
         shown_at = 0.0

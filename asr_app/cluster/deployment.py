@@ -103,6 +103,7 @@ def deployed(
         max_ongoing_requests=1,  # an engine takes one recording at a time
         max_queued_requests=number,  # the queue of jobs is the journal; these wait while a lost replica is replaced
         health_check_period_s=_HEALTH_S,
+        logging_config={"enable_access_log": False},
     )
     bound = replica.bind(card.key, precision, device, cpus if not gpus else 1, hub_name, limits)
     try:

@@ -30,7 +30,7 @@ class ReplicaWorker:
         self._handle = handle.options(stream=True)
 
     def work(self, task: Task, before: Before, stop: Stop, tell: Callable[[Event], None]) -> Transcript:
-        """As `Worker.work`. After the loss of a replica, another one goes on after the last chunk that was told."""
+        """Does `Worker.work`. After the loss of a replica, another one goes on after the last chunk that was told."""
         recording = self._ray.put(_bytes(task.recording))
 
         def note(event: Event) -> None:
@@ -46,7 +46,7 @@ class ReplicaWorker:
             try:
                 return _transcript(response, stop, note)
             except self._ray.exceptions.RayActorError as error:
-                log.warning("a replica was lost while it worked on a job: %s", error)
+                log.warning("a replica was lost while it worked on a job: %s", str(error).partition("\n")[0])
             except BaseException:  # nobody wants the rest
                 response.cancel()
                 raise

@@ -79,13 +79,13 @@ def test_cancel_stops_at_the_next_chunk_and_keeps_the_text(jobs, recording):
 
 def test_what_ran_when_the_process_died_goes_on_where_it_was(tmp_path, recording):
     first = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
-    first._engines.engine.gate = threading.Semaphore(4)
+    first._worker._engines.engine.gate = threading.Semaphore(4)
     job = submit(first, recording)
     first.start()
     wait(first, job, lambda v: len(v.segments) == 4)
     # The process is gone: another one opens the same journal.
     second = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
-    engine = second._engines.engine
+    engine = second._worker._engines.engine
     stages, stage = [], second.journal.stage
     second.journal.stage = lambda *figures: (stages.append(figures), stage(*figures))
     second.start()
