@@ -48,10 +48,11 @@ def joined() -> Iterator[dict[str, float]]:
         ray.init(
             include_dashboard=False, logging_level=logging.WARNING, runtime_env={"env_vars": {"PYTHONPATH": paths}}
         )
-    except (ConnectionError, ray.exceptions.RayError) as error:
+    except Exception as error:  # a plain one, where a node has not started within 30 s on a busy machine
         raise UserError(
-            f"The Ray cluster cannot be joined ({error}). Check RAY_ADDRESS and the cluster's token with `ray status`.",
-            f"无法加入 Ray 集群（{error}）。请用 `ray status` 检查 RAY_ADDRESS 和集群令牌。",
+            f"The Ray cluster cannot be joined or started ({error}). Check RAY_ADDRESS and the cluster's token with `ray "
+            "status`; on a busy machine try again later.",
+            f"无法加入或启动 Ray 集群（{error}）。请用 `ray status` 检查 RAY_ADDRESS 和集群令牌；机器繁忙时请稍后再试。",
         ) from error
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
