@@ -1,12 +1,10 @@
 """Entry: flags -> server, nothing else."""
 
-import atexit
-import logging
-import os
 import sys
 
 from asr_app import config
 from asr_app.errors import UserError
+from asr_app.terminal import end_process
 
 if __name__ == "__main__":
     try:
@@ -17,7 +15,4 @@ if __name__ == "__main__":
     except UserError as error:
         print(f"error: {error.en}\n{error.zh}", file=sys.stderr)
         raise SystemExit(2) from None
-    # A daemon thread may be inside native code that loads a model. Tearing the interpreter down under it aborts.
-    atexit._run_exitfuncs()
-    logging.shutdown()
-    os._exit(0)
+    end_process()

@@ -1,4 +1,4 @@
-"""`python -m asr_app`: transcribe files, verify models, list them.
+"""`python -m asr_app`: transcribe files, serve, verify models, list them.
 
 Results go to stdout or a folder, everything else to stderr.
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr_app import catalog, config, hub
 from asr_app.batch.arguments import add_batch_arguments
+from asr_app.cluster.arguments import add_serve_arguments, replicas
 from asr_app.datatypes import ModelCard, Options
 from asr_app.errors import UserError
 from asr_app.evaluate.arguments import add_arguments
@@ -32,7 +33,7 @@ from asr_app.people import AUTO, OFF, parse_count
 from asr_app.precision import Precision
 from asr_app.report.arguments import add_bench_arguments, add_report_arguments
 from asr_app.subtitles.command import add_lint_arguments
-from asr_app.terminal import DownloadProgress
+from asr_app.terminal import DownloadProgress, end_process
 from asr_app.ui.texts import t
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     config.add_model_arguments(batch)
     _add_options(batch)
     batch.set_defaults(run=_batch)
+    serve = commands.add_parser("serve", help="the page and the API, as app.py; or the API on a Ray cluster")
+    config.add_server_arguments(serve)
+    add_serve_arguments(serve)
+    serve.set_defaults(run=_serve)
     _add_measuring(commands)
     return parser
 
@@ -257,6 +262,19 @@ def _batch(args: argparse.Namespace, language: str) -> int:
     from asr_app.batch.command import batch
 
     return batch(args, _options(args), language, DownloadProgress("download"))
+
+
+def _serve(args: argparse.Namespace, _language: str) -> int:
+    settings, asked = config.of(args), replicas(args)
+    if args.engine == "ray":
+        from asr_app.cluster import server as cluster
+
+        cluster.run(settings, asked)
+    else:
+        from asr_app import server
+
+        server.run(settings)
+    end_process()
 
 
 def _verify(args: argparse.Namespace, _language: str) -> int:

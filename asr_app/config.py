@@ -116,8 +116,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse(arguments: Sequence[str]) -> Config:
     """The server's configuration. Raises UserError for a value that cannot be."""
-    env = os.environ
     parser = argparse.ArgumentParser("app.py", description="Speech recognition with a precision switch.")
+    add_server_arguments(parser)
+    return of(parser.parse_args(arguments))
+
+
+def add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    """All flags of the server."""
+    env = os.environ
     add_model_arguments(parser)
     parser.add_argument("--host", default=env.get("ASR_HOST") or "127.0.0.1", help="address to listen on")
     parser.add_argument("--port", default=env.get("ASR_PORT") or str(DEFAULT_PORT))
@@ -152,7 +158,10 @@ def parse(arguments: Sequence[str]) -> Config:
     parser.add_argument("--max-disk-gb", type=positive, default=20.0, help="most that all recordings may take on disk")
     parser.add_argument("--bench-data", action="append", type=Path, default=[], metavar="FOLDER|MANIFEST",
                         help="recordings with references that the Benchmark tab offers by name; may be repeated")  # fmt: skip
-    args = parser.parse_args(arguments)
+
+
+def of(args: argparse.Namespace) -> Config:
+    """The configuration that the flags of `add_server_arguments` stand for. Raises UserError for a value that cannot be."""
     port = _port("--port", args.port)
     funasr_port = _port("--funasr-port", args.funasr_port) if args.funasr_port else None
     wyoming_port = _port("--wyoming-port", args.wyoming_port) if args.wyoming_port else None

@@ -1,41 +1,38 @@
 """Durable jobs: submit a recording, observe its text growing, cancel it; a reload or a kill -9 loses nothing.
 
-One worker thread takes queued jobs in order and writes every finished chunk to the journal; a job that was running
-when the process died is taken up again at its next chunk.
+Each thread takes queued jobs in order and writes every finished chunk to the journal; a job that was running when the
+process died is taken up again at its next chunk. One engine has one thread.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
+import contextlib
 import logging
 import secrets
 import sqlite3
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asr_app import catalog, pipeline
+from asr_app import catalog
 from asr_app.audio import Limits
 from asr_app.database import unusable
-from asr_app.datatypes import Options, StageTimes
+from asr_app.datatypes import Options
 from asr_app.engines import Engines
 from asr_app.errors import Cancelled, QueueFull, TooLarge, UserError
 from asr_app.families.base import require
 from asr_app.journal import Journal, Task, View
-from asr_app.memory import PeakMemory
 from asr_app.precision import Precision
 from asr_app.rows import replace_segments
 from asr_app.stopping import Stop, supervise
 from asr_app.storage import UPLOAD_KEPT_S, fingerprint
 from asr_app.turns import MOST_WAITING
+from asr_app.work import Before, Event, Length, LocalWorker, Split, Stage, Worker
 
 log = logging.getLogger(__name__)
 _CLEAN_EVERY_S = 600.0
-_DOWNLOAD_TOLD_EVERY_S = 0.5
 _DOUBLE_CLICK_S = 2.0
 
 
@@ -49,15 +46,22 @@ class Totals:
 
 
 class Jobs:
-    """The journal, and the worker of one device. `start` runs the worker; `stop` ends it between chunks."""
+    """The journal, and the threads that work on its jobs. `start` runs them; `stop` ends them between chunks.
 
-    def __init__(self, journal: Journal, engines: Engines, limits: Limits) -> None:
+    `worker` does the work of each of the `threads`; by default it uses `engines`, in one.
+    """
+
+    def __init__(
+        self, journal: Journal, engines: Engines, limits: Limits, worker: Worker | None = None, threads: int = 1
+    ) -> None:
         self.journal, self.totals = journal, Totals()
         self.before_each: Callable[[], None] = lambda: None  # called before the work on each job
         self.cleaning: list[Callable[[], object]] = [journal.forget_old, lambda: journal.storage.sweep(UPLOAD_KEPT_S)]
-        self._engines, self._limits = engines, limits
+        self._limits, self._worker = limits, worker or LocalWorker(engines, limits)
         self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads = [threading.Thread(target=self._work, name="jobs", daemon=True) for _ in range(threads)]
+        self._lock = threading.Lock()  # guards `totals` and `_busy`
+        self._busy: set[str] = set()  # jobs that a thread works on
         journal.recover()
         journal.storage.sweep(0)
 
@@ -133,16 +137,17 @@ class Jobs:
 
     def start(self) -> None:
         """Starts taking jobs."""
-        self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         threading.Thread(target=self._clean, name="clean", daemon=True).start()
 
     def stop(self) -> None:
-        """Ends the work within two seconds; its job is taken up again at the next start, after its last chunk."""
+        """Ends the work within two seconds; its jobs are taken up again at the next start, after their last chunks."""
         self._stopping.set()
         self._wake.set()
-        if self._thread:
-            self._thread.join(timeout=30)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=30)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -153,8 +158,9 @@ class Jobs:
                     self._wake.wait(1.0)
                     self._wake.clear()
                 else:
-                    self.before_each()
-                    self._attempt(task)
+                    with self._working_on(task.id):
+                        self.before_each()
+                        self._attempt(task)
             except sqlite3.OperationalError as error:  # a full disk must not end the worker, nor fill the log
                 self.journal.trouble = unusable(error)
                 log.error("%s", self.journal.trouble)
@@ -175,9 +181,21 @@ class Jobs:
                 log.exception("old recordings could not be deleted; trying again")
             self._stopping.wait(_CLEAN_EVERY_S)
 
-    def _recover_if_possible(self) -> None:
+    @contextlib.contextmanager
+    def _working_on(self, job: str) -> Iterator[None]:
+        with self._lock:
+            self._busy.add(job)
         try:
-            self.journal.recover()
+            yield
+        finally:
+            with self._lock:
+                self._busy.discard(job)
+
+    def _recover_if_possible(self) -> None:
+        with self._lock:
+            busy = tuple(self._busy)
+        try:
+            self.journal.recover(busy)
         except sqlite3.OperationalError:
             log.error("the journal still cannot be used")
         except Exception:
@@ -210,7 +228,8 @@ class Jobs:
 
     def _end(self, task: Task, state: str, error: UserError | None = None) -> None:
         if state not in ("queued", "paused"):
-            self.totals.ended[state] += 1
+            with self._lock:
+                self.totals.ended[state] += 1
         self.journal.end(task.id, state, error)
 
     def _raise_if_unwanted(self, task: Task) -> None:
@@ -230,69 +249,29 @@ class Jobs:
 
     def _run(self, task: Task, stop: Stop) -> None:
         """Works on the task until it is done. Raises Cancelled where `stop` asks, and writes nothing from then on."""
-        times = task.times or StageTimes(queue_s=time.time() - task.created)
-        card = catalog.find(task.model)
-        shown_at = 0.0
 
-        def downloading(done: int, total: int) -> None:
-            nonlocal shown_at
-            if time.monotonic() - shown_at > _DOWNLOAD_TOLD_EVERY_S:
-                shown_at = time.monotonic()
-                show("loading" if done >= total > 0 else "downloading", done, total)
-
-        def making(done: int, total: int) -> None:
-            show("quantising", done, total)
-
-        def show(stage: str, done: float = 0.0, total: float = 0.0) -> None:
+        def tell(event: Event) -> None:
             stop.check()
-            self.journal.stage(task.id, stage, done, total)
-
-        with PeakMemory(self._engines.device) as memory:
-            audio, decode_s = pipeline.read(task.recording, task.name, self._limits, stop.check)
-            self.journal.length(task.id, audio.seconds)
-            show("loading")
-            voices = functools.partial(self._engines.speakers, card, downloading, stop)
-            if task.options.speakers:  # what cannot be had is told before the work
-                with voices() as found:
-                    times = dataclasses.replace(times, load_s=times.load_s + found.load_s)
-            with self._engines.use(card, task.precision, downloading, making, stop) as loaded:
-                show("vad")
-                cut, vad_s = pipeline.cut(audio, loaded, task.options.cuts, task.options.stretch)
-                if task.times is None:
-                    times = dataclasses.replace(times, decode_s=decode_s, vad_s=vad_s)
-                chunks, first = pipeline.remaining(cut, task.resume_s)
-                before_s = sum(c.end_s - c.start_s for c in chunks[:first])
-                show("recognising", before_s, sum(c.end_s - c.start_s for c in chunks))
-                began = time.perf_counter()
-                for step in pipeline.recognise(
-                    chunks, loaded, task.options, times, first_chunk=first, carry=task.carry,
-                    at=functools.partial(self._engines.use, card, stop=stop),
-                ):  # fmt: skip
-                    stop.check()
-                    latency_s, times = step.times.asr_s - times.asr_s, step.times
-                    audio.leave_memory()
-                    pace = (time.perf_counter() - began) / max(step.done_s - before_s, 1e-6)
-                    eta = (step.speech_s - step.done_s) * pace
-                    self.journal.write_chunk(
-                        task.id, step.end_s, step.segments, step.carry, step.done_s, step.speech_s, eta, times,
-                        step.doubts, latency_s,
-                    )  # fmt: skip
-                    self._raise_if_unwanted(task)
-                segments, doubts, people = self.journal.segments(task.id), self.journal.doubts(task.id), None
-                if task.options.speakers:
-                    show("speakers")
-                    pieces, people, times = pipeline.with_speakers(
-                        audio, cut, segments, task.options.speaker_count, times, voices,
-                        functools.partial(show, "speakers"),
-                    )  # fmt: skip
-                    with self.journal.transaction() as db:
-                        replace_segments(db, task.id, pieces)
-                    segments = self.journal.segments(task.id)
-                transcript = pipeline.finish(
-                    segments, doubts, loaded, task.options, audio.seconds, times, memory, people
+            if isinstance(event, Stage):
+                self.journal.stage(task.id, event.name, event.done, event.total)
+            elif isinstance(event, Length):
+                self.journal.length(task.id, event.seconds)
+            elif isinstance(event, Split):
+                with self.journal.transaction() as db:
+                    replace_segments(db, task.id, event.pieces)
+            else:
+                step = event.progress
+                self.journal.write_chunk(
+                    task.id, step.end_s, step.segments, step.carry, step.done_s, step.speech_s, event.eta_s,
+                    step.times, step.doubts, event.latency_s,
                 )  # fmt: skip
-            stop.check()
-            self.journal.finish(task.id, dataclasses.replace(transcript, recording=audio.recording))
+                self._raise_if_unwanted(task)
+
+        before = Before(self.journal.segments(task.id), self.journal.doubts(task.id))
+        transcript = self._worker.work(task, before, stop, tell)
+        stop.check()
+        self.journal.finish(task.id, transcript)
+        with self._lock:
             self.totals.ended["done"] += 1
             self.totals.audio_s += transcript.audio_s
             self.totals.work_s += transcript.times.work_s

@@ -198,14 +198,14 @@ class Journal:
 
     # -- from the worker -----------------------------------------------------------------------------------------------
 
-    def recover(self) -> None:
-        """After the process died: what ran goes back to the queue, unless it was to be cancelled."""
+    def recover(self, busy: Sequence[str] = ()) -> None:
+        """Queues jobs again that ran when the process died, unless they were to stop; not those that are `busy` now."""
         with self.transaction() as db:
-            for asked, state in _STOPPED.items():
+            for asked, state in (_STOPPED | {0: "queued"}).items():
                 db.execute(
-                    "UPDATE jobs SET state = ?, stage = '' WHERE state = 'running' AND cancel = ?", (state, asked)
-                )
-            db.execute("UPDATE jobs SET state = 'queued', stage = '' WHERE state = 'running'")
+                    "UPDATE jobs SET state = ?, stage = '' WHERE state = 'running' AND cancel = ? "
+                    "AND id NOT IN (SELECT value FROM json_each(?))", (state, asked, json.dumps(busy)),
+                )  # fmt: skip
 
     def take(self) -> Task | None:
         """The job whose turn it is, now running; None if none waits.

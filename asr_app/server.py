@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import tempfile
 import time
 from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
-from filelock import FileLock, Timeout
 from starlette.routing import BaseRoute
 
-from asr_app import catalog, selfbench, served, web
+from asr_app import catalog, selfbench, served, serving, web
 from asr_app.api import health, mcp_tools, openapi
 from asr_app.api import jobs as job_api
 from asr_app.api import routes as api
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered
 from asr_app.api.realtime import routes as realtime
-from asr_app.api.sending import Sender, read_secret
 from asr_app.api.webhooks import Webhooks
-from asr_app.audio import Limits
 from asr_app.bench.benchmarks import Benchmarks
 from asr_app.bench.runner import Runner
 from asr_app.bodies import Bodies
@@ -32,13 +27,11 @@ from asr_app.config import Config
 from asr_app.datatypes import ModelCard
 from asr_app.door import Door
 from asr_app.engines import Engines, pick_device, usable_cores
-from asr_app.errors import UserError
 from asr_app.examples import EXAMPLES
 from asr_app.idle import IdleUnloader
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
 from asr_app.live.desk import Desk
-from asr_app.login import Login, read_accounts, read_api_keys, read_key
 from asr_app.neighbours import http as neighbours
 from asr_app.neighbours.ports import Ports
 from asr_app.neighbours.recognition import Recognition
@@ -85,15 +78,6 @@ def _head() -> str:
     return f"<style>{style}</style><script>{_script()}</script>"
 
 
-def _login(config: Config) -> Login | None:
-    """The login of --auth, else the token, else none."""
-    key = read_key(config.home / "door.key")
-    api_keys = read_api_keys(os.environ.get("ASR_API_KEY", ""), config.api_keys)
-    if config.auth:
-        return Login(key, read_accounts(config.auth, key), api_keys)
-    return Login(key, api_keys=api_keys) if config.token else None
-
-
 def _mounted(
     page: gr.Blocks, config: Config, routes: list[BaseRoute], lifespan: mcp_tools.Lifespan | None = None
 ) -> FastAPI:
@@ -116,41 +100,15 @@ def _mounted(
     )
 
 
-def _private(home: Path) -> None:
-    """Makes the folder, and everything that this process writes from now on, readable to this user alone."""
-    os.umask(0o077)
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        home.chmod(0o700)
-        tempfile.TemporaryFile(dir=home).close()
-    except OSError as error:
-        raise UserError(
-            f"The folder {home} cannot be used ({error.strerror}). Set ASR_HOME to one that can be written.",
-            f"目录 {home} 无法使用（{error.strerror}）。请把 ASR_HOME 设为可写的目录。",
-        ) from error
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def run(config: Config) -> None:
     """Serves until interrupted, by Ctrl-C or SIGTERM. Raises UserError where the flags cannot be met."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     device = pick_device(config.device)
     wanted = catalog.find(config.model)
     engines = Engines(device, config.threads or usable_cores(), config.hub, cache=config.cache)
     precision = engines.choose(wanted, config.lite, config.precision)
-    _private(config.home)
-    lock = FileLock(config.home / "server.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            "Another server uses the same journal. Stop it, or give this one a folder of its own with ASR_HOME.",
-            "另一个服务正在使用同一个日志库。请先停止它，或用 ASR_HOME 为本服务指定单独的目录。",
-        ) from None
-    limits = Limits(max_bytes=config.max_upload_mb * 2**20, max_seconds=config.max_hours * 3600)
+    lock = serving.private(config.home)
+    limits = serving.limits(config)
     jobs = Jobs(Journal(config.home, round(config.max_disk_gb * 1e9)), engines, limits)
     captures = Captures(jobs.journal, limits)
     jobs.cleaning.append(captures.forget_old)
@@ -177,7 +135,7 @@ def run(config: Config) -> None:
 
     preparer = Preparer(engines, wanted, catalog.CARDS[catalog.FALLBACK], measure)
     page = build(config, engines, jobs, captures, captions, preparer, benchmarks)
-    login = _login(config)
+    login = serving.login(config)
     routes = [
         *served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *compare.routes(jobs),
         *corrections.routes(jobs, engines, offered(config)), *bench.routes(benchmarks, runner),
@@ -185,11 +143,11 @@ def run(config: Config) -> None:
     ]  # fmt: skip
     models = Offered(engines, wanted, config.lite, config.precision)
     intake = Intake(jobs, models)
-    secret = read_secret(os.environ.get("ASR_WEBHOOK_SECRET", ""), config.webhook_secret)
-    webhooks = Webhooks(jobs.journal, Sender(secret, config.webhook_allow) if secret else None)
+    webhooks = Webhooks.of_flags(config, jobs.journal)
     described = [*api.routes(jobs, models, intake), *job_api.routes(jobs, intake, webhooks)]
     routes += [
-        *health.routes(jobs, engines, preparer), *described, *openapi.routes(described), *realtime.routes(desk, models),
+        *health.routes(jobs, engines, lambda: preparer.stage), *described, *openapi.routes(described),
+        *realtime.routes(desk, models),
     ]  # fmt: skip
     recognition = Recognition(jobs, desk, models, limits)
     routes += neighbours.routes(recognition)
@@ -203,8 +161,7 @@ def run(config: Config) -> None:
     ports = Ports(recognition, config, login)
     idle = IdleUnloader(engines, config.idle_minutes)
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
-        server.start(config.host, config.port)
+        serving.listen(server, config)
         ports.start()
         log.info(
             "open %s in a browser",
@@ -219,11 +176,6 @@ def run(config: Config) -> None:
         server.wait()
     except KeyboardInterrupt:
         log.info("stopped")
-    except OSError as error:
-        raise UserError(
-            f"Port {config.port} cannot be used ({error}). Stop what listens there, or choose another with --port.",
-            f"端口 {config.port} 无法使用（{error}）。请停止占用它的程序，或用 --port 换一个端口。",
-        ) from error
     finally:
         ports.close()
         server.close()

@@ -74,6 +74,13 @@ class Preparer:
         self._closed = False
         self._thread: threading.Thread | None = None
 
+    @property
+    def stage(self) -> str:
+        """The stage of the present preparation, or "no model"; empty once a model is loaded and none is prepared."""
+        current, engines = self.current, self._engines
+        is_there = engines.resident() or engines.resting  # one that rests is loaded by the next job
+        return current.stage if current else "" if is_there else "no model"
+
     def begin(self, card: ModelCard, precision: Precision) -> None:
         """Prepares the model in the background, after earlier requests."""
         with self._lock:

@@ -1,10 +1,13 @@
-"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere. The end of a server's process."""
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import sys
 import time
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -49,3 +52,18 @@ class DownloadProgress:
         self._bar.update(done - self._bar.n)
         if done >= total > 0:
             self.close()
+
+
+def printable(line: str) -> str:
+    """The line with escapes for control characters: a file's name may hold line breaks and commands for the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def end_process() -> NoReturn:
+    """Ends a server's process with 0.
+
+    A daemon thread may be inside native code that loads a model. Tearing the interpreter down under it aborts.
+    """
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    os._exit(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
@@ -14,11 +14,13 @@ from starlette.routing import BaseRoute
 from asr_app.engines import Engines
 from asr_app.jobs import Jobs
 from asr_app.observer import Observer
-from asr_app.startup import Preparer
 
 
-def routes(jobs: Jobs, engines: Engines, preparer: Preparer) -> list[BaseRoute]:
-    """`/healthz` (the process answers), `/readyz` (a model is loaded, the journal can be written) and `/metrics`."""
+def routes(jobs: Jobs, engines: Engines, stage: Callable[[], str]) -> list[BaseRoute]:
+    """`/healthz` (the process answers), `/readyz` (a model is loaded, the journal can be written) and `/metrics`.
+
+    `stage` says what the server waits for before it can recognise; nothing once it can.
+    """
     registry = CollectorRegistry()
     registry.register(_Metrics(jobs, engines))
     ProcessCollector(registry=registry)
@@ -28,11 +30,10 @@ def routes(jobs: Jobs, engines: Engines, preparer: Preparer) -> list[BaseRoute]:
 
     def readyz() -> Response:
         trouble = jobs.journal.trouble
-        is_there = engines.resident() or engines.resting  # one that rests is loaded by the next job
-        stage = preparer.current.stage if preparer.current else "" if is_there else "no model"
-        if trouble is None and not stage:
+        waits_for = stage()
+        if trouble is None and not waits_for:
             return JSONResponse({"ready": True})
-        return JSONResponse({"ready": False, "stage": stage, "error": trouble.en if trouble else None}, 503)
+        return JSONResponse({"ready": False, "stage": waits_for, "error": trouble.en if trouble else None}, 503)
 
     def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,15 +27,16 @@ _MOST_FIELDS = 300  # each hotword is one
 
 
 class Intake:
-    """Queues the jobs of requests."""
+    """Queues the jobs of requests. `admit` is called before anything of a request is read; it may raise ApiError."""
 
-    def __init__(self, jobs: Jobs, offered: Offered) -> None:
-        self._jobs, self._offered = jobs, offered
+    def __init__(self, jobs: Jobs, offered: Offered, admit: Callable[[], None] = lambda: None) -> None:
+        self._jobs, self._offered, self._admit = jobs, offered, admit
 
     async def submitted(
         self, request: Request, *, translate: bool = False, webhooks: Webhooks | None = None
     ) -> tuple[fields.Request, str]:
         """The checked request and its job. With `webhooks` it may name one. Raises ApiError that answers the request."""
+        await anyio.to_thread.run_sync(self._admit)
         who = client(request.headers.get("cookie", ""), request.client.host if request.client else "")
         if await anyio.to_thread.run_sync(self._jobs.journal.waiting, who) >= MOST_WAITING:
             raise _too_many(f"{MOST_WAITING} of your recordings are waiting already. Try again later.")

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
 
-from asr_app.api.sending import NotSent, Sender, Target
+from asr_app.api.sending import NotSent, Sender, Target, read_secret
 from asr_app.api.states import state
 from asr_app.api_errors import ApiError
+from asr_app.config import Config
 from asr_app.journal import Journal
 from asr_app.observer import Observer
 
@@ -36,6 +38,12 @@ class Webhooks:
         self._journal, self._observer, self._sender = journal, Observer(journal), sender
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @classmethod
+    def of_flags(cls, config: Config, journal: Journal) -> Webhooks:
+        """The webhooks as the flags and ASR_WEBHOOK_SECRET ask for them. Raises UserError for an unusable secret."""
+        secret = read_secret(os.environ.get("ASR_WEBHOOK_SECRET", ""), config.webhook_secret)
+        return cls(journal, Sender(secret, config.webhook_allow) if secret else None)
 
     def require(self, url: str) -> None:
         """Raises ApiError for a URL that a job may not have."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from asr_app import catalog, config
+from asr_app import catalog, config, ray_cluster
 from asr_app.audio import Limits
 from asr_app.batch import ray_workers
 from asr_app.batch.forecast import Prediction
@@ -27,6 +27,7 @@ from asr_app.formats import known
 from asr_app.hub import OnProgress
 from asr_app.loading import locate
 from asr_app.precision import Precision, variants
+from asr_app.terminal import printable
 
 # Part of every done-mark. It grows when the same model and options give another text or file: what is done with an
 # earlier one is then done again.
@@ -53,7 +54,7 @@ def batch(args: argparse.Namespace, options: Options, language: str, downloading
         store = Store(folder, about, formats, args.overwrite)
         roots = Roots(folder / HOME / "roots.json", RESERVED)
         search = functools.partial(find, args.inputs, args.manifest, roots, folder)
-        run = Run(search, recogniser, store, functools.partial(print, file=sys.stderr), language)
+        run = Run(search, recogniser, store, lambda line: print(printable(line), file=sys.stderr), language)
         code = _carry_out(run, args.watch)
         summary = {"model": card.id, "precision": precision.value, **run.totals.as_dict(store.failed)}
         store.summarise(summary)
@@ -74,9 +75,9 @@ def _recognition(
         precision = engines.choose(card, config.lite(args), picked)
         yield Local(engines, card, precision, options, Limits(), downloading), engines, precision
         return
-    with ray_workers.joined() as resources:
+    with ray_cluster.joined() as resources:
         device = args.device if args.device != "auto" else "cuda:0" if resources["gpus"] else "cpu"
-        workers, cpus, gpus = ray_workers.shares(resources, device, args.workers, threads)
+        workers, cpus, gpus = ray_cluster.shares(resources, device, args.workers, threads)
         # This process holds no engine, and may lack the workers' device: it only finds the files and the precision.
         engines = Engines(device, threads or cpus, hub_name, budget=1, cache=config.cache())
         precision = engines.choose(card, config.lite(args), picked)

@@ -6,17 +6,13 @@ recording that kills its process would never be given up. Every machine has the 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from asr_app import catalog, config
+from asr_app import catalog, config, ray_cluster
 from asr_app.audio import Limits
 from asr_app.batch.recognisers import Local, Outcome, Recogniser
 from asr_app.batch.sources import Source
@@ -26,9 +22,6 @@ from asr_app.errors import UserError
 from asr_app.precision import Precision
 
 log = logging.getLogger(__name__)
-_ROOT = Path(__file__).resolve().parents[2]
-_INSTALL = 'python -m pip install "ray==2.60.0"'
-_THREADS = 4  # of a worker without a GPU, where the machine has as many
 _MOST_LOST = 3  # workers that may end over one recording, or while they start, one after the other
 
 Text = tuple[str, str]  # a UserError's, which Ray could not carry: its constructor takes two arguments
@@ -42,7 +35,7 @@ class OnRay:
     """
 
     def __init__(self, make: Callable[[], Recogniser], workers: int, cpus: int, gpus: int = 0) -> None:
-        self._ray = _imported()
+        self._ray = ray_cluster.imported()
         actor = self._ray.remote(_Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
         self._new: Callable[[], Any] = partial(actor.remote, make)
         self._workers, self._failed_starts = workers, 0
@@ -78,7 +71,7 @@ class OnRay:
             try:
                 outcome: Transcript | Text = self._ray.get(reference)
             except self._ray.exceptions.RayActorError:
-                log.warning("a worker was lost while it worked on %s", done.name)
+                log.warning("a worker was lost while it worked on %r", done.name)
                 lost[done.name] += 1
                 self._start()
                 if lost[done.name] < _MOST_LOST:
@@ -104,9 +97,9 @@ class OnRay:
             self._failed_starts += 1
             if self._failed_starts >= _MOST_LOST:
                 raise UserError(
-                    f"The workers end while they start ({error}). Look into Ray's log; the app must lie at {_ROOT} on "
-                    "every machine.",
-                    f"工作进程在启动时退出（{error}）。请查看 Ray 的日志；每台机器上应用都必须位于 {_ROOT}。",
+                    f"The workers end while they start ({error}). Look into Ray's log; the app must lie at "
+                    f"{ray_cluster.ROOT} on every machine.",
+                    f"工作进程在启动时退出（{error}）。请查看 Ray 的日志；每台机器上应用都必须位于 {ray_cluster.ROOT}。",
                 ) from error
             self._start()
             return
@@ -140,41 +133,6 @@ class _Worker:
         raise AssertionError("a recogniser yields each source")
 
 
-@contextlib.contextmanager
-def joined() -> Iterator[dict[str, float]]:
-    """Joins the cluster of RAY_ADDRESS or the one of this machine, or starts one; yields its resources.
-
-    Raises UserError without Ray, and if the cluster does not answer.
-    """
-    ray = _imported()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    try:
-        ray.init(logging_level=logging.WARNING, runtime_env={"env_vars": {"PYTHONPATH": paths}})
-    except (ConnectionError, ray.exceptions.RayError) as error:
-        raise UserError(
-            f"The Ray cluster cannot be joined ({error}). Check RAY_ADDRESS and the cluster's token with `ray status`.",
-            f"无法加入 Ray 集群（{error}）。请用 `ray status` 检查 RAY_ADDRESS 和集群令牌。",
-        ) from error
-    try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield {
-            "cpus": sum(node.get("CPU", 0) for node in nodes),
-            "gpus": sum(node.get("GPU", 0) for node in nodes),
-            "least_cpus": min((node["CPU"] for node in nodes if node.get("CPU")), default=1),
-        }
-    finally:
-        ray.shutdown()
-
-
-def shares(resources: dict[str, float], device: str, workers: int | None, threads: int | None) -> tuple[int, int, int]:
-    """Workers, and the CPUs and GPUs of each: one for each GPU on CUDA, else as many as get `threads` (default 4)."""
-    cpus = max(1, min(threads or _THREADS, int(resources["least_cpus"])))
-    if device.startswith("cuda"):
-        return workers or max(1, int(resources["gpus"])), 1, 1
-    return workers or max(1, int(resources["cpus"]) // cpus), cpus, 0
-
-
 def maker(
     model: str, precision: Precision, options: Options, device: str, threads: int, hub_name: str
 ) -> Callable[[], Recogniser]:
@@ -192,14 +150,3 @@ def _lost(source: Source) -> UserError:
         f"{_MOST_LOST} workers ended while they worked on {source.name}, perhaps for want of memory. Try it alone, or cut it.",
         f"处理 {source.name} 时有 {_MOST_LOST} 个工作进程退出，可能是内存不足。请单独尝试，或切分该录音。",
     )
-
-
-def _imported() -> ModuleType:
-    try:
-        import ray
-    except ImportError:
-        raise UserError(
-            f"--engine ray needs Ray, which is not installed. Install it on every machine: {_INSTALL}",
-            f"--engine ray 需要 Ray，但尚未安装。请在每台机器上安装：{_INSTALL}",
-        ) from None
-    return ray

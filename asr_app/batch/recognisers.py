@@ -67,7 +67,7 @@ class Local:
         except UserError as error:
             return error
         except Exception as error:  # the other recordings are still wanted; the traceback goes to the log
-            log.exception("%s: recognition failed", source.name)
+            log.exception("%r: recognition failed", source.name)
             what = type(error).__name__
             return UserError(
                 f"Recognition failed ({what}). The traceback is in the log of this run. Try this recording alone, or "

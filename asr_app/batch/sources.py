@@ -50,7 +50,7 @@ class Roots:
         self._taken = {name.casefold() for name in (*self._names.values(), *reserved)}
 
     def name_of(self, folder: Path) -> str:
-        """The name of an absolute folder. A new one is written to the file at once."""
+        """The name of an absolute folder. A new one is written to the file at once. Raises UserError if that fails."""
         key = str(folder)
         if key not in self._names:
             base = _fitting(folder.name or "root")
@@ -60,18 +60,28 @@ class Roots:
                 name = f"{base}-{number}"
             self._taken.add(name.casefold())
             self._names[key] = name
+            self._write()
+        return self._names[key]
+
+    def _write(self) -> None:
+        part = self._file.with_suffix(".part")
+        try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            part = self._file.with_suffix(".part")
             part.write_text(json.dumps(self._names, indent=1), encoding="utf-8")
             part.replace(self._file)
-        return self._names[key]
+        except OSError as error:
+            raise UserError(
+                f"{self._file} cannot be written ({error.strerror}). Free some space or choose another --output.",
+                f"无法写入 {self._file}（{error.strerror}）。请清理磁盘或换一个 --output。",
+            ) from error
 
 
 def find(inputs: Sequence[Path], manifests: Sequence[Path], roots: Roots, output: Path) -> Found:
     """The recordings of `inputs` (files and folders) and `manifests`, without those in the folder `output`.
 
     A folder gives its files of media suffixes at any depth, without hidden ones. A file that is named is taken
-    whatever its suffix. An entry that does not exist is refused, and never ends the search.
+    whatever its suffix. An entry that does not exist or is no file, and a folder that cannot be read, is refused, and
+    never ends the search. Links to folders are not followed.
     """
     found, seen = Found(), set[Path]()
 
@@ -84,12 +94,12 @@ def find(inputs: Sequence[Path], manifests: Sequence[Path], roots: Roots, output
     for given in inputs:
         path = _absolute(given)
         if path.is_dir():
-            for file in _media(path, _absolute(output)):
+            for file in _media(path, _absolute(output), found.refused):
                 add(file, path)
-        elif path.exists():
+        elif path.is_file():
             add(path, path.parent)
         else:
-            found.refused.append((str(given), _missing(str(given))))
+            found.refused.append((str(given), _no_file(path, str(given))))
     for manifest in manifests:
         home = _absolute(manifest).parent
         for line in _entries(manifest):
@@ -100,7 +110,7 @@ def find(inputs: Sequence[Path], manifests: Sequence[Path], roots: Roots, output
             if path.is_file():
                 add(path, home if path.is_relative_to(home) else path.parent)
             else:
-                found.refused.append((line, _missing(line)))
+                found.refused.append((line, _no_file(path, line)))
     return found
 
 
@@ -109,9 +119,17 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _media(folder: Path, output: Path) -> Iterator[Path]:
-    """Media files of the folder in order of their names."""
-    for parent, folders, files in os.walk(folder):
+def _media(folder: Path, output: Path, refused: list[tuple[str, UserError]]) -> Iterator[Path]:
+    """Media files of the folder in order of their names. Adds the folders that cannot be read to `refused`."""
+
+    def note(error: OSError) -> None:
+        name = str(error.filename)
+        refused.append((name, UserError(
+            f"The folder {name} cannot be read ({error.strerror}). Check its permissions.",
+            f"无法读取目录 {name}（{error.strerror}）。请检查其权限。",
+        )))  # fmt: skip
+
+    for parent, folders, files in os.walk(folder, onerror=note):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and Path(parent, f) != output)
         for name in sorted(files):
             path = Path(parent, name)
@@ -165,5 +183,8 @@ def _fitting(name: str) -> str:
     return f"{kept}-{hashlib.sha256(raw).hexdigest()[:8]}"
 
 
-def _missing(name: str) -> UserError:
+def _no_file(path: Path, name: str) -> UserError:
+    """The reason why nothing is read from `path`, which is no regular file. A pipe could keep the run waiting for ever."""
+    if path.exists():
+        return UserError(f"{name} is no file. Name a recording.", f"{name} 不是文件。请指定一个录音文件。")
     return UserError(f"{name} does not exist. Check the name.", f"找不到 {name}。请检查名称。")

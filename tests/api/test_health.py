@@ -12,8 +12,10 @@ from fakes import jobs, recording, submit, wait  # noqa: F401 (fixtures)
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from asr_app import catalog
 from asr_app.api import health
 from asr_app.errors import UserError
+from asr_app.startup import Preparer
 
 
 class NoEngines:
@@ -24,18 +26,15 @@ class NoEngines:
         return self.loaded
 
 
-class FakePreparer:
-    current = None
-
-
 @pytest.fixture
 def probed(jobs):
-    engines, preparer = NoEngines(), FakePreparer()
-    return TestClient(FastAPI(routes=health.routes(jobs, engines, preparer))), engines, preparer
+    engines = NoEngines()
+    preparer = Preparer(engines, catalog.CARDS[catalog.DEFAULT], catalog.CARDS[catalog.FALLBACK])
+    return TestClient(FastAPI(routes=health.routes(jobs, engines, lambda: preparer.stage))), engines
 
 
 def test_a_server_is_ready_once_a_model_is_loaded_and_the_journal_can_be_written(probed, jobs):
-    client, engines, _ = probed
+    client, engines = probed
     assert client.get("/healthz").text == "ok"
     assert client.get("/readyz").status_code == 503
     assert client.get("/readyz").json()["stage"] == "no model"
@@ -49,7 +48,7 @@ def test_a_server_is_ready_once_a_model_is_loaded_and_the_journal_can_be_written
 
 
 def test_metrics_count_jobs_and_their_audio(probed, jobs, recording):
-    client, _, _ = probed
+    client, _ = probed
     waiting = submit(jobs, recording)
     assert 'asr_jobs{state="queued"} 1.0' in client.get("/metrics").text
     jobs.start()

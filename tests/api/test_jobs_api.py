@@ -25,7 +25,7 @@ from asr_app.precision import Precision
 
 @pytest.fixture
 def client(jobs):
-    offered = Offered(jobs._engines, catalog.find("demo-paraformer"), lite=False, picked=None)
+    offered = Offered(jobs._worker._engines, catalog.find("demo-paraformer"), lite=False, picked=None)
     return TestClient(FastAPI(routes=job_api.routes(jobs, Intake(jobs, offered), Webhooks(jobs.journal, None))))
 
 
@@ -72,7 +72,7 @@ def test_a_job_from_its_submission_to_its_deletion(client, jobs, recording):
 
 
 def test_pause_continue_and_cancel(client, jobs, recording):
-    engine = jobs._engines.engine
+    engine = jobs._worker._engines.engine
     engine.gate = threading.Semaphore(2)
     job = submit(client, recording).json()["id"]
     jobs.start()

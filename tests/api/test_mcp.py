@@ -35,7 +35,7 @@ CLIP = EXAMPLE / "mandarin-home.wav"
 
 @pytest.fixture
 def tools(jobs):
-    offered = Offered(jobs._engines, catalog.find("demo-paraformer"), lite=False, picked=None)
+    offered = Offered(jobs._worker._engines, catalog.find("demo-paraformer"), lite=False, picked=None)
     return Tools(jobs, offered, Intake(jobs, offered))
 
 

@@ -21,7 +21,7 @@ from asr_app.api.webhooks import Webhooks
 
 @pytest.fixture
 def client(jobs):
-    offered = Offered(jobs._engines, catalog.find("demo-paraformer"), lite=False, picked=None)
+    offered = Offered(jobs._worker._engines, catalog.find("demo-paraformer"), lite=False, picked=None)
     intake = Intake(jobs, offered)
     described = [*api.routes(jobs, offered, intake), *job_api.routes(jobs, intake, Webhooks(jobs.journal, None))]
     jobs.start()

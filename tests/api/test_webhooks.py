@@ -67,7 +67,7 @@ def fast(monkeypatch) -> None:
 def serving(jobs, *allowed: str, secret: bytes | None = SECRET) -> Iterator[TestClient]:
     """The API of jobs, and the thread that sends their webhooks."""
     hooks = Webhooks(jobs.journal, Sender(secret, allowed) if secret else None)
-    offered = Offered(jobs._engines, catalog.find("demo-paraformer"), lite=False, picked=None)
+    offered = Offered(jobs._worker._engines, catalog.find("demo-paraformer"), lite=False, picked=None)
     hooks.start()
     try:
         yield TestClient(FastAPI(routes=job_api.routes(jobs, Intake(jobs, offered), hooks)))

@@ -296,6 +296,35 @@ def test_a_failure_is_listed_with_its_reason_and_stops_nothing(tree, tmp_path):
     assert not (out / "failures.jsonl").exists()
 
 
+def test_a_pipe_and_a_folder_that_cannot_be_read_are_failures(tree, tmp_path, monkeypatch):
+    """Opening a pipe would wait for ever. Root may read any folder, so the refusal is made here."""
+    scandir, pipe = os.scandir, tmp_path / "pipe.wav"
+
+    def refuses(path):
+        if Path(path) == tree / "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    os.mkfifo(pipe)
+    os.mkfifo(tree / "a" / "pipe.wav")  # in a folder it is passed over
+    manifest = tmp_path / "list.txt"
+    manifest.write_text("pipe.wav")
+    monkeypatch.setattr(os, "scandir", refuses)
+    totals, _ = carry_out([tree, pipe], tmp_path / "out", Fake(), manifests=[manifest])
+    assert totals.done == 5
+    rows = [json.loads(line) for line in (tmp_path / "out" / "failures.jsonl").read_text().splitlines()]
+    assert {row["name"] for row in rows} == {str(tree / "b"), str(pipe), "pipe.wav"}
+    assert "cannot be read (Permission denied)" in rows[0]["reason"]
+    assert "is no file" in rows[1]["reason"]
+
+
+def test_links_that_turn_in_a_circle_end_nothing(tree, tmp_path):
+    (tree / "a" / "again").symlink_to(tree)
+    (tree / "loop.wav").symlink_to(tree / "loop.wav")
+    totals, store = carry_out([tree, tree / "loop.wav"], tmp_path / "out", Fake())
+    assert (totals.done, store.failed) == (7, 1)
+
+
 def test_a_full_disk_ends_the_run_instead_of_working_for_nothing(tree, tmp_path, monkeypatch):
     replace = Path.replace
 

@@ -18,6 +18,7 @@ from fakes import FakeEngines
 
 from asr_app import catalog, cli
 from asr_app.audio import Limits
+from asr_app.batch import command
 from asr_app.batch.recognisers import Local
 from asr_app.batch.sources import Source
 from asr_app.datatypes import Options, Transcript
@@ -116,6 +117,18 @@ def test_an_engine_that_dies_at_a_recording_fails_it_alone(clips, caplog):
     assert [type(o) for o in outcomes] == [Transcript, UserError, Transcript]
     assert "ValueError" in outcomes[1].en
     assert "nobody's fault" in caplog.text
+
+
+def test_a_name_with_a_line_break_stays_one_line_and_commands_nothing_to_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "Engines", lambda *_, **__: FakeEngines())
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "two\nlines \x1b[2J.wav").write_text("no audio")
+    code = cli.main(["batch", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--model", "demo-paraformer"])
+    assert code == 2
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert "two\\nlines \\x1b[2J.wav: " in said
+    assert len((tmp_path / "out" / "failures.jsonl").read_text().splitlines()) == 1
 
 
 def test_nothing_named_is_refused(tmp_path, capsys):

@@ -52,12 +52,12 @@ class Dying:
 def cluster():
     """A cluster of two CPUs, whose workers find the fakes of this file."""
     pytest.importorskip("ray", reason="Ray is not installed")
-    from asr_app.batch import ray_workers
+    from asr_app import ray_cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", "local")  # never a cluster that runs here already
         patch.setenv("PYTHONPATH", str(ROOT / "tests" / "batch") + os.pathsep + str(ROOT / "tests"))
-        with ray_workers.joined() as resources:
+        with ray_cluster.joined() as resources:
             yield resources
 
 
@@ -68,23 +68,20 @@ def test_without_ray_the_install_line_is_told(tmp_path, monkeypatch, capsys):
     assert "pip install" in capsys.readouterr().err
 
 
-def test_a_cluster_that_does_not_answer_is_told(monkeypatch):
-    from asr_app.batch import ray_workers
+@pytest.mark.parametrize("error", [ConnectionError, Exception])
+def test_a_cluster_that_does_not_answer_is_told(error, monkeypatch):
+    from asr_app import ray_cluster
 
     def init(**_: object) -> None:
-        raise ConnectionError("no answer")
+        raise error("no answer")
 
-    class Failure(Exception):
-        pass
-
-    absent = SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=Failure))
-    monkeypatch.setitem(sys.modules, "ray", absent)
-    with pytest.raises(UserError, match="cannot be joined"), ray_workers.joined():
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(UserError, match="cannot be joined"), ray_cluster.joined():
         pass
 
 
 def test_the_shares_of_the_workers():
-    from asr_app.batch.ray_workers import shares
+    from asr_app.ray_cluster import shares
 
     assert shares({"cpus": 64, "gpus": 0, "least_cpus": 16}, "cpu", None, None) == (16, 4, 0)
     assert shares({"cpus": 64, "gpus": 0, "least_cpus": 2}, "cpu", None, None) == (32, 2, 0)

@@ -119,25 +119,25 @@ def test_the_redo_leaves_no_job_and_the_upload_stays_for_the_page(jobs, job):
 
 
 def test_a_persons_correction_meanwhile_wins(jobs, job):
-    jobs._engines.engine.gate = threading.Semaphore(0)
+    jobs._worker._engines.engine.gate = threading.Semaphore(0)
     redos = Redos(jobs)
     redos.begin(job, 2, 0, PARAFORMER, FP32)
     Corrections(jobs.journal).correct(job, 2, "by hand", 0)
-    jobs._engines.engine.gate.release(100)
+    jobs._worker._engines.engine.gate.release(100)
     settled(redos, job)
     assert line(jobs, job).text == "by hand"
     assert line(jobs, job).change.kind == "corrected"
 
 
 def test_a_redo_can_be_cancelled_and_another_takes_its_place(jobs, job):
-    jobs._engines.engine.gate = threading.Semaphore(0)
+    jobs._worker._engines.engine.gate = threading.Semaphore(0)
     redos, before = Redos(jobs), line(jobs, job)
     redos.begin(job, 2, 0, PARAFORMER, FP32)
     redos.begin(job, 2, 0, PARAFORMER, Precision.BF16)
     assert [redo.precision for redo in redos.settle(job)] == [Precision.BF16]
     redos.cancel(job, 2)
     assert redos.settle(job) == []
-    jobs._engines.engine.gate.release(100)
+    jobs._worker._engines.engine.gate.release(100)
     wait_idle(jobs)
     jobs.journal.forget_old()
     assert line(jobs, job) == before
@@ -155,12 +155,12 @@ def wait_idle(jobs: Jobs) -> None:
 
 
 def test_the_redo_of_a_deleted_job_goes_with_it(jobs, job):
-    jobs._engines.engine.gate = threading.Semaphore(0)
+    jobs._worker._engines.engine.gate = threading.Semaphore(0)
     Redos(jobs).begin(job, 2, 0, PARAFORMER, FP32)
     Redos(jobs).begin(job, 3, 0, PARAFORMER, FP32)  # one of the two runs, the other one waits
     time.sleep(0.3)
     jobs.journal.remove(job)
-    jobs._engines.engine.gate.release(100)
+    jobs._worker._engines.engine.gate.release(100)
     wait_idle(jobs)
     jobs.journal.forget_old()
     with jobs.journal.transaction() as db:
@@ -169,7 +169,7 @@ def test_the_redo_of_a_deleted_job_goes_with_it(jobs, job):
 
 
 def test_a_redo_goes_on_after_the_server_died(jobs, job, tmp_path):
-    jobs._engines.engine.gate = threading.Semaphore(0)
+    jobs._worker._engines.engine.gate = threading.Semaphore(0)
     redos = Redos(jobs)
     redos.begin(job, 2, 0, PARAFORMER, FP32)
     while redos.settle(job)[0].status.stage != "recognising":
@@ -210,7 +210,7 @@ def test_what_cannot_be_redone_is_refused(jobs, job):
 
 
 def test_options_of_the_job_go_along_as_far_as_the_model_has_them(jobs, job, monkeypatch):
-    jobs._engines.engine.gate = threading.Semaphore(0)
+    jobs._worker._engines.engine.gate = threading.Semaphore(0)
     with jobs.journal.transaction() as db:
         db.execute(
             """UPDATE jobs SET options = '{"languages": ["zh", "en"], "cuts": [9.0, 0.1]}' WHERE id = ?""", (job,)

@@ -14,8 +14,7 @@ import torch
 from conftest import EXAMPLE
 from fakes import FakeEngine, FakeEngines, jobs, recording, submit, wait  # noqa: F401
 
-from asr_app import catalog, hub, pipeline, speeds
-from asr_app import jobs as jobs_module
+from asr_app import catalog, hub, pipeline, speeds, work
 from asr_app.audio import Limits
 from asr_app.checks import Check
 from asr_app.datatypes import Chunk, Options, Segment, StageTimes, Word
@@ -29,7 +28,7 @@ from asr_app.ui import render
 
 
 def test_text_grows_chunk_by_chunk_and_the_upload_may_go(jobs, recording):
-    engine = jobs._engines.engine
+    engine = jobs._worker._engines.engine
     engine.gate = threading.Semaphore(3)
     job = submit(jobs, recording)
     recording.unlink()
@@ -64,7 +63,7 @@ def test_a_double_click_makes_one_job(jobs, recording):
 
 
 def test_cancel_stops_at_the_next_chunk_and_keeps_the_text(jobs, recording):
-    engine = jobs._engines.engine
+    engine = jobs._worker._engines.engine
     engine.gate = threading.Semaphore(2)
     job, waiting = submit(jobs, recording), submit(jobs, recording)
     jobs.start()
@@ -80,13 +79,13 @@ def test_cancel_stops_at_the_next_chunk_and_keeps_the_text(jobs, recording):
 
 def test_what_ran_when_the_process_died_goes_on_where_it_was(tmp_path, recording):
     first = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
-    first._engines.engine.gate = threading.Semaphore(4)
+    first._worker._engines.engine.gate = threading.Semaphore(4)
     job = submit(first, recording)
     first.start()
     wait(first, job, lambda v: len(v.segments) == 4)
     # The process is gone: another one opens the same journal.
     second = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
-    engine = second._engines.engine
+    engine = second._worker._engines.engine
     stages, stage = [], second.journal.stage
     second.journal.stage = lambda *figures: (stages.append(figures), stage(*figures))
     second.start()
@@ -102,7 +101,7 @@ def test_what_ran_when_the_process_died_goes_on_where_it_was(tmp_path, recording
 
 
 def test_a_failure_keeps_the_text_and_the_next_job_runs(jobs, recording):
-    jobs._engines.engine.dies_at = 4
+    jobs._worker._engines.engine.dies_at = 4
     broken, good = submit(jobs, recording), submit(jobs, recording)
     jobs.start()
     view = wait(jobs, broken, lambda v: v.finished)
@@ -115,9 +114,9 @@ def test_a_failure_keeps_the_text_and_the_next_job_runs(jobs, recording):
 
 def test_a_download_and_the_loading_after_it_are_stages_of_the_job(jobs, recording, monkeypatch):
     stages = []
-    monkeypatch.setattr(jobs_module, "_DOWNLOAD_TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(work, "_DOWNLOAD_TOLD_EVERY_S", 0.0)
     monkeypatch.setattr(jobs.journal, "stage", lambda _job, *figures: stages.append(figures))
-    use = jobs._engines.use
+    use = jobs._worker._engines.use
 
     @contextmanager
     def downloading(card, precision, on_progress=None, on_step=None, stop=None):
@@ -127,7 +126,7 @@ def test_a_download_and_the_loading_after_it_are_stages_of_the_job(jobs, recordi
         with use(card, precision) as loaded:
             yield loaded
 
-    monkeypatch.setattr(jobs._engines, "use", downloading)
+    monkeypatch.setattr(jobs._worker._engines, "use", downloading)
     submit(jobs, recording)
     jobs._attempt(jobs.journal.take())
     assert stages[1:4] == [("downloading", 10, 100), ("loading", 100, 100), ("vad", 0.0, 0.0)]
@@ -388,7 +387,7 @@ def test_of_a_good_recording_the_page_has_one_line(jobs, tmp_path):
 
 
 def test_a_paused_job_keeps_its_text_lets_others_by_and_goes_on_where_it_stopped(jobs, recording):
-    engine = jobs._engines.engine
+    engine = jobs._worker._engines.engine
     engine.gate = threading.Semaphore(3)
     job = submit(jobs, recording)
     jobs.start()

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import pytest
 from fakes import FakeEngines, jobs, recording, submit, wait  # noqa: F401
 
-from asr_app import jobs as jobs_module
-from asr_app import pipeline
+from asr_app import pipeline, work
 from asr_app.audio import Limits
 from asr_app.errors import UserError
 from asr_app.jobs import Jobs
@@ -32,7 +31,7 @@ def stages(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 
 def reporting(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, report) -> None:
     """The engine is used only after `report(on_progress, on_step)`."""
-    use = jobs._engines.use
+    use = jobs._worker._engines.use
 
     @contextmanager
     def reports(card, precision, on_progress=None, on_step=None, stop=None):
@@ -40,12 +39,12 @@ def reporting(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, report) -> None:
         with use(card, precision) as loaded:
             yield loaded
 
-    monkeypatch.setattr(jobs._engines, "use", reports)
+    monkeypatch.setattr(jobs._worker._engines, "use", reports)
 
 
 def test_a_download_is_told_at_most_twice_a_second_and_of_unknown_length_too(jobs, recording, monkeypatch):
     clock, told = SimpleNamespace(now=1000.0), stages(jobs, monkeypatch)
-    monkeypatch.setattr(jobs_module, "time", SimpleNamespace(
+    monkeypatch.setattr(work, "time", SimpleNamespace(
         monotonic=lambda: clock.now, time=time.time, perf_counter=time.perf_counter
     ))  # fmt: skip
 
@@ -72,8 +71,8 @@ def test_the_making_of_a_variant_is_a_stage_and_its_steps_are_told(jobs, recordi
 
 def test_the_time_left_is_reckoned_by_the_speech_done_since_the_start(jobs, recording, monkeypatch):
     """The clock goes two seconds for each second of speech; what an earlier run has done does not count."""
-    clock, engine, left = SimpleNamespace(now=0.5), jobs._engines.engine, []
-    monkeypatch.setattr(jobs_module, "time", SimpleNamespace(
+    clock, engine, left = SimpleNamespace(now=0.5), jobs._worker._engines.engine, []
+    monkeypatch.setattr(work, "time", SimpleNamespace(
         monotonic=time.monotonic, time=time.time, perf_counter=lambda: clock.now
     ))  # fmt: skip
     says, write = engine.transcribe, jobs.journal.write_chunk
@@ -93,7 +92,7 @@ def test_the_time_left_is_reckoned_by_the_speech_done_since_the_start(jobs, reco
     job = submit(jobs, recording)
     task = jobs.journal.take()
     with pytest.raises(KeyboardInterrupt):
-        jobs._run(task, jobs_module.Stop())
+        jobs._run(task, work.Stop())
     jobs.journal.recover()
     clock.now += 1000
     attempt(jobs)
@@ -106,7 +105,7 @@ def test_the_seconds_before_the_recognition_are_those_of_the_first_attempt(jobs,
     sound, chunks, spent = pipeline.read, pipeline.cut, iter([7.0, 3.0, 70.0, 30.0])
     monkeypatch.setattr(pipeline, "read", lambda *a: (sound(*a)[0], next(spent)))
     monkeypatch.setattr(pipeline, "cut", lambda *a: (chunks(*a)[0], next(spent)))
-    engine = jobs._engines.engine
+    engine = jobs._worker._engines.engine
     job = submit(jobs, recording)
     with jobs.journal.transaction() as db:
         db.execute("UPDATE jobs SET created = created - 100")
@@ -130,12 +129,12 @@ def test_the_seconds_of_each_chunk_add_up_to_those_of_the_recognition(jobs, reco
 
 
 def test_a_stop_between_two_chunks_leaves_the_job_in_the_queue_with_its_text(jobs, recording):
-    jobs._engines.engine.gate = threading.Semaphore(2)
+    jobs._worker._engines.engine.gate = threading.Semaphore(2)
     job = submit(jobs, recording)
     jobs.start()
     wait(jobs, job, lambda v: len(v.segments) == 2)
     jobs.stop()
-    jobs._engines.engine.gate.release(100)
+    jobs._worker._engines.engine.gate.release(100)
     view = jobs.observe(job)
     assert (view.state, view.error) == ("queued", None)
     assert len(view.segments) in (2, 3)

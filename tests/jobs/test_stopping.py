@@ -83,7 +83,7 @@ def held(lock: threading.Lock, blocked: Blocked) -> Iterator[None]:
 
 def block(stage: str, jobs: Jobs, blocked: Blocked, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a job stay in `stage`."""
-    card, own = catalog.find("demo-paraformer"), jobs._engines
+    card, own = catalog.find("demo-paraformer"), jobs._worker._engines
     match stage:
         case "decoding":
             monkeypatch.setattr(pipeline, "read", blocked)
@@ -157,7 +157,7 @@ def test_what_is_left_behind_writes_nothing_and_gives_its_engine_back(jobs, bloc
     assert blocked.begun.wait(20)
     jobs.cancel(job)
     wait(jobs, job, lambda v: v.finished)
-    (loaded,) = jobs._engines.resident()
+    (loaded,) = jobs._worker._engines.resident()
     assert loaded.lock.locked()  # no other job may use it as long as it works
     blocked.over.set()
     assert loaded.lock.acquire(timeout=5)
@@ -166,13 +166,13 @@ def test_what_is_left_behind_writes_nothing_and_gives_its_engine_back(jobs, bloc
     assert (view.state, view.segments, view.transcript) == ("cancelled", (), None)
     again = submit(jobs, RECORDING)
     assert wait(jobs, again, lambda v: v.finished).state == "done"
-    assert jobs._engines.resident() == [loaded]  # it was not loaded anew
+    assert jobs._worker._engines.resident() == [loaded]  # it was not loaded anew
 
 
 def test_an_engine_that_hangs_ends_its_job_alone_and_is_handed_to_nobody(jobs, blocked, monkeypatch):
     monkeypatch.setattr(retry, "_LEAST_DUE_S", 0.3)
     monkeypatch.setattr(retry, "_DUE_TIMES", 0.0)
-    with jobs._engines.use(catalog.find("demo-paraformer"), Precision.INT8) as hanging:
+    with jobs._worker._engines.use(catalog.find("demo-paraformer"), Precision.INT8) as hanging:
         hanging.engine.transcribe = blocked
     job, other = submit(jobs, RECORDING), submit(jobs, RECORDING)
     jobs.start()
@@ -181,13 +181,13 @@ def test_an_engine_that_hangs_ends_its_job_alone_and_is_handed_to_nobody(jobs, b
     assert "did not answer" in view.error.en
     assert "没有响应" in view.error.zh
     assert wait(jobs, other, lambda v: v.finished, 10).state == "done"
-    (loaded,) = jobs._engines.resident()
+    (loaded,) = jobs._worker._engines.resident()
     assert loaded is not hanging
 
 
 def test_an_engine_that_hangs_after_a_cancel_holds_up_the_next_job_for_a_bounded_time(jobs, blocked, monkeypatch):
     monkeypatch.setattr("asr_app.stopping._AFTER_STOP_S", 0.5)
-    with jobs._engines.use(catalog.find("demo-paraformer"), Precision.INT8) as hanging:
+    with jobs._worker._engines.use(catalog.find("demo-paraformer"), Precision.INT8) as hanging:
         hanging.engine.transcribe = blocked
     job, other = submit(jobs, RECORDING), submit(jobs, RECORDING)
     jobs.start()
