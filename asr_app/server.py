@@ -45,7 +45,7 @@ from asr_app.ui.page import build, offered
 
 log = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-_SCRIPTS = ("page.js", "room.js", "compare.js", "correct.js", "bench.js")
+_SCRIPTS = ("page.js", "links.js", "upload.js", "room.js", "compare.js", "correct.js", "bench.js")
 
 
 def theme() -> gr.Theme:

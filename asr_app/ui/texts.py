@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from asr_app.ui.bench.texts import BENCH
+from asr_app.ui.choice_texts import CHOICES
 from asr_app.ui.compare.texts import COMPARE
 from asr_app.ui.corrections.texts import CORRECTIONS
 from asr_app.ui.hotword_texts import HOTWORDS
@@ -336,6 +337,7 @@ TEXTS: dict[str, dict[str, str]] = {
 TEXTS |= HOTWORDS
 TEXTS |= CORRECTIONS
 TEXTS |= BENCH
+TEXTS |= CHOICES
 
 
 def in_both(key: str) -> str:
