@@ -19,7 +19,7 @@ window.asrLink = (() => {
   });
 
   const clean = () => rewrite((query) => NAMES.forEach((name) => query.delete(name)));
-  if (document.documentElement.hasAttribute("aria-busy")) document.addEventListener("asr-started", clean, { once: true });
+  document.addEventListener("asr-started", clean, { once: true });
 
   // A model in a folder of the server's has its path as a name, which is not for others.
   return ({ model, lite, precision, language, label }) => {

@@ -126,10 +126,15 @@ window.asrUpload = (() => {
   // -- dropping ----------------------------------------------------------------------------------------------------
   const shown = (box) => box?.checkVisibility();
 
-  const target = async () => { // the upload of the tab that is open; in the first tab it may be behind the microphone
-    if (!BOXES.map(byId).some(shown)) document.querySelector("#sources [role=tab]")?.click();
-    for (let i = 0; i < 20 && !BOXES.map(byId).some(shown); i += 1) await new Promise((go) => setTimeout(go, 50));
-    return BOXES.map(byId).find(shown);
+  const soon = async (find) => { // Gradio makes and shows its parts later
+    for (let i = 0; i < 40 && !find(); i += 1) await new Promise((go) => setTimeout(go, 50));
+    return find();
+  };
+
+  const target = () => { // the upload of the tab that is open; in the first tab it may be behind the microphone
+    const find = () => BOXES.map(byId).find(shown);
+    if (!find()) document.querySelector("#sources [role=tab]")?.click();
+    return soon(find);
   };
 
   const give = async (items) => {
@@ -142,12 +147,10 @@ window.asrUpload = (() => {
       problem(panel, files.length ? tooBig(size) : said("upload_folder"), null, () => panel.remove());
       return;
     }
-    let input = box.querySelector("input[type=file]");
-    if (!input) { // a component for one file shows it: another one takes its place
-      box.querySelector("button[aria-label]")?.click();
-      await new Promise((go) => setTimeout(go, 100));
-      input = box.querySelector("input[type=file]");
-    }
+    const find = () => box.querySelector("input[type=file]");
+    if (!find()) box.querySelector("button[aria-label]")?.click(); // a component for one file: another one takes its place
+    const input = await soon(find);
+    if (!input) return;
     const transfer = new DataTransfer();
     for (const file of input.multiple ? files : files.slice(0, 1)) transfer.items.add(file);
     input.files = transfer.files;
