@@ -156,7 +156,7 @@ _SHIFTS = """() => { window.shifts = []; new PerformanceObserver((list) => { for
 }).observe({ type: "layout-shift", buffered: true }); }"""
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [1440, pytest.param(390, marks=pytest.mark.slow)])
 def test_nothing_jumps_from_the_click_to_the_result(site, open_page, width):
     page = open_page(site.address, viewport={"width": width, "height": 900})
     page.evaluate(_SHIFTS)
