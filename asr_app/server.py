@@ -50,8 +50,10 @@ from asr_app.ui.recorder import news as recorder
 
 log = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+_STYLES = ("page.css", "speakers.css", "record.css")
 _SCRIPTS = (
-    "page.js", "room.js", "compare.js", "correct.js", "bench.js", "microphone.js", "outbox.js", "captions.js", "record.js",
+    "page.js", "links.js", "upload.js", "room.js", "compare.js", "correct.js", "bench.js", "microphone.js", "outbox.js",
+    "captions.js", "record.js",
 )  # fmt: skip
 
 
@@ -72,7 +74,7 @@ def _script() -> str:
 
 def _head() -> str:
     """The page's style and script. Not through Gradio's `css`, which it confines to the inside of its column."""
-    style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("page.css", "record.css"))
+    style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in _STYLES)
     # The Benchmark tab shows the report as it is in its own file.
     style += f".gradio-container .report {{ {STYLE.read_text(encoding='utf-8')} }}"
     return f"<style>{style}</style><script>{_script()}</script>"

@@ -25,6 +25,32 @@ window.asr = (() => {
   const stored = () => JSON.parse(localStorage.getItem(STORED) || "[]");
   const store = (ids) => localStorage.setItem(STORED, JSON.stringify(ids.slice(0, MOST_JOBS)));
 
+  // -- words (ui/uploads.py) ---------------------------------------------------------------------------------------
+  const words = () => JSON.parse(byId("words").dataset.words);
+  const said = (key, values = {}) => words()[language][key].replace(/{(\w+)}/g, (_, name) => values[name]);
+  const clock = (seconds) => { // as render.py
+    const [h, m, s] = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
+    return (h ? [h, String(m).padStart(2, "0")] : [m]).concat(String(s).padStart(2, "0")).join(":");
+  };
+  const megabytes = (count) => (count >= 1e9 ? `${(count / 1e9).toFixed(1)} GB` : `${(count / 1e6).toFixed(count < 1e8 ? 1 : 0)} MB`);
+
+  const copy = async (text, button) => { // the button says for a while that it is done
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else { // plain http
+      const area = document.createElement("textarea");
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+      button.focus();
+    }
+    if (button.asrBefore) return;
+    button.asrBefore = button.textContent;
+    button.textContent = said("copied");
+    setTimeout(() => { button.textContent = button.asrBefore; button.asrBefore = ""; }, 2000);
+  };
+
   const put = (element, html) => {
     if (element.asrHtml === html) return; // else the player would stop and a focus be lost
     element.asrHtml = html;
@@ -46,6 +72,8 @@ window.asr = (() => {
   };
 
   const translate = (to = language) => {
+    document.documentElement.lang = to === "zh" ? "zh-CN" : "en";
+    document.documentElement.style.setProperty("--drop", JSON.stringify(said("drop")));
     for (const element of document.querySelectorAll("[data-en]")) element.textContent = element.dataset[to];
     document.dispatchEvent(new CustomEvent("asr-language"));
   };
@@ -236,6 +264,7 @@ window.asr = (() => {
     document.documentElement.removeAttribute("aria-busy");
     emptyPage = byId("transcript").firstElementChild;
     show(id, label);
+    document.dispatchEvent(new Event("asr-started"));
   };
 
   // -- the player --------------------------------------------------------------------------------------------------
@@ -246,11 +275,11 @@ window.asr = (() => {
       player().currentTime = Number(hit("[data-start]").dataset.start);
       player().play();
     } else if (hit("#copy")) {
-      const said = [...document.querySelectorAll("#transcript .segment")].map((segment) => {
+      const lines = [...document.querySelectorAll("#transcript .segment")].map((segment) => {
         const speaker = segment.querySelector(".speaker")?.textContent;
         return (speaker ? `${speaker}: ` : "") + segment.querySelector(".words").textContent.trim();
       });
-      navigator.clipboard.writeText(said.join("\n"));
+      copy(lines.join("\n"), hit("#copy"));
     } else if (hit("#compare-here")) byId("compare-job").click(); // it has the id of the job that is shown
     else if (hit("#hold")) post("hold", { job, action: hit("#hold").dataset.action }).then(ask);
     else if (hit("#zip")) zip();
@@ -278,5 +307,8 @@ window.asr = (() => {
   document.addEventListener("timeupdate", follow, true);
   document.addEventListener("seeked", follow, true);
 
-  return { start, show, listed, opened: () => opening, post, put, sure, translate, language: () => language };
+  return {
+    start, show, listed, opened: () => opening, post, put, sure, translate, words, said, clock, megabytes, copy,
+    language: () => language,
+  };
 })();

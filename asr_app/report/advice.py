@@ -106,7 +106,8 @@ def candidates(model: Mapping[str, Any]) -> list[Candidate]:
 def choose(arms: Sequence[Candidate], full_error: float, clips: int, language: str) -> Advice:
     """The fastest arm whose loss the data bound; else FP32, or that the data cannot tell, and why."""
     say = _speak(language)
-    here = say(f"On this machine, for these {clips} clips: ", f"在本机上，就这 {clips} 段录音而言：")
+    these = "this clip" if clips == 1 else f"these {clips} clips"
+    here = say(f"On this machine, for {these}: ", f"在本机上，就这 {clips} 段录音而言：")
     full = Precision.FP32.label
     fast = sorted((arm for arm in arms if arm.is_faster), key=lambda arm: -(arm.speedup or 0.0))
     by_verdict = {verdict: [a for a in fast if a.verdict(full_error, clips) is verdict] for verdict in Verdict}

@@ -5,6 +5,7 @@ from __future__ import annotations
 LABELS: dict[str, tuple[str, str]] = {
     "benchmark": ("Benchmark", "评测"),
     "clips_line": ("{clips} clips, {minutes:.1f} minutes, {languages} ({layout})", "{clips} 段录音，{minutes:.1f} 分钟，{languages}（{layout}）"),
+    "clips_line_one": ("1 clip, {minutes:.1f} minutes, {languages} ({layout})", "1 段录音，{minutes:.1f} 分钟，{languages}（{layout}）"),
     "languages_of": ("{count} languages", "{count} 种语言"),
     "one_language": ("language {name}", "语言 {name}"),
     "no_language": ("no language given", "未注明语言"),

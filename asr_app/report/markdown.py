@@ -28,7 +28,7 @@ def clips_line(results: Mapping[str, Any], language: str) -> str:
             else label("languages_of", language, count=len(names))
         )
     return label(
-        "clips_line", language, clips=len(data["clips"]), minutes=data["audio_s"] / 60, languages=spoken,
+        "clips_line_one" if len(data["clips"]) == 1 else "clips_line", language, clips=len(data["clips"]), minutes=data["audio_s"] / 60, languages=spoken,
         layout=data["layout"],
     )  # fmt: skip
 

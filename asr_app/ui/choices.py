@@ -7,20 +7,46 @@ from typing import Any
 
 import gradio as gr
 
+from asr_app.config import Config
 from asr_app.datatypes import ModelCard
-from asr_app.ui import options
-from asr_app.ui.inputs import Inputs, precision_choices
+from asr_app.ui import options, presets
+from asr_app.ui.inputs import Inputs, default_precision, precision_choices
+from asr_app.ui.texts import LANGUAGES
 
 Kept = Mapping[str, Any]
 
 
-def connect(kept: gr.BrowserState, inputs: Inputs, quiet: Mapping[str, Any]) -> None:
-    """Lets the browser write into `kept` each choice that a person makes. The server has no part in it."""
+def connect(
+    kept: gr.BrowserState,
+    inputs: Inputs,
+    cards: Mapping[str, ModelCard],
+    config: Config,
+    language: gr.Radio,
+    quiet: Mapping[str, Any],
+) -> None:
+    """Lets the browser write into `kept` each choice that a person makes, and lets a preset make several."""
     for name, component in _components(inputs).items():
-        js = f"(value, kept) => ({{ ...kept, {name}: value }})"
         # A text box tells of keys as its input, and not of a text that is pasted by the mouse or composed.
         event = component.change if isinstance(component, gr.Textbox) else component.input
-        event(None, [component, kept], kept, js=js, **quiet)
+        if name in presets.AFFECTED:
+            js = f"(value, {{ preset, before, ...kept }}) => [{{ ...kept, {name}: value }}, '{presets.OWN}']"
+            event(None, [component, kept], [kept, inputs.preset], js=js, **quiet)
+        else:
+            event(None, [component, kept], kept, js=f"(value, kept) => ({{ ...kept, {name}: value }})", **quiet)
+
+    def choose(name: str, before: dict[str, Any], key: str, label: str) -> list[Any]:
+        now = presets.apply(name, before)
+        lite = now["lite"] if isinstance(now.get("lite"), bool) else config.lite
+        chosen = precision(now, cards[key], default_precision(config), LANGUAGES[label])
+        return [now, lite, chosen, *options.reset(now)]
+
+    def describe(name: str, key: str, label: str) -> Any:
+        return presets.described(name, cards[key], LANGUAGES[label])
+
+    model = inputs.models.model
+    changed = [kept, inputs.lite, inputs.precision, *inputs.options.common]
+    inputs.preset.input(choose, [inputs.preset, kept, model, language], changed, **quiet)
+    inputs.preset.change(describe, [inputs.preset, model, language], inputs.preset_info, **quiet)
 
 
 def model(kept: Kept, cards: Mapping[str, ModelCard], home: str) -> str:
@@ -47,8 +73,9 @@ def switch(kept: Kept) -> Any:
 
 
 def opened(kept: Kept) -> Any:
-    """The update of the advanced options' fold: open where something in it was chosen."""
-    return gr.update(open=True) if set(kept) - {"model", "lite"} else gr.update()
+    """The update of the advanced options' fold: open where something in it was chosen by hand."""
+    by_preset = {"preset", "before", *presets.AFFECTED} if kept.get("preset") else set()
+    return gr.update(open=True) if set(kept) - {"model", "lite"} - by_preset else gr.update()
 
 
 def _components(inputs: Inputs) -> dict[str, Any]:

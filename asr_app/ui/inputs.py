@@ -26,7 +26,7 @@ from asr_app.recorder.captions import Captions
 from asr_app.recorder.captures import Captures
 from asr_app.startup import Preparer
 from asr_app.turns import MOST_WAITING
-from asr_app.ui import entries, models, options, render
+from asr_app.ui import entries, models, options, presets, render
 from asr_app.ui.labels import Labels
 from asr_app.ui.models import ModelInputs
 from asr_app.ui.options import OptionInputs
@@ -34,7 +34,11 @@ from asr_app.ui.recorder import tab as microphone
 from asr_app.ui.texts import LANGUAGES, t
 
 _AS_SWITCHED = "auto"
-_LISTED_JS = "(jobs) => window.asr.listed(jobs)"  # page.js
+# Called by Gradio; `asr` is what page.js exports.
+_LISTED_JS = "(jobs) => window.asr.listed(jobs)"
+_COPY_LINK_JS = (
+    "(model, lite, precision, language, label) => window.asrLink({ model, lite, precision, language, label })"
+)
 # record.js: the Transcribe button beside the recorder ends a recording, which is then submitted by an event of its own.
 _TRANSCRIBE_JS = (
     "(job, before, uploaded, recorder, ...chosen) => [job, before, uploaded, window.asrRecord.transcribe(), ...chosen]"
@@ -68,11 +72,14 @@ class Inputs:
     submit_recording: gr.Button
     follow_recording: gr.Button
     models: ModelInputs
+    preset: gr.Radio
+    preset_info: gr.HTML
     lite: gr.Checkbox
     evidence: gr.HTML
     advanced: gr.Accordion
     precision: gr.Radio
     options: OptionInputs
+    copy_link: gr.Button
     start: gr.Button
     cancel: gr.Button
     refusal: gr.HTML
@@ -82,7 +89,7 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
     """Makes the components, inside the column that is open; the first card is the chosen one."""
     card = next(iter(cards.values()))
     gr.HTML(microphone.interrupted())
-    with gr.Tabs():
+    with gr.Tabs(elem_id="sources"):
         with labels(gr.Tab(t("upload", "en"), id="upload"), label="upload"):
             upload = gr.File(
                 label=t("files", "en"), file_count="multiple", type="filepath", height=130, elem_id="upload",
@@ -95,27 +102,34 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
     submit_recording = gr.Button(visible="hidden", elem_id="submit-recording")
     follow_recording = gr.Button(visible="hidden", elem_id="follow-recording")
     chosen_model = models.lay_out(cards, config.hub)
+    preset = gr.Radio(presets.choices(card, "en"), value=presets.OWN, label=t("preset", "en"), elem_id="preset")
+    preset_info = gr.HTML(visible=False, elem_id="preset-info")
     lite = gr.Checkbox(config.lite, label=t("lite", "en"), elem_id="lite")
     evidence = gr.HTML(elem_id="evidence")
-    advanced = labels(gr.Accordion(t("advanced", "en"), open=config.precision is not None), label="advanced")
+    advanced = labels(
+        gr.Accordion(t("advanced", "en"), open=config.precision is not None, elem_id="advanced"), label="advanced"
+    )
     with advanced:
         precision = gr.Radio(
             precision_choices("en", card), value=default_precision(config),
             label=t("precision", "en"), info=t("precision_info", "en"), elem_id="precision",
         )  # fmt: skip
         asked = options.lay_out(card, labels)
+        copy_link = labels(gr.Button(t("copy_link", "en"), size="sm", elem_id="copy-link"), value="copy_link")
     with gr.Row():
-        start = labels(gr.Button(t("transcribe", "en"), variant="primary", elem_id="transcribe"), value="transcribe")
-        cancel = labels(gr.Button(t("cancel", "en"), interactive=False, elem_id="cancel"), value="cancel")
+        start = gr.Button(t("transcribe", "en"), variant="primary", min_width=120, elem_id="transcribe")
+        cancel = gr.Button(t("cancel", "en"), interactive=False, min_width=120, elem_id="cancel")
     refusal = gr.HTML(elem_id="refusal")
     for component, key in (
         (upload, "files"), (lite, "lite"),
     ):  # fmt: skip
         labels(component, label=key)
+    labels(start, value="transcribe")
+    labels(cancel, value="cancel")
     gr.HTML(entries.frame())
     return Inputs(
-        upload, examples, submit_recording, follow_recording, chosen_model, lite, evidence, advanced, precision, asked, start, cancel,
-        refusal,
+        upload, examples, submit_recording, follow_recording, chosen_model, preset, preset_info, lite, evidence, advanced,
+        precision, asked, copy_link, start, cancel, refusal,
     )  # fmt: skip
 
 
@@ -221,6 +235,8 @@ def connect(
     for name, button in inputs.examples.items():
         button.click(partial(list, [str(EXAMPLES / name)]), None, inputs.upload, **quiet)
     inputs.cancel.click(cancel, [job_id, language], inputs.refusal, **quiet)
+    shared = [model, inputs.lite, inputs.precision, inputs.options.spoken, language]
+    inputs.copy_link.click(None, shared, None, js=_COPY_LINK_JS, **quiet)
     inputs.models.better_button.click(fetch_better, [inputs.lite, kept], [model, kept], **quiet)
 
 

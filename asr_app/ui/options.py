@@ -64,7 +64,7 @@ NAMES = (
 
 def lay_out(card: ModelCard, labels: Labels) -> OptionInputs:
     """Makes the controls; those that `card` lacks are not visible."""
-    shown = {name: _has(card, name) for name in NAMES}
+    shown = {name: has(card, name) for name in NAMES}
     return OptionInputs(
         gr.Dropdown(
             languages(card, "en"), value=_DETECT, label=t("spoken", "en"), visible=shown["language"], elem_id="spoken"
@@ -113,6 +113,11 @@ def languages(card: ModelCard, page_language: str) -> list[tuple[str, str]]:
     return [(t("detect", page_language), _DETECT), *((f"{names.get(c, c)} ({c})", c) for c in card.languages)]
 
 
+def spoken_values(card: ModelCard) -> list[str]:
+    """The values of the spoken language that a person can choose; none if the model has no such option."""
+    return [_DETECT, *card.languages] if has(card, "language") else []
+
+
 def scripts(page_language: str) -> list[tuple[str, str]]:
     """The choices of the script of Chinese text, by their names in the page's language."""
     names = [(t(f"script_{script}", page_language), script) for script in chinese.SCRIPTS]
@@ -153,15 +158,24 @@ def fitted(card: ModelCard, page_language: str, kept: Mapping[str, Any]) -> list
     spoken = _one_of(kept.get("language"), [value for _, value in choices])
     detected = [x for x in among if x in card.languages] if isinstance(among, list) else []
     return [
-        gr.update(choices=choices, value=spoken, visible=_has(card, "language")),
-        gr.update(choices=choices[1:], value=detected, visible=_has(card, "languages")),
-        *(gr.update(visible=_has(card, name)) for name in NAMES[2:]),
+        gr.update(choices=choices, value=spoken, visible=has(card, "language")),
+        gr.update(choices=choices[1:], value=detected, visible=has(card, "languages")),
+        *(gr.update(visible=has(card, name)) for name in NAMES[2:]),
     ]
 
 
 def restored(kept: Mapping[str, Any]) -> list[Any]:
     """The updates of `OptionInputs.common` for a page that was just loaded: the values in `kept`."""
-    values = {
+    return [gr.update(value=value) if name in kept else gr.update() for name, value in _values(kept).items()]
+
+
+def reset(kept: Mapping[str, Any]) -> list[Any]:
+    """The updates of `OptionInputs.common` to the values in `kept`, or to the defaults."""
+    return [gr.update(value=value) for value in _values(kept).values()]
+
+
+def _values(kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "script": _one_of(kept.get("script"), [_DEFAULT_SCRIPT, *chinese.SCRIPTS]),
         "short_windows": _one_of(kept.get("short_windows"), [_FULL, _SHORT]),
         "itn": kept.get("itn") is not False,
@@ -171,7 +185,6 @@ def restored(kept: Mapping[str, Any]) -> list[Any]:
         "emotion": kept.get("emotion") is True,
         "speakers": _one_of(kept.get("speakers"), [value for _, value in speakers("en")]),
     }
-    return [gr.update(value=value) if name in kept else gr.update() for name, value in values.items()]
 
 
 def _one_of(value: Any, choices: Sequence[str]) -> str:
@@ -186,7 +199,7 @@ def _text(value: Any) -> str:
 def read(card: ModelCard, values: Sequence[Any]) -> Options:
     """The options from the controls' values; those of invisible controls do not count."""
     spoken, among, script, windows, itn, translate, hotwords, prompt, emotions, who = (
-        value if _has(card, name) else None for name, value in zip(NAMES, values, strict=True)
+        value if has(card, name) else None for name, value in zip(NAMES, values, strict=True)
     )
     language = None if spoken in (None, _DETECT) else spoken
     told, count = parse_count(who or OFF)
@@ -205,7 +218,8 @@ def read(card: ModelCard, values: Sequence[Any]) -> Options:
     )
 
 
-def _has(card: ModelCard, name: str) -> bool:
+def has(card: ModelCard, name: str) -> bool:
+    """Whether the model has the option of that name, one of NAMES."""
     if name == "script":
         return bool(set(chinese.LANGUAGES) & set(card.languages))
     if name in ("hotwords", "speakers"):  # rules, for a model without hotwords of its own; voices need no model's help

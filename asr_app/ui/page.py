@@ -20,7 +20,7 @@ from asr_app.recorder.captions import Captions
 from asr_app.recorder.captures import Captures
 from asr_app.startup import Preparer
 from asr_app.ui import arrival as band
-from asr_app.ui import choices, models, options
+from asr_app.ui import choices, links, models, options, presets, uploads
 from asr_app.ui import inputs as left
 from asr_app.ui import result as right
 from asr_app.ui.bench import tab as bench
@@ -60,7 +60,7 @@ def build(
         kept_language = gr.BrowserState("", storage_key="asr-language", secret=_STORAGE_KEY)
         with gr.Row(elem_id="head", equal_height=True):
             with gr.Column(scale=6, min_width=260):
-                head = gr.HTML()
+                head = gr.HTML(uploads.frame(config.max_upload_mb))
             with gr.Column(scale=4, min_width=240):
                 pill = gr.HTML()
             with gr.Column(scale=2, min_width=170):
@@ -73,6 +73,7 @@ def build(
                     elem_id="language",
                 )
         arrival = band.lay_out(pill, labels)
+        link_note = gr.HTML(visible=False, elem_id="link-note")
         with gr.Tabs(elem_id="tabs") as tabs:
             with (
                 labels(gr.Tab(t("tab_transcribe", "en"), id="transcribe"), label="tab_transcribe"),
@@ -91,7 +92,7 @@ def build(
         left.connect(
             inputs, cards, engines, jobs, captures, captions, preparer, job_id, submitted, kept, language, _QUIET
         )
-        choices.connect(kept, inputs, _QUIET)
+        choices.connect(kept, inputs, cards, config, language, _QUIET)
         compare.connect(comparing, tabs, opened, cards, engines, jobs, comparison, job_id, language, _QUIET)
         bench.connect(benching, bench_opened, cards, engines, benchmarks, benchmark, language, _QUIET)
         default = left.default_precision(config)
@@ -104,7 +105,10 @@ def build(
 
         def rename(label: str, key: str, picked: str) -> list[Any]:
             lang = LANGUAGES[label]
-            title = f"<h1>{t('title', lang)}</h1><p>{t('tagline', lang)}</p>"
+            title = (
+                f'<a class="skip" href="#transcript">{t("skip", lang)}</a><h1>{t("title", lang)}</h1>'
+                f"<p>{t('tagline', lang)}</p>{uploads.frame(config.max_upload_mb)}"
+            )
             precision = gr.update(
                 choices=left.precision_choices(lang, cards[key]), value=picked, label=t("precision", lang),
                 info=t("precision_info", lang),
@@ -118,10 +122,20 @@ def build(
             ]  # fmt: skip
 
         def greet(chosen: str, choice: dict[str, Any], picked: str, request: gr.Request) -> list[Any]:
-            """In the language chosen before, else the browser's; with the model chosen before, else the start's."""
+            """In the language of the link, that chosen before, or the browser's; with the model of the link, that chosen
+            before, or the start's."""
+            link = links.read(request.query_params, cards, choice, preparer.home)
             accepted = request.headers.get("accept-language", "")
-            label = "中文" if (chosen or accepted[:2]) == "zh" else "English"
-            return [label, *rename(label, choices.model(choice, cards, preparer.home), picked)]
+            label = "中文" if (link.page_language or chosen or accepted[:2]) == "zh" else "English"
+            choice = {**choice, **link.choices}
+            if set(link.choices) & set(presets.AFFECTED):
+                choice = {k: v for k, v in choice.items() if k not in ("preset", "before")}
+            note = link.note(LANGUAGES[label])
+            return [
+                label, choice, gr.update(selected=link.tab) if link.tab else gr.skip(),
+                gr.update(value=note, visible=bool(note)),
+                *rename(label, choices.model(choice, cards, preparer.home), picked),
+            ]  # fmt: skip
 
         def restore(choice: dict[str, Any]) -> list[Any]:
             return [choices.switch(choice), choices.opened(choice), *options.restored(choice)]
@@ -129,7 +143,9 @@ def build(
         renamed = [
             head, inputs.precision, *inputs.options.renamed, model, kept_language, *labels.components,
         ]  # fmt: skip
-        greeted = page.load(greet, [kept_language, kept, inputs.precision], [language, *renamed], **_QUIET)
+        greeted = page.load(
+            greet, [kept_language, kept, inputs.precision], [language, kept, tabs, link_note, *renamed], **_QUIET
+        )
         # Labels and values are updates of the same components: one event may not have both.
         restored = greeted.then(restore, kept, [inputs.lite, inputs.advanced, *inputs.options.common], **_QUIET)
         restored.then(None, [job_id, comparison, benchmark, language], None, js=_START_JS, **_QUIET)

@@ -171,7 +171,7 @@ def bar(label: str, figures: str, share: float | None) -> str:
     percent = 100 * min(1.0, share or 0.0)
     value = "" if share is None else f' aria-valuenow="{percent:.0f}"'
     return (
-        f'<div class="progress" role="status"><div class="line"><span>{escape(label)}</span>'
+        f'<div class="progress"><div class="line"><span>{escape(label)}</span>'
         f"<span>{escape(figures)}</span></div>"
         f'<div class="bar" role="progressbar" aria-label="{escape(label)}" '
         f'aria-valuemin="0" aria-valuemax="100"{value}><div style="width:{percent:.1f}%"></div></div></div>'

@@ -18,4 +18,4 @@ _FRAME = f"""<p id="offline" class="notice bad" role="alert" {in_both("offline")
 
 def lay_out() -> None:
     """Makes the frame, inside the column that is open."""
-    gr.HTML(_FRAME)
+    gr.HTML(_FRAME, elem_id="frame")

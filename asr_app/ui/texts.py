@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from asr_app.ui.bench.texts import BENCH
+from asr_app.ui.choice_texts import CHOICES
 from asr_app.ui.compare.texts import COMPARE
 from asr_app.ui.corrections.texts import CORRECTIONS
 from asr_app.ui.hotword_texts import HOTWORDS
@@ -340,6 +341,7 @@ TEXTS |= SPEAKERS
 TEXTS |= CORRECTIONS
 TEXTS |= BENCH
 TEXTS |= {f"recorder_{key}": texts for key, texts in RECORDER.items()}
+TEXTS |= CHOICES
 
 
 def in_both(key: str) -> str:

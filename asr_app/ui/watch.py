@@ -20,7 +20,7 @@ from asr_app.observer import Observer
 from asr_app.precision import Precision
 from asr_app.startup import Preparer
 from asr_app.ui import arrival as band
-from asr_app.ui import choices, models, options, render
+from asr_app.ui import choices, models, options, presets, render
 from asr_app.ui.arrival import Arrival
 from asr_app.ui.compare import tab as compare
 from asr_app.ui.inputs import Inputs
@@ -100,8 +100,8 @@ class Watch:
             return out | {before: now}
 
         watched = [
-            *self.arrival.components, model, *self.inputs.models.described, self.inputs.precision,
-            *self.inputs.options.components, self.inputs.evidence, self.inputs.cancel, self.arms, before,
+            *self.arrival.components, model, *self.inputs.models.described, self.inputs.preset,
+            self.inputs.preset_info, self.inputs.precision, *self.inputs.options.components, self.inputs.evidence, self.inputs.cancel, self.arms, before,
         ]  # fmt: skip
         changes: list[Callable[..., Any]] = [refresh.click, job_id.change, model.change, language.change]
         gr.on(
@@ -118,6 +118,8 @@ class Watch:
             out[inputs.models.model] = self._listed(shown.standing, now.standing, card, language)
             out[self.arms] = gr.update(choices=compare.choices(self.cards, self.engines))
         if chosen:
+            out[inputs.preset] = presets.update(kept, card, language)
+            out[inputs.preset_info] = presets.described(presets.chosen(kept, card), card, language)
             out[inputs.precision] = choices.precision(kept, card, self.default_precision, language)
             out |= zip(inputs.options.components, options.fitted(card, language, kept), strict=True)
         if on_disk or chosen:

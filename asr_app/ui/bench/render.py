@@ -78,7 +78,7 @@ def _bar(title: str, benchmark: Benchmark, progress: Progress | None, ahead: int
         parts.append(step.arm.upper())
     figures = f"{step.done:,} / {step.total:,}"
     if progress.left_s is not None:
-        figures += " · " + t("left", language, time=clock(progress.left_s))
+        figures += " · " + t("bench_left", language, time=clock(progress.left_s))
     return bar(" · ".join(parts), figures, step.done / step.total if step.total else None)
 
 

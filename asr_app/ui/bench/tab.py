@@ -59,7 +59,7 @@ def lay_out(cards: Mapping[str, ModelCard], engines: Engines, offered: Sequence[
             upload = gr.File(
                 label=t("bench_files", "en"), file_count="multiple", type="filepath", height=130, elem_id="bench-upload"
             )
-            info = gr.HTML(f'<p class="evidence">{t("bench_files_info", "en")}</p>')
+            info = gr.HTML(t("bench_files_info", "en"), elem_classes="evidence")
             sources = {}
             with gr.Row(elem_id="bench-sources", elem_classes="choices"):
                 labels(gr.HTML(t("bench_or", "en"), elem_id="bench-or"), value="bench_or")

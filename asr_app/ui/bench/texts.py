@@ -54,6 +54,7 @@ BENCH: dict[str, dict[str, str]] = {
     },
     "bench_queued": {"en": "waits until the machine is idle", "zh": "等待机器空闲"},
     "bench_ahead": {"en": "waits for {count} other benchmarks", "zh": "等待前面 {count} 个评测"},
+    "bench_left": {"en": "{time} left in this step", "zh": "此步骤剩余 {time}"},
     "bench_starting": {"en": "starting", "zh": "正在启动"},
     "bench_decoding": {"en": "decoding the recordings", "zh": "正在解码录音"},
     "bench_texts": {"en": "recognising", "zh": "识别"},
