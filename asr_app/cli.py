@@ -189,7 +189,8 @@ def _transcribe(args: argparse.Namespace, language: str) -> int:
     # Model libraries take seconds to import: `models` and a mistyped flag must not wait for them.
     from asr_app import pipeline
     from asr_app.audio import Limits
-    from asr_app.engines import Engines, pick_device, usable_cores
+    from asr_app.devices import pick_device, usable_cores
+    from asr_app.engines import Engines
     from asr_app.families.base import require
     from asr_app.ui import hotwords
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections import defaultdict
@@ -21,6 +20,7 @@ import torch
 
 from asr_app import catalog
 from asr_app.datatypes import ModelCard
+from asr_app.devices import default_budget
 from asr_app.errors import UserError
 from asr_app.gate import Gate
 from asr_app.hub import OnProgress
@@ -35,40 +35,6 @@ from asr_app.stopping import POLL_S, Stop, stoppable
 log = logging.getLogger(__name__)
 
 
-def pick_device(wanted: str) -> str:
-    """ "auto" -> the first CUDA device or the CPU. Raises UserError for a device that is not there."""
-    if wanted == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(wanted).type
-    except RuntimeError:
-        kind = ""
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "No CUDA device is usable here. Check the driver (torch 2.13 from PyPI needs CUDA 13), or use --device cpu.",
-            "此处没有可用的 CUDA 设备。请检查驱动（PyPI 的 torch 2.13 需要 CUDA 13），或使用 --device cpu。",
-        )
-    if kind == "cuda" and (torch.device(wanted).index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"There is no {wanted}: {torch.cuda.device_count()} CUDA devices are here, counted from cuda:0.",
-            f"没有 {wanted}：此处有 {torch.cuda.device_count()} 个 CUDA 设备，从 cuda:0 开始编号。",
-        )
-    if kind not in ("cpu", "cuda"):
-        raise UserError(
-            f"Unknown device {wanted!r}. Use auto, cpu or cuda:0.", f"未知设备 {wanted!r}。可用：auto、cpu、cuda:0。"
-        )
-    return wanted
-
-
-def usable_cores() -> int:
-    """Cores this process may use: its affinity, and the limit of its cgroup."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, int(int(quota) / int(period))))
-    return cores
-
-
 class Engines:
     """The resident engines of one device. `budget` is bytes of weights; the least recently used idle one goes first.
 
@@ -79,7 +45,7 @@ class Engines:
         self, device: str, threads: int, hub_name: str, budget: int | None = None, cache: Path | None = None
     ) -> None:
         self.device, self.threads, self.hub_name, self.cache = device, threads, hub_name, cache
-        self.budget = budget or _default_budget(device)
+        self.budget = budget or default_budget(device)
         self._resident: dict[tuple[str, Precision], Loaded] = {}
         self._resting: tuple[ModelCard, Precision] | None = None
         self._lock = threading.Lock()  # guards the dictionary
@@ -377,12 +343,6 @@ def _check_waiting(own: Stop, loaded: Loaded) -> None:
     own.check()
     if loaded.stop.is_overdue() or loaded.gate.guest_hangs:
         raise _HolderHangs
-
-
-def _default_budget(device: str) -> int:
-    if torch.device(device).type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory * 0.7)
-    return int(free_bytes() * 0.5)
 
 
 def _amount(size: int) -> str:

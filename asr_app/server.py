@@ -25,8 +25,9 @@ from asr_app.bodies import Bodies
 from asr_app.clients import Clients
 from asr_app.config import Config
 from asr_app.datatypes import ModelCard
+from asr_app.devices import pick_device, usable_cores
 from asr_app.door import Door
-from asr_app.engines import Engines, pick_device, usable_cores
+from asr_app.engines import Engines
 from asr_app.examples import EXAMPLES
 from asr_app.idle import IdleUnloader
 from asr_app.jobs import Jobs

@@ -15,7 +15,7 @@ from pathlib import Path
 from asr_app import catalog, config
 from asr_app.datasets import references
 from asr_app.datatypes import ModelCard
-from asr_app.engines import usable_cores
+from asr_app.devices import usable_cores
 from asr_app.errors import UserError
 from asr_app.evaluate.arms import APP, SHORT_WINDOWS, Task
 from asr_app.evaluate.process import ArmProcess

@@ -21,7 +21,8 @@ import numpy as np
 
 from asr_app import audio, catalog, config, pipeline
 from asr_app.datatypes import SAMPLE_RATE, Audio, ModelCard, Options, Segment, StageTimes
-from asr_app.engines import Engines, usable_cores
+from asr_app.devices import usable_cores
+from asr_app.engines import Engines
 from asr_app.errors import Cancelled
 from asr_app.languages import language_code
 from asr_app.live.desk import Desk

@@ -20,7 +20,8 @@ from asr_app.batch.run import Run, clock
 from asr_app.batch.sources import Roots, find
 from asr_app.batch.store import HOME, RESERVED, Store, opened
 from asr_app.datatypes import ModelCard, Options
-from asr_app.engines import Engines, pick_device, usable_cores
+from asr_app.devices import pick_device, usable_cores
+from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.families.base import require
 from asr_app.formats import known

@@ -17,7 +17,8 @@ from asr_app.audio import Limits
 from asr_app.batch.recognisers import Local, Outcome, Recogniser
 from asr_app.batch.sources import Source
 from asr_app.datatypes import Options, Transcript
-from asr_app.engines import Engines, pick_device
+from asr_app.devices import pick_device
+from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.precision import Precision
 

@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 from asr_app import catalog, config
 from asr_app.audio import Limits
 from asr_app.datatypes import Transcript
-from asr_app.engines import Engines, pick_device
+from asr_app.devices import pick_device
+from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.folders import home
 from asr_app.journal import Task

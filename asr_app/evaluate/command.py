@@ -11,7 +11,7 @@ from typing import Any
 from asr_app import catalog, config, hub
 from asr_app.datasets import references
 from asr_app.datatypes import ModelCard
-from asr_app.engines import pick_device, usable_cores
+from asr_app.devices import pick_device, usable_cores
 from asr_app.errors import UserError
 from asr_app.evaluate.arms import Task
 from asr_app.evaluate.figures import figures, same_texts

@@ -15,7 +15,7 @@ from asr_app import catalog, config
 from asr_app.corrections.export import export
 from asr_app.corrections.references import References
 from asr_app.datatypes import ModelCard
-from asr_app.engines import usable_cores
+from asr_app.devices import usable_cores
 from asr_app.errors import UserError
 from asr_app.hub import OnProgress
 from asr_app.journal import Journal

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from asr_app import catalog, config, hub
-from asr_app.engines import pick_device, usable_cores
+from asr_app.devices import pick_device, usable_cores
 from asr_app.errors import UserError
 from asr_app.hub import OnProgress
 from asr_app.report.article_tables import article_tables

@@ -13,7 +13,7 @@ from pathlib import Path
 from asr_app import vad
 from asr_app.audio import Limits, decode
 from asr_app.datatypes import Audio, ModelCard
-from asr_app.engines import usable_cores
+from asr_app.devices import usable_cores
 from asr_app.speakers import campplus, source
 from asr_app.speakers.campplus import CamPlusPlus
 from asr_app.speakers.diarize import find_turns

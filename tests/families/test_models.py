@@ -15,7 +15,8 @@ from conftest import EXAMPLE, ROOT
 from asr_app import catalog, examples, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options, Transcript
-from asr_app.engines import Engines, usable_cores
+from asr_app.devices import usable_cores
+from asr_app.engines import Engines
 from asr_app.precision import Precision
 from asr_app.precision.counting import report
 from asr_app.scoring import normalise, score
@@ -155,7 +156,8 @@ sys.path.insert(0, sys.argv[1])
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
-from asr_app.engines import Engines, usable_cores
+from asr_app.devices import usable_cores
+from asr_app.engines import Engines
 from asr_app.memory import resident_bytes
 from asr_app.precision import Precision
 engines = Engines("cpu", usable_cores(), "modelscope", budget=int(sys.argv[3]))
@@ -192,7 +194,8 @@ sys.path.insert(0, sys.argv[1])
 from asr_app import catalog, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
-from asr_app.engines import Engines, usable_cores
+from asr_app.devices import usable_cores
+from asr_app.engines import Engines
 from asr_app.memory import resident_bytes
 from asr_app.precision import Precision
 from asr_app.precision.counting import report

@@ -20,6 +20,7 @@ FLOORS = [
         "text",
         "strikes",
         "memory",
+        "devices",
         "notes",
         "folders",
         "stopping",

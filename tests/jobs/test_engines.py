@@ -16,7 +16,8 @@ from fakes import FakeEngine
 
 from asr_app import catalog, engines, idle
 from asr_app.checks import Check
-from asr_app.engines import Engines, pick_device, usable_cores
+from asr_app.devices import pick_device, usable_cores
+from asr_app.engines import Engines
 from asr_app.errors import Cancelled, UserError
 from asr_app.idle import IdleUnloader
 from asr_app.loading import Loaded

@@ -16,7 +16,8 @@ from conftest import EXAMPLE, serving
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
 from asr_app.datatypes import Options
-from asr_app.engines import Engines, usable_cores
+from asr_app.devices import usable_cores
+from asr_app.engines import Engines
 from asr_app.precision import Precision
 from asr_app.scoring import normalise, score
 

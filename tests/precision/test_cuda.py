@@ -8,7 +8,8 @@ from conftest import EXAMPLE
 
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits
-from asr_app.engines import Engines, pick_device
+from asr_app.devices import pick_device
+from asr_app.engines import Engines
 from asr_app.errors import UserError
 from asr_app.families.base import as_spoken
 from asr_app.loading import load
