@@ -16,7 +16,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close
 from websockets.sync.client import ClientConnection, connect
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason="no real recordings here")]
+pytestmark = [
+    pytest.mark.timeout(480),
+    pytest.mark.real,
+    pytest.mark.skipif(not DATA.is_dir(), reason="no real recordings here"),
+]
 KEY = "0123456789abcdef-key"
 JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
