@@ -37,8 +37,8 @@ def server(tmp_path_factory, whisper_base):
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
     """`jfk.flac`, and a second of silence, as 16-bit samples at 24 kHz."""
-    samples, rate = soundfile.read(DATA / "clips" / "jfk.flac", dtype="float32")
-    at_24k = np.concatenate([soxr.resample(samples, rate, 24_000), np.zeros(24_000, np.float32)])
+    samples, rate = soundfile.read(DATA / "clips" / "jfk.flac", dtype="float32", always_2d=True)
+    at_24k = np.concatenate([soxr.resample(samples.mean(1), rate, 24_000), np.zeros(24_000, np.float32)])
     return (at_24k * 32767).astype("<i2")
 
 
