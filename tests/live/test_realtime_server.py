@@ -73,10 +73,11 @@ def test_openais_client_gets_the_words_of_a_real_recording(server, speech):
                 texts.append(event.transcript)
         assert words(" ".join(texts)) == words(JFK)
         order = [
-            "input_audio_buffer.speech_started", f"{TRANSCRIPTION}.delta", "input_audio_buffer.speech_stopped",
-            "input_audio_buffer.committed", "conversation.item.added", f"{TRANSCRIPTION}.completed",
+            "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", "input_audio_buffer.committed",
+            "conversation.item.added", f"{TRANSCRIPTION}.completed",
         ]  # fmt: skip
         assert [events.index(kind) for kind in order] == sorted(events.index(kind) for kind in order)
+        assert events.index(f"{TRANSCRIPTION}.delta") < events.index(f"{TRANSCRIPTION}.completed")
 
 
 def test_a_socket_without_the_key_is_refused(server):
