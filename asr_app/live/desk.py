@@ -67,7 +67,7 @@ class Desk:
             partials=partials, cut_by_vad=cut_by_vad, ending=ending,
         )  # fmt: skip
         with self._changed:
-            if len(self._streams) >= MOST_STREAMS or self._is_stopping:
+            if sum(not s.is_over for s in self._streams) >= MOST_STREAMS or self._is_stopping:
                 raise UserError(
                     f"{MOST_STREAMS} streams of live speech are open already. Try again later.",
                     f"已有 {MOST_STREAMS} 路实时语音。请稍后再试。",
@@ -81,7 +81,7 @@ class Desk:
     @property
     def is_idle(self) -> bool:
         """Whether no stream is open."""
-        return not self._streams
+        return all(s.is_over for s in self._streams)
 
     def stop(self) -> None:
         """Ends all streams without another event."""

@@ -257,6 +257,14 @@ def test_a_wrong_event_gets_an_error_with_its_reason_and_the_session_goes_on(ses
     assert session.until(f"{TRANSCRIPTION}.completed")["transcript"] == "7"
 
 
+def test_an_error_repeats_little_of_what_was_sent(session):
+    session.until("session.created")
+    session.send("x" * 10**6, event_id="y" * 10**6)
+    assert len(session.socket.receive_text()) < 5000
+    session.send("session.update", session={"audio": {"input": {"transcription": {"model": "z" * 10**6}}}})
+    assert len(session.socket.receive_text()) < 5000
+
+
 INPUT = "session.audio.input"
 SETTINGS = [
     ({"format": {"type": "audio/pcmu"}}, f"{INPUT}.format"),

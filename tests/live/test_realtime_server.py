@@ -1,4 +1,4 @@
-"""OpenAI's own client over a websocket of the real server: Whisper base at lite on a real recording, and bad frames."""
+"""OpenAI's own client over a websocket of the real server: Whisper base at lite on a real recording."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import soundfile
 import soxr
 from conftest import DATA, MODELS, serving
 from openai import OpenAI
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.frames import Close
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason="no real recordings here")]
+pytestmark = [
+    pytest.mark.timeout(480),
+    pytest.mark.real,
+    pytest.mark.skipif(not DATA.is_dir(), reason="no real recordings here"),
+]
 KEY = "0123456789abcdef-key"
 JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
@@ -34,22 +37,13 @@ def server(tmp_path_factory, whisper_base):
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
     """`jfk.flac`, and a second of silence, as 16-bit samples at 24 kHz."""
-    samples, rate = soundfile.read(DATA / "clips" / "jfk.flac", dtype="float32")
-    at_24k = np.concatenate([soxr.resample(samples, rate, 24_000), np.zeros(24_000, np.float32)])
+    samples, rate = soundfile.read(DATA / "clips" / "jfk.flac", dtype="float32", always_2d=True)
+    at_24k = np.concatenate([soxr.resample(samples.mean(1), rate, 24_000), np.zeros(24_000, np.float32)])
     return (at_24k * 32767).astype("<i2")
 
 
 def words(text: str) -> list[str]:
     return "".join(c for c in text.lower() if c.isalnum() or c == " ").split()
-
-
-def closing(socket: ClientConnection) -> Close | None:
-    """The frame with which the server closes the socket."""
-    while True:
-        try:
-            socket.recv(10)
-        except ConnectionClosed as closed:
-            return closed.rcvd
 
 
 def test_openais_client_gets_the_words_of_a_real_recording(server, speech):
@@ -79,10 +73,18 @@ def test_openais_client_gets_the_words_of_a_real_recording(server, speech):
                 texts.append(event.transcript)
         assert words(" ".join(texts)) == words(JFK)
         order = [
-            "input_audio_buffer.speech_started", f"{TRANSCRIPTION}.delta", "input_audio_buffer.speech_stopped",
-            "input_audio_buffer.committed", "conversation.item.added", f"{TRANSCRIPTION}.completed",
+            "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", "input_audio_buffer.committed",
+            "conversation.item.added", f"{TRANSCRIPTION}.completed",
         ]  # fmt: skip
         assert [events.index(kind) for kind in order] == sorted(events.index(kind) for kind in order)
+        assert events.index(f"{TRANSCRIPTION}.delta") < events.index(f"{TRANSCRIPTION}.completed")
+
+
+def test_a_socket_without_the_key_is_refused(server):
+    with pytest.raises(InvalidStatus) as refused, connect(f"ws{server[0].removeprefix('http')}/v1/realtime"):
+        pass
+    assert refused.value.response.status_code == 401
+    assert "Traceback" not in server[1].read_text()
 
 
 def test_a_turn_of_the_client_at_16_khz(server, speech):
@@ -96,27 +98,3 @@ def test_a_turn_of_the_client_at_16_khz(server, speech):
         while (event := connection.recv()).type != f"{TRANSCRIPTION}.completed":
             assert event.type != "error", event
         assert words(event.transcript) == words(JFK)
-
-
-def test_bad_frames_close_the_socket_with_a_reason_and_leave_no_traceback(server):
-    address = f"ws{server[0].removeprefix('http')}/v1/realtime?intent=transcription"
-    with pytest.raises(InvalidStatus) as refused, connect(address):
-        pass
-    assert refused.value.response.status_code == 401
-    with pytest.raises(InvalidStatus), connect(address, additional_headers={"Origin": "https://evil.example"}):
-        pass
-    for bad, code in ((b"\0\1", 1003), ("x" * ((16 << 20) + 1), 1009)):
-        with connect(address, additional_headers={"Authorization": f"Bearer {KEY}"}) as socket:
-            socket.recv()
-            socket.send(bad)
-            closed = closing(socket)
-            assert (closed.code, bool(closed.reason)) == (code, True)
-    with connect(address, additional_headers={"Authorization": f"Bearer {KEY}"}, max_size=None) as socket:
-        socket.recv()
-        socket.send(b"\xff\xfe", text=True)
-        assert closing(socket).code == 1007
-    with connect(address, additional_headers={"Authorization": f"Bearer {KEY}"}) as socket:
-        socket.recv()
-        socket.socket.close()  # gone without a word
-    time.sleep(0.3)
-    assert "Traceback" not in server[1].read_text()

@@ -36,6 +36,7 @@ _MOST_FAULTS = 20  # events in a row that make no sense
 _LEAST_COMMIT_MS = 100
 _ROOM_S, _ROOM_WITHIN_S = 60.0, 10.0  # of backlog, above which the client is read more slowly
 _PIECE_S = 5
+_LONGEST_ECHO = 1000  # characters of the client's own that an error repeats
 _MOST_UNSENT = 2000  # events that the client does not read
 UNSUPPORTED, POLICY, FAILED, LATER = 1003, 1008, 1011, 1013  # codes of RFC 6455 with which a socket is closed
 
@@ -228,8 +229,9 @@ class Connection:
         self._tell_all(items.events(event))
 
     def _refuse(self, error: ApiError, event_id: object) -> None:
-        shown = error_object(error.status, error.message, error.param, error.code)
-        self._tell({"type": "error", "error": shown | {"event_id": event_id if isinstance(event_id, str) else None}})
+        shown = error_object(error.status, error.message[:_LONGEST_ECHO], error.param, error.code)
+        echoed = event_id[:_LONGEST_ECHO] if isinstance(event_id, str) else None
+        self._tell({"type": "error", "error": shown | {"event_id": echoed}})
 
     def _end(self, closed: _Closed, code: str) -> None:
         self._refuse(ApiError(500 if code == "server_error" else 400, closed.reason, None, code), None)
