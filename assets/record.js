@@ -10,9 +10,10 @@ window.asrRecord = (() => {
   let peak = 0, shownPeak = 0, problem = "", settling = 0, release = null;
 
   // -- words -------------------------------------------------------------------------------------------------------
+  let texts = null;
   const say = (key, values = {}) => {
-    const text = JSON.parse(byId("recorder").dataset.texts)[key][window.asr.language()];
-    return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+    texts ||= JSON.parse(byId("recorder").dataset.texts);
+    return texts[key][window.asr.language()].replace(/\{(\w+)\}/g, (_, name) => values[name]);
   };
   const clock = (seconds) => {
     const [h, m, s] = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
@@ -27,12 +28,12 @@ window.asrRecord = (() => {
 
   const show = () => {
     if (!byId("recorder")) return;
-    const busy = phase === "recording" || phase === "paused";
+    const opened = ["recording", "paused"].includes(phase) || (phase === "opening" && !!outbox.recording());
     const label = { recording: "pause", paused: "go_on", interrupted: "go_on" }[phase] || "record";
     write(byId("rec-main"), say(label));
     byId("rec-main").dataset.does = label;
-    byId("rec-main").disabled = ["opening", "ending", "handing"].includes(phase);
-    byId("rec-stop").hidden = !busy;
+    byId("rec-main").setAttribute("aria-disabled", waits()); // `disabled` would lose the focus
+    byId("rec-stop").hidden = !opened;
     write(byId("rec-stop"), say("stop"));
     byId("rec-discard").hidden = phase !== "paused";
     for (const button of document.querySelectorAll("#rec-discard, #interrupted .discard")) {
@@ -49,13 +50,13 @@ window.asrRecord = (() => {
   };
 
   const showState = () => {
-    const unsent = outbox.unsent(), waits = unsent > UNSENT_FROM_S || (phase === "ending" && unsent > 0);
+    const unsent = outbox.unsent(), tells = unsent > UNSENT_FROM_S || (phase === "ending" && unsent > 0);
     const lines = [];
     if (["recording", "paused", "ending", "handing", "elsewhere"].includes(phase)) lines.push(say(`now_${phase}`));
     if (!outbox.safe()) lines.push(say("unsafe"));
     write(byId("rec-state"), lines.join(" "));
     const said = { "": "unsent", offline: "unsent_offline", login: "unsent_login" }[outbox.link()];
-    const unsaid = waits ? say(said, { seconds: Math.ceil(unsent) }) : "";
+    const unsaid = tells ? say(said, { seconds: Math.ceil(unsent) }) : "";
     write(byId("rec-unsent"), unsaid); // not a status: it changes each second
   };
 
@@ -98,6 +99,8 @@ window.asrRecord = (() => {
     write(byId("rec-device").querySelector("span"), say("device"));
   };
 
+  const waits = () => ["opening", "ending", "handing"].includes(phase);
+
   const go = (next) => {
     phase = next;
     show();
@@ -139,6 +142,7 @@ window.asrRecord = (() => {
   };
 
   const rest = async (next) => { // the microphone off, the last piece in the outbox
+    go("opening");
     await microphone.collect(false);
     microphone.close();
     peak = shownPeak = 0;
@@ -148,6 +152,7 @@ window.asrRecord = (() => {
   const lost = () => phase === "recording" && rest("interrupted");
 
   const stop = async () => {
+    if (document.activeElement === byId("rec-stop")) byId("rec-main").focus(); // the button goes
     if (phase === "recording") await rest("ending");
     if (!outbox.seconds()) return discard();
     go("ending");
@@ -165,6 +170,7 @@ window.asrRecord = (() => {
   };
 
   const leave = () => {
+    microphone.close();
     release?.();
     release = null;
     go("idle");
@@ -182,6 +188,8 @@ window.asrRecord = (() => {
     settling = setTimeout(settle, SETTLE_MS); // its answer may be lost
   };
 
+  const isOver = (found) => ["done", "discarded"].includes(found?.state) || (found?.state === "unknown" && outbox.recording().sent > 0);
+
   const settle = async () => { // whether the server has made the job
     clearTimeout(settling);
     const found = outbox.recording() && (await outbox.look());
@@ -192,8 +200,9 @@ window.asrRecord = (() => {
       return leave();
     }
     if (found?.state === "discarded") return outbox.clear().then(leave);
-    if (found?.state === "unknown" && outbox.recording().sent) { // of a server whose folder is another one
+    if (isOver(found)) { // a server whose folder is another one does not know it
       await (outbox.whole() ? outbox.clear().then(leave) : outbox.anew());
+      if (phase === "handing") phase = "ending";
       problem = "forgotten";
       return show();
     }
@@ -234,7 +243,7 @@ window.asrRecord = (() => {
     if (!left) return leave();
     go(left.ended ? "ending" : "interrupted");
     const found = await outbox.look();
-    if (found && found.state !== "open") await settle();
+    if (isOver(found)) await settle();
     if (!outbox.recording()) return;
     window.asrCaptions.follow();
     outbox.send();
@@ -248,6 +257,7 @@ window.asrRecord = (() => {
   setInterval(() => { if (phase === "recording") showLevel(); }, 60);
   document.addEventListener("click", ({ target }) => {
     const hit = (selector) => target.closest(selector);
+    if (waits() && hit("#rec-main, #rec-stop, #rec-discard")) return;
     if (hit("#rec-main")) {
       if (phase === "recording") rest("paused");
       else listen();
