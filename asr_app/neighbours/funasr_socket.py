@@ -111,10 +111,10 @@ class _Session:
                     await self._heard(message.get("bytes") or b"", answers)
         except Malformed as error:
             log.warning("a FunASR client at %s is closed: %s", self._client, error)
-            await self._close(_POLICY, str(error))
+            await self._close(_POLICY, str(error), answers)
         except ApiError as error:
             await self._websocket.send_text(failure(self._settings or Settings(), error.message))
-            await self._close(_LATER if error.status in (429, 503) else _POLICY, error.message)
+            await self._close(_LATER if error.status in (429, 503) else _POLICY, error.message, answers)
 
     async def _told(self, text: str, answers: TaskGroup) -> None:
         self._settings, ends = read(text, self._settings or Settings())
@@ -164,14 +164,16 @@ class _Session:
             except ApiError as error:
                 await self._websocket.send_text(failure(settings, error.message))
                 if recording is self._arriving:
-                    await self._close(_FAILED, error.message)
-                    answers.cancel_scope.cancel()
+                    await self._close(_FAILED, error.message, answers)
             self._unanswered.discard(recording)
             recording.discard()
 
-    async def _close(self, code: int, reason: str) -> None:
+    async def _close(self, code: int, reason: str, answers: TaskGroup) -> None:
+        """Ends the connection, and before it all answers: nothing may be sent after its end."""
+        answers.cancel_scope.cancel()
         cut = reason.encode("ascii", "replace")[:_LONGEST_REASON].decode()
-        await self._websocket.close(code, cut)
+        with anyio.CancelScope(shield=True):
+            await self._websocket.close(code, cut)
 
 
 async def _never() -> bool:

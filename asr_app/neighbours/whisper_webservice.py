@@ -64,7 +64,7 @@ def answer(transcript: Transcript, asked: Asked, name: str) -> Response:
     """The file. It is `text/plain` whatever it holds, as in the original."""
     text = _json(transcript, asked) if asked.output == "json" else write(transcript, asked.output)
     headers = {
-        "Asr-Engine": asked.wanted.chosen.name,
+        "Asr-Engine": quote(asked.wanted.chosen.name, safe="@"),
         "Content-Disposition": f'attachment; filename="{quote(name, safe="")}.{asked.output}"',
     }
     return Response(text, media_type="text/plain", headers=headers)

@@ -100,6 +100,15 @@ class House:
             time.sleep(0.02)
         raise AssertionError("no job was submitted")
 
+    def wait_for_a_cancel(self) -> None:
+        """Waits until the only job is asked to stop, or is gone."""
+        for _ in range(500):
+            with self.jobs.journal.transaction() as db:
+                if not db.execute("SELECT COUNT(*) FROM jobs WHERE cancel = 0").fetchone()[0]:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("the job was not cancelled")
+
     def is_empty(self) -> bool:
         """Whether nothing of any request is left, waiting for it at most ten seconds."""
         for _ in range(100):

@@ -190,13 +190,19 @@ def test_a_recording_without_audio_and_the_next_ones(house, address):
 
 
 def test_more_than_the_recogniser_takes_waits_in_a_file(house, address, monkeypatch):
-    """40 s are more than a stream may be behind here."""
-    monkeypatch.setattr("asr_app.live.stream.MOST_BACKLOG_S", 20.0)
-    monkeypatch.setattr("asr_app.neighbours.funasr_live._MOST_AHEAD_S", 10.0)
+    """16 s of speech are more than a stream may be behind here."""
+    monkeypatch.setattr("asr_app.live.stream.MOST_BACKLOG_S", 10.0)
+    monkeypatch.setattr("asr_app.neighbours.funasr_live._MOST_AHEAD_S", 5.0)
     house.reader.gate = threading.Semaphore(0)
     with opened(address) as socket:
-        send(socket, spoken("... 1 2 3 ......" * 9))
-        time.sleep(0.3)
+        socket.send(json.dumps(FIRST))
+        socket.send(spoken("... 1 2 3 ......" * 9))
+        socket.send('{"is_speaking": false}')
+        before, behind, deadline = -1.0, 0.0, time.monotonic() + 20
+        while behind != before or not behind:  # until no more is fed
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+            before, behind = behind, sum(stream.backlog_s for stream in house.desk._streams)
         house.reader.gate.release(1000)
         assert shown(told(socket)) == " ".join(["1 2 3"] * 9)
     assert house.is_empty()

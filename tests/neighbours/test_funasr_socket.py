@@ -183,6 +183,7 @@ def test_a_client_that_breaks_off_leaves_nothing_behind(house, address):
     with opened(address) as socket:
         send_as_the_original(socket, samples(), OFFLINE)
         house.wait_for_a_job()
+    house.wait_for_a_cancel()
     house.engine.gate.release(1000)  # a job stops between two chunks
     assert house.is_empty()  # while it waited
 

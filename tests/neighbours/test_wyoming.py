@@ -184,6 +184,7 @@ def test_a_client_that_breaks_off_leaves_nothing_behind(house, port):
     asyncio.run(break_off(*command(samples())[:-1]))  # while it sent
     assert house.is_empty()
     asyncio.run(break_off(*command(samples())))  # while it waited
+    house.wait_for_a_cancel()
     house.engine.gate.release(1000)
     assert house.is_empty()
 

@@ -69,7 +69,8 @@ MB = bytes(2**20)
 
 
 @pytest.mark.parametrize(
-    ("path", "most", "told"), [(UPLOAD, 3 * 2**20, "more than 3 MB"), ("/news", 2**20, "more than 1 MB")]
+    ("path", "most", "told"),
+    [(UPLOAD, 3 * 2**20, "more than 3 MB"), ("/asr", 3 * 2**20, "more than 3 MB"), ("/news", 2**20, "more than 1 MB")],
 )
 def test_a_body_that_is_too_long_is_refused_stated_or_not(kept, path, most, told):
     app = Bodies(reads, kept, 3)
