@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +19,7 @@ from asr_app.api.models import Chosen, Offered
 from asr_app.api.webhooks import Webhooks
 from asr_app.api_errors import ApiError
 from asr_app.clients import client
+from asr_app.database import unusable
 from asr_app.datatypes import Options
 from asr_app.errors import NoRoom, QueueFull, TooLarge, UserError
 from asr_app.jobs import Jobs
@@ -55,7 +58,12 @@ class Intake:
         upload = asked.file
         job = self.take(upload.file, upload.size or 0, upload.filename or "", asked.chosen, asked.options, who)
         if webhooks and asked.webhook:
-            webhooks.add(job, asked.webhook)
+            try:
+                webhooks.add(job, asked.webhook)
+            except sqlite3.OperationalError as error:
+                with contextlib.suppress(UserError):  # its client may send it again
+                    self._jobs.cancel(job)
+                raise _refusal(unusable(error)) from error
         return job
 
     def take(self, file: BinaryIO, size: int, name: str, chosen: Chosen, options: Options, who: str) -> str:

@@ -9,11 +9,12 @@ import base64
 import binascii
 import contextlib
 import functools
+import inspect
 import io
-import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 from pydantic import Field
@@ -39,6 +40,7 @@ _CLIENT = "mcp"  # all language models together take one turn in the queue
 _LOOK_S = 0.2
 _MOST_WAIT_S = 50.0  # clients give up after a minute
 
+_in_thread = anyio.to_thread.run_sync
 Lifespan = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]
 
 
@@ -53,7 +55,7 @@ class Tools:
         """Names of the models on this server, each also at its precisions: `whisper-base@int8`."""
         return [entry["id"] for entry in self._offered.listed()]
 
-    def transcribe(
+    async def transcribe(
         self,
         recording: Annotated[str, Field(description=f"A recording in Base64, at most {MOST_BYTES >> 20} MB.")] = "",
         name: Annotated[str, Field(description="The name of its file, such as talk.m4a.")] = "recording",
@@ -63,10 +65,13 @@ class Tools:
         wait_s: Annotated[float, Field(ge=0, le=_MOST_WAIT_S, description="Seconds to wait for the text.")] = 30.0,
     ) -> dict[str, Any]:
         """Transcribe speech. Returns the state of a new job, with its text if it is done in time; else ask for both later."""
-        made, end = self._submit(recording, name, job, model, language), time.monotonic() + wait_s
-        while (now := self.state(made))["status"] in ("queued", "running") and time.monotonic() < end:
-            time.sleep(_LOOK_S)
-        return now | {"text": self.text(made)} if now["status"] == "done" else now
+        made = await _in_thread(self._submit, recording, name, job, model, language)
+        now = await _in_thread(self.state, made)
+        with anyio.move_on_after(wait_s):  # not in a thread: the page needs them
+            while now["status"] in ("queued", "running"):
+                await anyio.sleep(_LOOK_S)
+                now = await _in_thread(self.state, made)
+        return now | {"text": await _in_thread(self.text, made)} if now["status"] == "done" else now
 
     def state(self, job: Annotated[str, Field(description="The id of a job.")]) -> dict[str, Any]:
         """The state of a job: queued, running, paused, done, failed or cancelled; how far it is, and its error."""
@@ -133,13 +138,15 @@ def served(tools: Tools) -> tuple[list[BaseRoute], Lifespan]:
 
 
 def _tool(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function in a thread, its errors as the protocol's."""
+    """The function, in a thread if it may block, its errors as the protocol's."""
     from mcp.server.mcpserver.exceptions import ToolError
 
     @functools.wraps(function)
     async def tool(**arguments: Any) -> Any:
         try:
-            return await anyio.to_thread.run_sync(functools.partial(function, **arguments))
+            if inspect.iscoroutinefunction(function):
+                return await function(**arguments)
+            return await _in_thread(functools.partial(function, **arguments))
         except ApiError as error:
             raise ToolError(error.message) from error
         except UserError as error:

@@ -81,6 +81,25 @@ def test_a_stream_gives_the_text_as_it_is_recognised(client, expected):
     assert done.type == "transcript.text.done"
 
 
+def test_logprobs_are_for_models_that_have_them(client):
+    def ask(model: str, **fields):
+        clip = (EXAMPLE / "english-home.flac").open("rb")
+        return client.audio.transcriptions.create(file=clip, model=model, include=["logprobs"], **fields)
+
+    answer = ask("demo-whisper")
+    assert "".join(word.token for word in answer.logprobs) == answer.text
+    assert all(word.bytes == list(word.token.encode()) for word in answer.logprobs)
+    assert all(word.logprob <= 0 for word in answer.logprobs)
+    assert any(word.logprob < 0 for word in answer.logprobs)
+    *deltas, done = ask("demo-whisper", stream=True)
+    streamed = [word for event in deltas for word in event.logprobs]
+    assert [word.to_dict() for word in done.logprobs] == [word.to_dict() for word in streamed]
+    assert [(word.token, word.logprob) for word in done.logprobs] == [(w.token, w.logprob) for w in answer.logprobs]
+    with pytest.raises(APIStatusError) as refused:
+        ask("demo-paraformer")
+    assert (refused.value.status_code, refused.value.param) == (400, "include")
+
+
 def test_translation_is_for_models_that_translate(client):
     english = client.audio.translations.create(file=CLIP.open("rb"), model="demo-whisper")
     assert english.text.isascii()

@@ -163,6 +163,16 @@ def test_a_deleted_job_tells_nobody(jobs, recording, receiver):
         assert db.execute("SELECT COUNT(*) FROM webhooks").fetchone()[0] == 0
 
 
+def test_a_job_whose_webhook_cannot_be_written_is_not_done(jobs, recording, monkeypatch):
+    def fail(*_):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(Webhooks, "add", fail)
+    with serving(jobs) as client:
+        assert submit(client, recording, "https://example.com/").status_code == 503
+    assert jobs.journal.idle()
+
+
 @pytest.mark.parametrize("url", [
     "http://127.0.0.1/", "http://localhost/", "http://10.0.0.1/", "https://[::1]/", "http://169.254.169.254/latest",
     "http://[::ffff:192.168.0.1]/", "http://0.0.0.0/", "ftp://example.com/", "file:///etc/passwd", "example.com",
