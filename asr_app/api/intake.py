@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,10 +25,14 @@ _MOST_FIELDS = 300  # each hotword is one
 
 
 class Intake:
-    """Queues the jobs of requests. `admit` is called before anything of a request is read; it may raise ApiError."""
+    """Queues the jobs of requests.
+
+    `admit` is called before anything of a request is read, and again before its job is queued. It may raise ApiError.
+    """
 
     def __init__(self, jobs: Jobs, offered: Offered, admit: Callable[[], None] = lambda: None) -> None:
         self._jobs, self._offered, self._admit = jobs, offered, admit
+        self._queueing = threading.Lock()  # so that no two requests are admitted to one place
 
     async def submitted(self, request: Request, *, translate: bool = False) -> tuple[fields.Request, str]:
         """The checked request and its job. Raises ApiError that answers the request."""
@@ -58,9 +63,14 @@ class Intake:
             kept = folder / f"recording{Path(name).suffix if Path(name).suffix[1:].isalnum() else ''}"
             with kept.open("wb") as file:
                 shutil.copyfileobj(asked.file.file, file)
-            return self._jobs.submit(
-                kept, name, asked.chosen.card.key, asked.chosen.precision, asked.options, client=who
-            )
+            with self._queueing:
+                self._admit()
+                return self._jobs.submit(
+                    kept, name, asked.chosen.card.key, asked.chosen.precision, asked.options, client=who
+                )
+        except ApiError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise ApiError(507, f"The recording could not be stored ({error.strerror}).") from error
