@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -30,10 +31,14 @@ _MOST_FIELDS = 300  # each hotword is one
 
 
 class Intake:
-    """Queues the jobs of requests. `admit` is called before anything of a request is read; it may raise ApiError."""
+    """Queues the jobs of requests.
+
+    `admit` is called before anything of a request is read, and again before its job is queued. It may raise ApiError.
+    """
 
     def __init__(self, jobs: Jobs, offered: Offered, admit: Callable[[], None] = lambda: None) -> None:
         self._jobs, self._offered, self._admit = jobs, offered, admit
+        self._queueing = threading.Lock()  # so that no two requests are admitted to one place
 
     async def submitted(
         self, request: Request, *, translate: bool = False, webhooks: Webhooks | None = None
@@ -76,7 +81,12 @@ class Intake:
             kept = folder / f"recording{Path(name).suffix if Path(name).suffix[1:].isalnum() else ''}"
             with kept.open("wb") as stored:
                 shutil.copyfileobj(file, stored)
-            return self._jobs.submit(kept, name, chosen.card.key, chosen.precision, options, client=who)
+            with self._queueing:
+                self._admit()
+                return self._jobs.submit(kept, name, chosen.card.key, chosen.precision, options, client=who)
+        except ApiError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise ApiError(507, f"The recording could not be stored ({error.strerror}).") from error

@@ -23,7 +23,7 @@ _NAME = "Replica"  # of the deployment
 _LOOK_S = 1.0
 _STALE_S = 15.0  # without an answer of the cluster, nothing is known of the replicas any more
 _RETRY_S = 10  # told to a client; a replica of Whisper base is loaded in that time
-_HEALTH_S = 10.0
+_HEALTH_S = 2.0  # between two looks of Ray at a replica, which then replaces one that was killed
 
 
 def shares(resources: dict[str, float], device: str, asked: Replicas, threads: int | None) -> tuple[int, int, float]:

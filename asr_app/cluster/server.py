@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 
 from fastapi import FastAPI
 
@@ -66,17 +68,8 @@ def _serve(config: Config, deployment: Deployment, engines: Engines, number: int
     journal = Journal(config.home, round(config.max_disk_gb * 1e9))
     worker = ReplicaWorker(deployment.handle)
     jobs = Jobs(journal, engines, serving.limits(config), worker, threads=number)
-    observer = Observer(journal)
-
-    def admit() -> None:
-        deployment.require_running()
-        if observer.counts().get("queued", 0) >= most_queued:
-            raise ApiError(
-                503, f"{most_queued} recordings wait already. Try again later.", None, "overloaded", _RETRY_S
-            )
-
     offered = Offered(engines, catalog.find(config.model), config.lite, config.precision)
-    intake = Intake(jobs, offered, admit)
+    intake = Intake(jobs, offered, functools.partial(admit, journal, deployment.require_running, most_queued))
     webhooks = Webhooks.of_flags(config, journal)
     routes = [
         *health.routes(jobs, engines, lambda: deployment.stage),
@@ -100,3 +93,10 @@ def _serve(config: Config, deployment: Deployment, engines: Engines, number: int
         server.close()
         webhooks.stop()
         jobs.stop()
+
+
+def admit(journal: Journal, require_running: Callable[[], None], most_queued: int) -> None:
+    """Raises ApiError 503 while `most_queued` jobs wait, and what `require_running` raises while no replica runs."""
+    require_running()
+    if Observer(journal).counts().get("queued", 0) >= most_queued:
+        raise ApiError(503, f"{most_queued} recordings wait already. Try again later.", None, "overloaded", _RETRY_S)

@@ -6,7 +6,9 @@ import asyncio
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,15 +18,18 @@ from fakes import FakeEngines, recording, submit, wait  # noqa: F401 (fixture)
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from asr_app import cli, ray_cluster
+from asr_app import catalog, cli, ray_cluster
+from asr_app.api import jobs as job_api
 from asr_app.api import routes
 from asr_app.api.intake import Intake
+from asr_app.api.models import Offered
 from asr_app.api_errors import ApiError
 from asr_app.audio import Limits
 from asr_app.cluster import replica as replica_module
 from asr_app.cluster.arguments import Replicas
 from asr_app.cluster.deployment import shares
 from asr_app.cluster.replica import Replica
+from asr_app.cluster.server import admit
 from asr_app.cluster.worker import ReplicaWorker
 from asr_app.datatypes import Transcript
 from asr_app.errors import UserError
@@ -260,12 +265,31 @@ def test_recordings_of_a_killed_replica_are_deleted_by_the_next(replica, tmp_pat
     assert all(folder.stat().st_mode & 0o77 == 0 for folder in parent.iterdir())
 
 
+def test_no_more_jobs_wait_than_may_however_many_come_at_once(tmp_path):
+    jobs = jobs_on(None, tmp_path / "jobs")  # they are not started: all wait
+    offered = Offered(FakeEngines(), catalog.CARDS["demo-paraformer"], False, None)
+    intake = Intake(jobs, offered, partial(admit, jobs.journal, lambda: None, 3))
+    client = TestClient(FastAPI(routes=job_api.routes(jobs, intake)))
+
+    def ask(_: int):
+        return client.post("/v1/jobs", files={"file": ("a.wav", b"audio")})
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(ask, range(8)))
+    assert sorted(reply.status_code for reply in replies) == [202] * 3 + [503] * 5
+    refused = next(reply for reply in replies if reply.status_code == 503)
+    assert (refused.headers["retry-after"], refused.json()["error"]["code"]) == ("10", "overloaded")
+    assert len(list(jobs.journal.storage.uploads.iterdir())) == 3  # nothing stays of those that were refused
+
+
 def test_a_request_that_is_not_admitted_is_refused_in_openais_form(tmp_path):
-    def admit() -> None:
+    def nobody() -> None:
         raise ApiError(503, "No replica runs at the moment. Try again later.", None, "no_replica", 10)
 
     jobs = jobs_on(None, tmp_path)
-    client = TestClient(FastAPI(routes=routes.routes(jobs, None, Intake(jobs, None, admit))))
+    client = TestClient(
+        FastAPI(routes=routes.routes(jobs, None, Intake(jobs, None, partial(admit, jobs.journal, nobody, 100))))
+    )
     refused = client.post("/v1/audio/transcriptions", files={"file": b"audio"})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
     assert refused.json()["error"]["code"] == "no_replica"

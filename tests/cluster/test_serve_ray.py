@@ -44,7 +44,7 @@ def on_ray(home: Path, *flags: str) -> Iterator[tuple[str, subprocess.Popen]]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: process.poll() is not None or replied(f"{address}/readyz") == 200, 120)
+        until(lambda: process.poll() is not None or replied(f"{address}/readyz") == 200, 300)
         assert process.poll() is None, (home / "server.log").read_text()
         yield address, process
     finally:
