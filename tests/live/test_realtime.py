@@ -235,7 +235,7 @@ WRONG = [
     ("unknown type", {"type": "response.create"}, "invalid_value", "type"),
     ("a type that is no text", {"type": {"a": 1}}, "missing_required_parameter", "type"),
     ("no audio", {"type": "input_audio_buffer.append"}, "missing_required_parameter", "audio"),
-    ("no base64", {"type": "input_audio_buffer.append", "audio": "a*b="}, "invalid_value", "audio"),
+    ("no base64", {"type": "input_audio_buffer.append", "audio": "AAAAAAA*A"}, "invalid_value", "audio"),
     ("no ASCII", {"type": "input_audio_buffer.append", "audio": "é"}, "invalid_value", "audio"),
     ("half a sample", {"type": "input_audio_buffer.append", "audio": "AAAA"}, "invalid_value", "audio"),
     ("too long", {"type": "input_audio_buffer.append", "audio": "A" * ((15 << 20) + 4)}, "invalid_value", "audio"),
