@@ -39,7 +39,7 @@ _PAGES = {"whisper": "https://github.com/openai/whisper"}
 _FUNASR = "https://github.com/modelscope/FunASR"
 _LONGEST_PART = 2**24  # bytes of an event's data or payload
 _IDLE_S = 300.0  # without an event, until the connection is ended
-_CLOSE_WITHIN_S = 5.0
+_CLOSE_WITHIN_S, _END_WITHIN_S = 5.0, 4.0
 
 
 class Server:
@@ -50,6 +50,7 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving, self._stopped = threading.Event(), asyncio.Event()
         self._thread: threading.Thread | None = None
+        self._sessions: dict[asyncio.Task[None], tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
 
     def start(self, host: str, port: int) -> None:
         """Returns when connections are taken. Raises OSError for an address that cannot be listened on."""
@@ -74,9 +75,17 @@ class Server:
         server = await asyncio.start_server(self._connected, sock=listening)
         self._serving.set()
         await self._stopped.wait()
-        server.close()  # asyncio.run cancels the connections
+        server.close()
+        for reader, writer in self._sessions.values():
+            writer.close()
+            reader.feed_eof()  # as if the client had gone: its job is cancelled and deleted
+        if self._sessions:
+            await asyncio.wait(list(self._sessions), timeout=_END_WITHIN_S)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._sessions[task] = reader, writer
         try:
             await _Session(self._recognition, reader, writer).run()
         except ConnectionError:
@@ -85,6 +94,7 @@ class Server:
             log.exception("a Wyoming client could not be answered")
         finally:
             writer.close()
+            del self._sessions[task]
 
 
 class _BoundedReader:
