@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
 import threading
 import time
 
@@ -12,7 +14,7 @@ from fakes import jobs, recording, submit, wait  # noqa: F401 (fixtures)
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from asr_app import catalog
+from asr_app import catalog, web
 from asr_app.api import health
 from asr_app.errors import UserError
 from asr_app.startup import Preparer
@@ -58,6 +60,25 @@ def test_metrics_count_jobs_and_their_audio(probed, jobs, recording):
     (seconds,) = [float(line.split()[1]) for line in text.splitlines() if line.startswith("asr_audio_seconds_total ")]
     assert seconds > 1
     assert "process_resident_memory_bytes" in text
+
+
+def test_an_answer_on_a_kept_connection_does_not_wait_for_an_acknowledgement(probed):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    server = web.Server(probed[0].app)
+    server.start("127.0.0.1", port)
+    connection, times = http.client.HTTPConnection("127.0.0.1", port, timeout=10), []
+    try:
+        for _ in range(40):
+            began = time.perf_counter()
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read() == b"ok"
+            times.append(time.perf_counter() - began)
+    finally:
+        connection.close()
+        server.close()
+    assert min(times[20:]) < 0.03  # 0.04 with Nagle's algorithm, once the connection's first segments are over
 
 
 @pytest.mark.models

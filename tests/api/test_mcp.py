@@ -9,6 +9,7 @@ import importlib
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -40,8 +41,14 @@ def tools(jobs):
     return Tools(jobs, offered, Intake(jobs, offered))
 
 
+def run(function: Callable, *arguments):
+    """Runs it in a thread: Playwright's loop may be running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(anyio.run, function, *arguments).result()
+
+
 def transcribe(tools: Tools, **given) -> dict:
-    return anyio.run(functools.partial(tools.transcribe, **given))
+    return run(functools.partial(tools.transcribe, **given))
 
 
 def test_a_recording_and_then_its_job_are_transcribed(tools, jobs, recording):
@@ -133,7 +140,7 @@ def test_the_official_client(tools, jobs, recording):
     server.start("127.0.0.1", port)
     jobs.start()
     try:
-        anyio.run(ask, f"http://127.0.0.1:{port}/", recording, lambda text: text.startswith("w1."))
+        run(ask, f"http://127.0.0.1:{port}/", recording, lambda text: text.startswith("w1."))
         refused(f"http://127.0.0.1:{port}/")
     finally:
         server.close()
@@ -146,7 +153,7 @@ def test_the_official_client_at_the_real_server(tmp_path, expected):
     said = expected[CLIP.name]["text"]
     with serving(tmp_path, "--mcp", token=True, ASR_API_KEY=KEY) as (address, _):
         address = address.split("?")[0]
-        anyio.run(ask, address, CLIP, lambda text: "".join(text.split()) == said)
+        run(ask, address, CLIP, lambda text: "".join(text.split()) == said)
         refused(address)
 
 

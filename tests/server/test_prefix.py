@@ -185,6 +185,10 @@ def test_the_page_works_under_a_path(tmp_path, open_page):
         nginx(tmp_path, inside.partition("/asr/")[0], takes_off=False) as address,
     ):
         page = open_page(address + inside.partition("/asr/")[2])
+        refused = []
+        page.on(
+            "response", lambda answer: refused.append((answer.status, answer.url)) if answer.status >= 400 else None
+        )
         page.set_input_files("#upload input[type=file]", EXAMPLE / "english-home.flac")
         page.wait_for_function("() => document.querySelectorAll('#upload .file-preview tr.file').length === 1")
         page.click("#transcribe")
@@ -194,4 +198,5 @@ def test_the_page_works_under_a_path(tmp_path, open_page):
         page.reload()
         wait_until_ready(page)
         page.wait_for_function("() => document.querySelector('#transcript').innerText.includes('weather')")
+        assert not refused
         assert not page.console_errors
