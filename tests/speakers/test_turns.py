@@ -84,7 +84,7 @@ def test_a_sentence_without_times_of_words_stays_whole():
 
 
 def test_a_word_or_two_beside_a_border_is_no_turn():
-    turns = [Turn(0.0, 3.3, 0), Turn(3.3, 6.0, 1)]
+    turns = [Turn(0.0, 3.05, 0), Turn(3.05, 6.0, 1)]
     (pieces,) = attributed([sentence("one two three four five six seven", each_s=0.5)], turns)
     assert [p.text for p in pieces] == ["one two three four five six seven"]
 
