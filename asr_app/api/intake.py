@@ -47,7 +47,7 @@ class Intake:
         await anyio.to_thread.run_sync(self._admit)
         who = client(request.headers.get("cookie", ""), request.client.host if request.client else "")
         if await anyio.to_thread.run_sync(self._jobs.journal.waiting, who) >= MOST_WAITING:
-            raise _too_many(f"{MOST_WAITING} of your recordings are waiting already. Try again later.")
+            raise too_many(f"{MOST_WAITING} of your recordings are waiting already. Try again later.")
         try:
             async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
                 asked = await anyio.to_thread.run_sync(
@@ -68,7 +68,7 @@ class Intake:
             except sqlite3.OperationalError as error:
                 with contextlib.suppress(UserError):  # its client may send it again
                     self._jobs.cancel(job)
-                raise _refusal(unusable(error)) from error
+                raise refusal(unusable(error)) from error
         return job
 
     def take(self, file: BinaryIO, size: int, name: str, chosen: Chosen, options: Options, who: str) -> str:
@@ -92,17 +92,18 @@ class Intake:
             raise ApiError(507, f"The recording could not be stored ({error.strerror}).") from error
         except UserError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise _refusal(error) from error
+            raise refusal(error) from error
 
 
-def _too_many(message: str) -> ApiError:
+def too_many(message: str) -> ApiError:
+    """The answer to a client that has too much under way."""
     return ApiError(429, message, None, "rate_limit_exceeded", _RETRY_S)
 
 
-def _refusal(error: UserError) -> ApiError:
+def refusal(error: UserError) -> ApiError:
     """The answer to a recording that was not taken. The options of the job were checked before."""
     if isinstance(error, QueueFull):
-        return _too_many(error.en)
+        return too_many(error.en)
     if isinstance(error, TooLarge):
         return ApiError(413, error.en, "file")
     return ApiError(507 if isinstance(error, NoRoom) else 503, error.en)

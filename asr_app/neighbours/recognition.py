@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from asr_app.api.intake import refusal, too_many
 from asr_app.api.models import ALIASES, Chosen, Offered
 from asr_app.api.waiting import Waiting
 from asr_app.api_errors import ApiError
@@ -22,8 +23,6 @@ from asr_app.live.events import Event
 from asr_app.live.stream import Stream
 from asr_app.neighbours.recordings import Arrival, Pcm, Room
 from asr_app.turns import MOST_WAITING
-
-_RETRY_S = 10  # told to a client that has too many jobs
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Recognition:
         try:
             return self._desk.open(wanted.chosen.card, wanted.chosen.precision, wanted.options, listener)
         except UserError as error:
-            raise ApiError(429, error.en, retry_s=_RETRY_S) from error
+            raise too_many(error.en) from error
 
     def chosen(self, name: str = "") -> Chosen:
         """The model of that name, by default the server's. Raises ApiError for one that is not here."""
@@ -78,16 +77,14 @@ class Recognition:
 
     def _submit(self, arrival: Arrival, name: str, chosen: Chosen, options: Options, client: str) -> str:
         if self._jobs.journal.waiting(client) >= MOST_WAITING:
-            raise ApiError(
-                429, f"{MOST_WAITING} of your recordings are waiting already. Try again later.", retry_s=_RETRY_S
-            )
+            raise too_many(f"{MOST_WAITING} of your recordings are waiting already. Try again later.")
         arrival.close()
         try:
             return self._jobs.submit(
                 arrival.path, Path(name).name or "recording", chosen.card.key, chosen.precision, options, client=client
             )
         except UserError as error:
-            raise ApiError(507, error.en) from error
+            raise refusal(error) from error
 
 
 def options_for(
