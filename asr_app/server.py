@@ -72,7 +72,8 @@ def _head() -> str:
     style = (ASSETS / "page.css").read_text(encoding="utf-8")
     # The Benchmark tab shows the report as it is in its own file.
     style += f".gradio-container .report {{ {STYLE.read_text(encoding='utf-8')} }}"
-    return f"<style>{style}</style><script>{_script()}</script>"
+    # Without the link, browsers ask for the icon at the root of the host, which behind a proxy is another's.
+    return f'<link rel="icon" href="favicon.ico"><style>{style}</style><script>{_script()}</script>'
 
 
 def _login(config: Config) -> Login | None:
