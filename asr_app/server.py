@@ -72,7 +72,7 @@ def _head() -> str:
     style = (ASSETS / "page.css").read_text(encoding="utf-8")
     # The Benchmark tab shows the report as it is in its own file.
     style += f".gradio-container .report {{ {STYLE.read_text(encoding='utf-8')} }}"
-    # Without the link, browsers ask for the icon at the root of the host, which behind a proxy is another's.
+    # The link is relative: behind a proxy, the icon at the root of the host is another's.
     return f'<link rel="icon" href="favicon.ico"><style>{style}</style><script>{_script()}</script>'
 
 
