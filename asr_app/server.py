@@ -78,7 +78,8 @@ def _head() -> str:
     style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in _STYLES)
     # The Benchmark tab shows the report as it is in its own file.
     style += f".gradio-container .report {{ {STYLE.read_text(encoding='utf-8')} }}"
-    return f"<style>{style}</style><script>{_script()}</script>"
+    # The link is relative: behind a proxy, the icon at the root of the host is another's.
+    return f'<link rel="icon" href="favicon.ico"><style>{style}</style><script>{_script()}</script>'
 
 
 def _mounted(

@@ -51,7 +51,8 @@ http {{
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
     map $http_upgrade $connection_upgrade {{ default upgrade; "" close; }}
-    server {{ listen 127.0.0.1:{port}; {location} }}
+    # Browsers ask for the host's own icon until Gradio has put the page's link in.
+    server {{ listen 127.0.0.1:{port}; location = /favicon.ico {{ return 204; }} {location} }}
 }}
 """
 
