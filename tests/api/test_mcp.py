@@ -127,7 +127,6 @@ def refused(address: str) -> None:
 
 
 def test_the_official_client(tools, jobs, recording):
-    pytest.importorskip("mcp", reason="the package mcp is not installed")
     routes, lifespan = mcp_tools.served(tools)
     app = Bodies(
         FastAPI(routes=routes, lifespan=lifespan), jobs.journal.storage, 1, {mcp_tools.PATH: mcp_tools.MOST_BODY}
@@ -149,7 +148,6 @@ def test_the_official_client(tools, jobs, recording):
 @pytest.mark.slow
 @pytest.mark.models
 def test_the_official_client_at_the_real_server(tmp_path, expected):
-    pytest.importorskip("mcp", reason="the package mcp is not installed")
     said = expected[CLIP.name]["text"]
     with serving(tmp_path, "--mcp", token=True, ASR_API_KEY=KEY) as (address, _):
         address = address.split("?")[0]
