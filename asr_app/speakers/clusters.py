@@ -1,7 +1,8 @@
 """Groups embeddings by speaker: agglomerative clustering by the mean cosine distance between groups.
 
 Above a distance two groups are two speakers. The method and the distance are those of CAM++'s authors for recordings of
-some minutes. Source: https://github.com/modelscope/3D-Speaker (speakerlab/process/cluster.py, AHCluster).
+some minutes, and the best of those that were measured (docs/speakers.md). Source:
+https://github.com/modelscope/3D-Speaker (speakerlab/process/cluster.py, AHCluster).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 DISTANCE = 0.6  # mean cosine distance between the windows of two groups, from which on they are two speakers
-_LEAST = 3  # windows of a speaker, if others have more; fewer go to the nearest speaker
+_LEAST = 2  # windows of a speaker, if others have more; a lone one goes to the nearest speaker
 _BLOCK = 1500  # embeddings that are clustered at once: their distances take 9 MB
 
 
