@@ -27,6 +27,7 @@ class _Form(BaseModel):
     require_punctuation: Annotated[bool, Field(description="400 if the model gives no punctuation.")] = False
     chunking_strategy: Annotated[str, Field(description="`auto`, or a `server_vad` object.")] = "auto"
     temperature: Annotated[float, Field(description="No effect: decoding is greedy.")] = 0.0
+    speakers: Annotated[str, Field(description="`auto`, or how many there are; `diarized_json` implies `auto`.")] = ""
     include: Annotated[list[Literal["logprobs"]], Field(description="For models that have them.")] = []
 
 
@@ -89,6 +90,7 @@ class Segment(_Answer):
     avg_logprob: float | None
     compression_ratio: float
     no_speech_prob: float | None
+    speaker: str | None = None
 
 
 class Word(_Answer):
@@ -109,6 +111,27 @@ class Verbose(_Answer):
     usage: Usage
     segments: list[Segment] | None = None
     words: list[Word] | None = None
+
+
+class SpokenSegment(_Answer):
+    """A segment of one speaker, A, B, ... by their first words."""
+
+    type: Literal["transcript.text.segment"]
+    id: str
+    start: float
+    end: float
+    text: str
+    speaker: str
+
+
+class Diarized(_Answer):
+    """The answer of `diarized_json`."""
+
+    task: Literal["transcribe"]
+    duration: float
+    text: str
+    segments: list[SpokenSegment]
+    usage: Usage
 
 
 class Model(_Answer):

@@ -57,7 +57,7 @@ def routes(jobs: Jobs, offered: Offered, intake: Intake) -> list[BaseRoute]:
 def _described(summary: str) -> dict[str, Any]:
     texts = dict.fromkeys(("text/plain", "application/x-subrip", "text/vtt"), "Other values of `response_format`.")
     return described(
-        summary, contract.Transcription | contract.Verbose, form=contract.TranscriptionForm,
+        summary, contract.Transcription | contract.Verbose | contract.Diarized, form=contract.TranscriptionForm,
         errors=(400, 404, 413, 415, 429, 503, 507), also=texts | {"text/event-stream": "The events of `stream`."},
     )  # fmt: skip
 

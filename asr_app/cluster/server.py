@@ -36,8 +36,8 @@ _RETRY_S = 10  # told to a client while the queue is full
 
 def run(config: Config, asked: Replicas) -> None:
     """Serves until interrupted, by Ctrl-C or SIGTERM. Raises UserError where the flags cannot be met."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     ray_cluster.serve()  # before the cluster is joined, or a model is fetched
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     card = catalog.find(config.model)
     lock = serving.private(config.home)
     try:

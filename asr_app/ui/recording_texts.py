@@ -1,4 +1,4 @@
-"""What the page says of a recording's quality."""
+"""Texts about the quality of a recording."""
 
 from __future__ import annotations
 

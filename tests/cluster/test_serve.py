@@ -23,6 +23,7 @@ from asr_app.api import jobs as job_api
 from asr_app.api import routes
 from asr_app.api.intake import Intake
 from asr_app.api.models import Offered
+from asr_app.api.webhooks import Webhooks
 from asr_app.api_errors import ApiError
 from asr_app.audio import Limits
 from asr_app.cluster import replica as replica_module
@@ -271,7 +272,7 @@ def test_no_more_jobs_wait_than_may_however_many_come_at_once(tmp_path):
     jobs = jobs_on(None, tmp_path / "jobs")  # they are not started: all wait
     offered = Offered(FakeEngines(), catalog.CARDS["demo-paraformer"], False, None)
     intake = Intake(jobs, offered, partial(admit, jobs.journal, lambda: None, 3))
-    client = TestClient(FastAPI(routes=job_api.routes(jobs, intake)))
+    client = TestClient(FastAPI(routes=job_api.routes(jobs, intake, Webhooks(jobs.journal, None))))
 
     def ask(_: int):
         return client.post("/v1/jobs", files={"file": ("a.wav", b"audio")})

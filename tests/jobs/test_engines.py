@@ -14,7 +14,7 @@ import pytest
 import torch
 from fakes import FakeEngine
 
-from asr_app import catalog, engines, idle
+from asr_app import catalog, devices, engines, idle
 from asr_app.checks import Check
 from asr_app.devices import pick_device, usable_cores
 from asr_app.engines import Engines
@@ -159,8 +159,8 @@ def test_the_limit_of_a_cgroup_counts_for_the_cores(limit, cores, monkeypatch):
             raise limit
         return limit
 
-    monkeypatch.setattr(engines.os, "sched_getaffinity", lambda pid: set(range(8 - pid)), raising=False)
-    monkeypatch.setattr(engines, "Path", lambda _: SimpleNamespace(read_text=read))
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda pid: set(range(8 - pid)), raising=False)
+    monkeypatch.setattr(devices, "Path", lambda _: SimpleNamespace(read_text=read))
     assert usable_cores() == cores
 
 

@@ -15,7 +15,7 @@ import torch
 from conftest import EXAMPLE, ROOT
 from fakes import FakeEngine
 
-from asr_app import catalog, engines, loading, memory, retry
+from asr_app import catalog, devices, engines, loading, memory, retry
 from asr_app.checks import Check
 from asr_app.datatypes import Chunk, Options, StageTimes
 from asr_app.engines import Engines
@@ -244,7 +244,7 @@ def test_a_lowered_precision_that_fails_its_self_check_is_refused_and_never_lite
 
 
 def test_without_a_budget_half_of_the_free_memory_is_used_or_most_of_the_cards(monkeypatch):
-    monkeypatch.setattr(engines, "free_bytes", lambda *_: 10 * GB)
+    monkeypatch.setattr(devices, "free_bytes", lambda *_: 10 * GB)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=10 * GB))
     assert Engines("cpu", 1, "modelscope").budget == 5 * GB
     assert Engines("cuda:0", 1, "modelscope").budget == 7 * GB

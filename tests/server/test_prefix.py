@@ -35,8 +35,11 @@ from asr_app.door import Door
 from asr_app.errors import UserError
 from asr_app.jobs import Jobs
 from asr_app.journal import Journal
+from asr_app.live.desk import Desk
 from asr_app.login import Login
 from asr_app.prefix import Prefix
+from asr_app.recorder.captions import Captions
+from asr_app.recorder.captures import Captures
 from asr_app.startup import Preparer
 from asr_app.ui import news
 from asr_app.ui.page import build
@@ -99,7 +102,9 @@ def inner(tmp_path_factory) -> Iterator[tuple[str, str]]:
     engines, card = FakeEngines(), catalog.find("demo-paraformer")
     jobs = Jobs(Journal(tmp_path_factory.mktemp("home")), engines, Limits())
     preparer, offered = Preparer(engines, card, card), Offered(engines, card, lite=False, picked=None)
-    page = build(config_, engines, jobs, preparer, Benchmarks(jobs.journal.storage, {}))
+    captures = Captures(jobs.journal, Limits())
+    captions = Captions(captures, Desk(engines))
+    page = build(config_, engines, jobs, captures, captions, preparer, Benchmarks(jobs.journal.storage, {}))
     described = job_api.routes(jobs, Intake(jobs, offered), Webhooks(jobs.journal, None))
     routes = [
         *served.routes(jobs.journal), *news.routes(jobs, engines, preparer), *described, *openapi.routes(described)

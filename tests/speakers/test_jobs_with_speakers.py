@@ -69,8 +69,8 @@ def page(jobs):
     """The page's answers."""
     card = catalog.find("demo-paraformer")
     routes = [
-        *news.routes(jobs, jobs._engines, Preparer(jobs._engines, card, card)),
-        *corrections.routes(jobs, jobs._engines, {card.id: card}),
+        *news.routes(jobs, jobs._worker._engines, Preparer(jobs._worker._engines, card, card)),
+        *corrections.routes(jobs, jobs._worker._engines, {card.id: card}),
     ]
     return TestClient(FastAPI(routes=routes))
 
@@ -104,7 +104,7 @@ def test_the_number_that_is_asked_for_is_kept_with_the_job(jobs, recording):
 
 
 def test_without_the_speaker_model_nothing_is_begun(jobs, recording):
-    jobs._engines.missing = True
+    jobs._worker._engines.missing = True
     jobs.start()
     view = wait(jobs, submit(jobs, recording), lambda v: v.finished)
     assert view.state == "failed"
@@ -121,7 +121,7 @@ def test_a_recording_without_speech_has_no_speakers(jobs, tmp_path):
 
 
 def test_the_page_gets_all_lines_anew_and_holds_them_until_then(jobs, recording, page):
-    jobs._engines.voices.gate.clear()
+    jobs._worker._engines.voices.gate.clear()
     jobs.start()
     job = submit(jobs, recording)
     wait(jobs, job, lambda v: v.stage == "speakers")
@@ -133,7 +133,7 @@ def test_the_page_gets_all_lines_anew_and_holds_them_until_then(jobs, recording,
     for action in ("correct", "confirm", "rename", "redo"):
         refused = page.post("/corrections", json=asked | {"action": action, "text": "x", "speaker": "S1"}).json()
         assert refused["refused"] == "Lines can be corrected once the speakers are told apart."
-    jobs._engines.voices.gate.set()
+    jobs._worker._engines.voices.gate.set()
     wait(jobs, job, lambda v: v.finished)
     after = page.post("/news", json=asked | {"since": before["since"]}).json()["job"]
     assert after["anew"]
@@ -153,7 +153,7 @@ def test_the_page_gets_all_lines_anew_and_holds_them_until_then(jobs, recording,
 
 
 def test_a_job_that_failed_at_its_speakers_keeps_its_text_and_can_be_corrected(jobs, recording, page):
-    jobs._engines.voices.fails = True
+    jobs._worker._engines.voices.fails = True
     jobs.start()
     job = submit(jobs, recording)
     view = wait(jobs, job, lambda v: v.finished)
@@ -164,16 +164,16 @@ def test_a_job_that_failed_at_its_speakers_keeps_its_text_and_can_be_corrected(j
 
 
 def test_what_was_killed_at_its_speakers_goes_on_there(jobs, recording, tmp_path):
-    jobs._engines.voices.gate.clear()
+    jobs._worker._engines.voices.gate.clear()
     jobs.start()
     job = submit(jobs, recording)
     wait(jobs, job, lambda v: v.stage == "speakers")
-    threading.Timer(0.2, jobs._engines.voices.gate.set).start()
+    threading.Timer(0.2, jobs._worker._engines.voices.gate.set).start()
     jobs.stop()
     again = Jobs(Journal(tmp_path / "home"), Engines(), Limits())
     again.start()
     view = wait(again, job, lambda v: v.finished)
     again.stop()
     assert (view.state, len(view.segments)) == ("done", 7)
-    assert again._engines.engine.count == 0
+    assert again._worker._engines.engine.count == 0
     assert view.transcript.speakers.labels == ("S1", "S2")
