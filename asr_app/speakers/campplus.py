@@ -25,7 +25,10 @@ class CamPlusPlus:
     """A loaded CAM++ at FP32. Only one thread may use it at a time."""
 
     def __init__(self, module: Any, name: str, device: str, threads: int) -> None:
+        from funasr.models.campplus.utils import extract_feature  # imports librosa: seconds that belong to loading
+
         self.name, self._module, self._device, self._threads = name, module, device, threads
+        self._features = extract_feature
 
     @property
     def weight_bytes(self) -> int:
@@ -38,12 +41,10 @@ class CamPlusPlus:
 
         `done` is told the number of finished windows after each batch, and may raise Cancelled.
         """
-        from funasr.models.campplus.utils import extract_feature  # imports librosa
-
         torch.set_num_threads(self._threads)
         found, count, rest = [np.zeros((0, DIMENSIONS), np.float32)], 0, iter(windows)
         while batch := [torch.from_numpy(window) for window in itertools.islice(rest, _BATCH)]:
-            features, _, _ = extract_feature(batch)
+            features, _, _ = self._features(batch)
             found.append(self._module(features.to(self._device)).cpu().numpy())
             count += len(batch)
             done(count)

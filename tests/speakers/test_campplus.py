@@ -48,7 +48,7 @@ def test_work_on_voices_can_be_cancelled(folder):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        campplus.load(folder, "cpu", 2).embed((one for _ in range(9) for one in SPEECH), done)
+        campplus.load(folder, "cpu", 2).embed((one[:8_000] for _ in range(9) for one in SPEECH), done)
     assert told == [32, 64]
 
 

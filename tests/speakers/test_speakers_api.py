@@ -15,7 +15,9 @@ CLIP = EXAMPLE / "mandarin-home.wav"
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     folder = model_with_speakers(tmp_path_factory.mktemp("models") / "demo-with-speakers")
-    with serving(tmp_path_factory.mktemp("home"), token=True, model=str(folder), ASR_API_KEY=KEY) as (address, _):
+    cache = str(tmp_path_factory.mktemp("cache"))  # without the real speaker model, which another test fetches
+    home = tmp_path_factory.mktemp("home")
+    with serving(home, token=True, model=str(folder), ASR_API_KEY=KEY, ASR_CACHE=cache) as (address, _):
         yield OpenAI(base_url=f"{address.split('?')[0].rstrip('/')}/v1", api_key=KEY, max_retries=0)
 
 
