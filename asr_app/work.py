@@ -67,6 +67,10 @@ class Before:
         """These and those of a further chunk."""
         return Before(self.segments + step.progress.segments, self.doubts + step.progress.doubts)
 
+    def split(self, event: Split) -> Before:
+        """These with the pieces of the event in the place of the segments."""
+        return Before(tuple(piece for of_segment in event.pieces for piece in of_segment), self.doubts)
+
 
 class Worker(Protocol):
     """Works on one task at a time in each thread that calls it."""
@@ -132,17 +136,18 @@ class LocalWorker:
                     step = Step(progress, (progress.speech_s - progress.done_s) * pace, latency_s)
                     before = before.plus(step)
                     tell(step)
-                segments, people = before.segments, None
+                people = None
                 if task.options.speakers:
                     show("speakers")
                     pieces, people, times = pipeline.with_speakers(
-                        audio, cut, segments, task.options.speaker_count, times, voices,
+                        audio, cut, before.segments, task.options.speaker_count, times, voices,
                         functools.partial(show, "speakers"),
                     )  # fmt: skip
-                    tell(Split(tuple(map(tuple, pieces))))
-                    segments = tuple(piece for of_segment in pieces for piece in of_segment)
+                    split = Split(tuple(map(tuple, pieces)))
+                    before = before.split(split)
+                    tell(split)
                 transcript = pipeline.finish(
-                    segments, before.doubts, loaded, task.options, audio.seconds, times, memory, people
+                    before.segments, before.doubts, loaded, task.options, audio.seconds, times, memory, people
                 )
             stop.check()
             return dataclasses.replace(transcript, recording=audio.recording)

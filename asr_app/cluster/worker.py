@@ -16,7 +16,7 @@ from asr_app.datatypes import Transcript
 from asr_app.errors import UserError
 from asr_app.journal import Task
 from asr_app.stopping import Stop
-from asr_app.work import Before, Event, Step
+from asr_app.work import Before, Event, Split, Step
 
 log = logging.getLogger(__name__)
 _MOST_LOST = 3  # replicas that may end over one recording
@@ -40,6 +40,8 @@ class ReplicaWorker:
                 chunk = event.progress
                 task = dataclasses.replace(task, resume_s=chunk.end_s, carry=chunk.carry, times=chunk.times)
                 before = before.plus(event)
+            elif isinstance(event, Split):
+                before = before.split(event)
 
         for _ in range(_MOST_LOST):
             response = self._handle.recognise.remote(recording, task, before)
