@@ -125,7 +125,7 @@ def test_the_legend_counts_anew_when_a_line_is_found_right(tmp_path, open_page):
 
         def is_counted(said: str) -> None:
             page.wait_for_function(
-                "(said) => document.querySelector('.unsure-legend u').textContent.includes(said)", arg=said
+                "(said) => document.querySelector('.unsure-legend u')?.textContent.includes(said)", arg=said
             )
 
         is_counted("(2 of 5)")
