@@ -10,11 +10,12 @@ window.asrLink = (() => {
     if (here.href !== location.href) history.replaceState(history.state, "", here);
   };
 
-  rewrite((query) => { // before Gradio looks
+  rewrite((query) => {
     const theme = query.get("theme");
     if (theme === "dark" || theme === "light") {
       query.delete("theme");
       query.set("__theme", theme);
+      document.body.classList.toggle("dark", theme === "dark"); // Gradio has looked before this script ran
     }
   });
 
