@@ -91,8 +91,11 @@ window.asrOutbox = (() => {
     for (const samples of rest) if (samples) add(samples);
   };
 
-  const restore = async () => { // the recording that an earlier page has left; null without one
-    recording = (await inStores("readonly", (_, kept) => kept.get("now")).catch(() => null)) || null;
+  // The recording that an earlier page, or another tab, has left; null without one.
+  const peek = async () => (await inStores("readonly", (_, kept) => kept.get("now")).catch(() => null)) || null;
+
+  const restore = async () => {
+    recording = await peek();
     return recording;
   };
 
@@ -165,7 +168,7 @@ window.asrOutbox = (() => {
   };
 
   return {
-    begin, add, end, cut, anew, clear, restore, look, send,
+    begin, add, end, cut, anew, clear, peek, restore, look, send,
     recording: () => recording, trouble: () => trouble, link: () => link,
     seconds: () => (recording ? recording.samples / recording.rate : 0),
     unsent: () => (recording ? (recording.samples - recording.sentSamples) / recording.rate : 0),

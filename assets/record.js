@@ -227,7 +227,8 @@ window.asrRecord = (() => {
 
   // -- the page ----------------------------------------------------------------------------------------------------
   const start = async () => {
-    if (!byId("recorder")) return;
+    if (!byId("recorder") && (await outbox.peek())) byId("microphone-tab-button")?.click();
+    while (!byId("recorder")) await new Promise((resolve) => setTimeout(resolve, 200)); // Gradio makes a tab when it opens
     show();
     if (!window.isSecureContext || !navigator.mediaDevices) {
       problem = "no_secure";

@@ -95,8 +95,7 @@ def lay_out(cards: Mapping[str, ModelCard], config: Config, labels: Labels) -> I
                 label=t("files", "en"), file_count="multiple", type="filepath", height=130, elem_id="upload",
             )  # fmt: skip
             examples = _example_buttons(labels)
-        # Rendered at once: a recording may have been interrupted before a reload.
-        tab = gr.Tab(t("microphone", "en"), id="microphone", elem_id="microphone-tab", render_children=True)
+        tab = gr.Tab(t("microphone", "en"), id="microphone", elem_id="microphone-tab")
         with labels(tab, label="microphone"):
             gr.HTML(microphone.recorder())
     submit_recording = gr.Button(visible="hidden", elem_id="submit-recording")

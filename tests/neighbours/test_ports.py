@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,7 +119,8 @@ def over_wyoming(port: int, audio: bytes) -> str:
                 pass
             return event.data["text"]
 
-    return asyncio.run(ask())
+    with ThreadPoolExecutor(1) as pool:  # Playwright's loop may be running in this thread
+        return pool.submit(asyncio.run, ask()).result()
 
 
 @pytest.mark.models

@@ -288,7 +288,7 @@ def test_choices_of_another_version_or_model_fall_back():
     for kept in ({}, odd):
         of_model = [choices.precision(kept, card, "auto", "en"), *options.fitted(card, "en", kept)[:2]]
         assert [x["value"] for x in of_model] == ["auto", "auto", []]
-    begin = ["auto", "full", True, False, "", "", False]
+    begin = ["auto", "full", True, False, "", "", False, "off"]
     assert [x["value"] for x in options.restored(odd)] == begin  # as the controls do
     assert all("value" not in x for x in options.restored({}))
 

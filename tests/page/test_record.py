@@ -66,6 +66,7 @@ def test_captions_while_speaking_a_pause_and_every_sample_in_the_job(site, open_
     page.wait_for_function("() => document.querySelector('#captions .final').innerText.includes('light')")
     said = page.inner_text("#captions .final").replace("\n", " ")
     assert page.evaluate("document.querySelector('#rec-level div').style.width") != ""
+    until(page, 2.0 + clip_s + 0.5)
     page.focus("#rec-main")
     page.keyboard.press("Space")  # pauses
     recorder(page, "paused")

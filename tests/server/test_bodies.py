@@ -239,12 +239,12 @@ def test_the_page_tells_why_an_upload_is_refused_and_goes_on(served, open_page, 
     long, filler = tmp_path / "long.wav", home / "recordings" / "filler.wav"
     long.write_bytes(bytes(3 * 2**20))
     page.set_input_files("#upload input[type=file]", str(long))
-    page.wait_for_function("() => document.body.innerText.includes('maximum allowed size of 2.0 Mb')")  # Gradio's own
+    page.wait_for_selector("#upload [role=alert] >> text=this server takes")
     page.reload()
     wait_until_ready(page)
     filler.write_bytes(bytes(10_000_000))
     page.set_input_files("#upload input[type=file]", str(EXAMPLE / "english-home.flac"))
-    page.wait_for_function("() => document.body.innerText.includes('--max-disk-gb')")
+    page.wait_for_selector("#upload [role=alert] >> text=The server's disk is full")
     filler.unlink()
     page.reload()
     wait_until_ready(page)
