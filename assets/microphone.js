@@ -18,7 +18,8 @@ window.asrMicrophone = (() => {
     if (!navigator.mediaDevices?.getUserMedia) throw new DOMException("no secure context", "SecurityError");
     stream = await navigator.mediaDevices.getUserMedia({ audio: { ...RAW, ...(device && { deviceId: { exact: device } }) } });
     try {
-      context = contextAt(rate);
+      // The microphone's own rate: a browser's default is that of its loudspeaker.
+      context = contextAt(rate || stream.getAudioTracks()[0].getSettings().sampleRate);
       await context.resume();
       await context.audioWorklet.addModule("record-worklet.js");
       node = new AudioWorkletNode(context, "asr-recorder", { channelCount: 1, channelCountMode: "explicit" });

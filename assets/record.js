@@ -240,6 +240,7 @@ window.asrRecord = (() => {
       if (!tries) return go("elsewhere");
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
+    if (phase !== "idle") return; // somebody was faster and records already
     const left = await outbox.restore();
     if (!left) return leave();
     go(left.ended ? "ending" : "interrupted");

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
-RATE = 48_000  # that of Chromium's fake microphone, so that nothing is resampled on the way
+_FAKE = ("--headless", "--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--dump-dom")
+_TELL = "data:text/html,<script>document.write(new AudioContext().sampleRate)</script>"
+
+
+@functools.cache
+def rate() -> int:
+    """Hz of Chromium's fake microphone, which differs by machine. A source at this rate is not resampled on the way."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium
+    told = subprocess.run([chromium, *_FAKE, _TELL], capture_output=True, text=True, check=True, timeout=60).stdout
+    return int(re.search(r"\d{4,6}", told)[0])
 
 
 def spoken(folder: Path, *clips: Path, lead_s: float = 3.0, gap_s: float = 1.5, tail_s: float = 6.0) -> Path:
-    """A WAV at RATE of the clips in a row, with pauses of faint noise: no two of its samples' neighbourhoods are alike."""
+    """A WAV at `rate` of the clips in a row, with pauses of faint noise: no two of its samples' neighbourhoods are alike."""
     rng = np.random.default_rng(1)
 
     def pause(seconds: float) -> np.ndarray:
-        return rng.integers(-8, 9, round(seconds * RATE)).astype(np.int16)
+        return rng.integers(-8, 9, round(seconds * rate())).astype(np.int16)
 
     parts = [pause(lead_s)]
     for clip in clips:
-        samples, rate = soundfile.read(clip)
-        parts += [np.round(soxr.resample(samples, rate, RATE) * 30_000).astype(np.int16), pause(gap_s)]
+        samples, own = soundfile.read(clip)
+        parts += [np.round(soxr.resample(samples, own, rate()) * 30_000).astype(np.int16), pause(gap_s)]
     path = folder / "spoken.wav"
-    soundfile.write(path, np.concatenate([*parts, pause(tail_s)]), RATE, subtype="PCM_16")
+    soundfile.write(path, np.concatenate([*parts, pause(tail_s)]), rate(), subtype="PCM_16")
     return path
 
 
@@ -35,13 +49,27 @@ def stretches(recorded: np.ndarray, source: np.ndarray) -> list[tuple[int, int]]
     """
     runs, at = [], 0
     while at < len(recorded):
+        if silent := _silent(recorded[at : at + rate() // 20]):
+            at += silent
+            continue
         start = _find(recorded[at : at + 64], source)
         length = min(len(recorded) - at, len(source) - start)
         differing = np.flatnonzero(recorded[at : at + length] != source[start : start + length])
         length = int(differing[0]) if len(differing) else length
-        runs.append((start, start + length))
+        if length > rate() // 20:  # the fake microphone stutters as it starts
+            if runs and runs[-1][1] == start:
+                runs[-1] = runs[-1][0], start + length
+            else:
+                runs.append((start, start + length))
         at += length
     return runs
+
+
+def _silent(samples: np.ndarray) -> int:
+    """The number of samples at the start that are 0, if they are more than sound has: the device was not running yet."""
+    sounding = np.flatnonzero(samples)
+    count = int(sounding[0]) if len(sounding) else len(samples)
+    return count if count >= 64 else 0
 
 
 def _find(pattern: np.ndarray, source: np.ndarray) -> int:
@@ -58,6 +86,6 @@ def of_job(home: Path) -> np.ndarray:
     """The samples of the newest job."""
     with sqlite3.connect(home / "journal.sqlite3") as db:
         (name,) = db.execute("SELECT recording FROM jobs ORDER BY created DESC LIMIT 1").fetchone()
-    samples, rate = soundfile.read(home / "recordings" / name, dtype="int16")
-    assert rate == RATE
+    samples, own = soundfile.read(home / "recordings" / name, dtype="int16")
+    assert own == rate()
     return samples

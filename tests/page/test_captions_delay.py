@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import soxr
 from conftest import DATA, serving
-from recording import RATE, of_job
+from recording import of_job, rate
 from test_record import record, recorder, stopped, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.slow]
@@ -38,7 +38,7 @@ def delays(pieces: list, captions: list, words: list[tuple[str, float]]) -> np.n
     spoken or later; the earliest one shows when the recording began.
     """
     samples = np.cumsum([count for _, count in pieces])
-    began_ms = min(at - 1000 * total / RATE for (at, _), total in zip(pieces, samples, strict=True))
+    began_ms = min(at - 1000 * total / rate() for (at, _), total in zip(pieces, samples, strict=True))
     final = [word for word, _ in words]
     first = np.full(len(words), np.inf)
     for at, said in captions:
@@ -52,10 +52,10 @@ def delays(pieces: list, captions: list, words: list[tuple[str, float]]) -> np.n
 def test_words_appear_within_a_second_and_a_half(whisper_base, open_page, tmp_path, cache):
     if not DATA.is_dir():
         pytest.skip("no real recordings")
-    speech, rate = soundfile.read(DATA / "long" / "LJ001.opus", frames=round(SPOKEN_S * 16_000))
-    speech = np.pad(soxr.resample(speech, rate, RATE), (2 * RATE, 5 * RATE))
+    speech, own = soundfile.read(DATA / "long" / "LJ001.opus", frames=round(SPOKEN_S * 16_000))
+    speech = np.pad(soxr.resample(speech, own, rate()), (2 * rate(), 5 * rate()))
     path = tmp_path / "spoken.wav"
-    soundfile.write(path, speech, RATE, subtype="PCM_16")
+    soundfile.write(path, speech, rate(), subtype="PCM_16")
     home = tmp_path / "home"
     with serving(home, "--lite", model="whisper-base") as (address, _):
         page = open_page(address, microphone=path)
@@ -70,7 +70,7 @@ def test_words_appear_within_a_second_and_a_half(whisper_base, open_page, tmp_pa
             page.click("#download-json")
     result = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
     words = [(w, word["end"]) for s in result["segments"] for word in s["words"] for w in words_of(word["text"])]
-    assert len(of_job(home)) > SPOKEN_S * RATE
+    assert len(of_job(home)) > SPOKEN_S * rate()
     found = delays(pieces, captions, words)
     shown = found[np.isfinite(found)]
     figures = dict(zip(("median", "p90", "p99"), np.percentile(shown, (50, 90, 99)).round(2), strict=True))
