@@ -43,6 +43,7 @@ def done():
     return bench("demo-paraformer", "--minutes", "0.3", "--rounds", "1", "--threads", "1", "--peers", *ARMS)
 
 
+@pytest.mark.slow  # half a minute, most of it the peer's start
 @pytest.mark.models
 def test_the_last_line_is_the_whole_result(done):
     assert done.returncode == 0, done.stderr
@@ -61,6 +62,7 @@ def test_the_last_line_is_the_whole_result(done):
     assert stages["vad"] > 0
 
 
+@pytest.mark.slow  # half a minute, most of it the peer's start
 @pytest.mark.models
 def test_the_table_has_a_row_for_each_arm(done):
     rows = done.stdout.splitlines()

@@ -267,6 +267,7 @@ def test_a_damaged_model_is_told_and_not_the_end(tmp_path: Path) -> None:
     assert rows[1].split()[1] == "pass"
 
 
+@pytest.mark.slow  # the report of `bench` goes the same way in the default half
 @pytest.mark.models
 def test_the_command_prints_the_table_and_every_figure(tmp_path: Path) -> None:
     shutil.copy(EXAMPLE / "english-home.flac", tmp_path / "mine.flac")

@@ -114,6 +114,7 @@ def test_a_benchmark_from_a_zip_to_a_report_that_opens_offline(server, open_page
     assert page.locator(".advice").inner_text()
 
 
+@pytest.mark.slow  # tests/bench/test_runner.py has the same without a browser
 @pytest.mark.models
 def test_a_benchmark_is_stopped_and_goes_on_and_a_transcription_goes_first(tmp_path, open_page, expected):
     offered = tmp_path / "offered"
