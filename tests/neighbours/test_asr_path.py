@@ -49,6 +49,7 @@ def test_funasr_answers_text_segments_and_times(house, client):
 def test_funasr_refuses_speakers_and_languages_that_are_not_here(client):
     refused = client().post("/asr", files=upload("file"), data={"spk": "true"})
     assert (refused.status_code, list(refused.json())) == (400, ["detail"])
+    assert "the speaker model (28 MB) is not on this disk" in refused.json()["detail"]
     refused = client().post("/asr", files=upload("file"), data={"language": "tlh"})
     assert refused.status_code == 422
     assert "zh, en" in refused.json()["detail"]

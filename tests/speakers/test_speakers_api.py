@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from conftest import EXAMPLE, serving
 from openai import APIStatusError, OpenAI
@@ -49,6 +50,20 @@ def test_other_formats_name_speakers_when_asked(client):
     assert "S1: " in ask(client, response_format="text", extra_body={"speakers": "auto"})
     assert "<v S1>" in ask(client, response_format="vtt", extra_body={"speakers": "true"})
     assert "S1: " not in ask(client, response_format="text")
+
+
+def test_funasrs_clients_get_its_labels(client, expected):
+    def asked(**data):
+        with CLIP.open("rb") as file:
+            return httpx.post(
+                str(client.base_url.join("/asr")), headers={"Authorization": f"Bearer {KEY}"}, files={"file": file}, data=data,
+                timeout=60,
+            )  # fmt: skip
+
+    told = asked(spk="true").json()
+    assert told["text"] == expected[CLIP.name]["text"]
+    assert told["segments"][0]["speaker"] == "SPK0"
+    assert all("speaker" not in segment for segment in asked().json()["segments"])
 
 
 def test_names_and_voices_of_known_speakers_have_no_effect_and_are_named(client):
