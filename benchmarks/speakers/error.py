@@ -1,4 +1,4 @@
-"""Diarisation error rate of turns against the known ones, and the share of words given to the wrong speaker."""
+"""Diarisation error rate of turns against the known ones."""
 
 from __future__ import annotations
 
@@ -38,14 +38,3 @@ def _frames(turns: Turns, length: int) -> np.ndarray:
         frames[names.index(name), round(start / STEP_S) : round(end / STEP_S)] = True
     return frames
 
-
-def wrong_words(known: Turns, words: Sequence[tuple[float, object]]) -> tuple[int, int]:
-    """Words given to the wrong speaker, and all words. `words` are their middles in seconds and their speakers."""
-    truth = [min(known, key=lambda turn: max(turn[0] - at, at - turn[1], 0.0))[2] for at, _ in words]
-    true_names = list(dict.fromkeys(truth))
-    names = list(dict.fromkeys(name for _, name in words))
-    agreed = np.zeros((max(1, len(true_names)), max(1, len(names))))
-    for true, (_, name) in zip(truth, words, strict=True):
-        agreed[true_names.index(true), names.index(name)] += 1
-    rows, columns = linear_sum_assignment(-agreed)
-    return len(words) - int(agreed[rows, columns].sum()), len(words)
