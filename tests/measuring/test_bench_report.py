@@ -24,6 +24,7 @@ from asr_app.evaluate.plan import EvaluationArm
 from asr_app.evaluate.process import Answer, Started
 from asr_app.memory import Needs
 from asr_app.report import bench
+from asr_app.report import command as report_command
 from asr_app.report.bench import BenchRequest, Step
 from asr_app.report.command import has_failed
 from asr_app.report.markdown import markdown
@@ -307,7 +308,9 @@ def test_a_results_json_that_lacks_parts_is_refused(tmp_path: Path, capsys: Any)
 
 
 @pytest.mark.models
-def test_the_commands_write_the_report_and_verify_it(tmp_path: Path, cache: Path) -> None:
+def test_the_commands_write_the_report_and_verify_it(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     soundfile.write(tmp_path / "a.wav", soundfile.read(EXAMPLE / "english-home.flac")[0], 16000)
     (tmp_path / "a.txt").write_text("What is the weather like today? Turn on the light. What time is it?")
 
@@ -329,9 +332,13 @@ def test_the_commands_write_the_report_and_verify_it(tmp_path: Path, cache: Path
     assert arm["speed"]["peak_mb"] > 0
     assert arm["disk_mb"] > 10
     assert "100%" in done.stderr or "texts" in done.stderr
-    verified = command("report", "--verify", str(out / "results.json"))
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "texts: the same" in verified.stdout
+    same = json.loads((out / "results.json").read_text())
+    monkeypatch.setattr(report_command, "run", lambda *_, **__: iter([same]))
+    assert cli.main(("report", "--verify", str(out / "results.json"))) == 0
+    assert "texts: the same" in capsys.readouterr().out
     arm["texts"][0]["text"] = "another"
     (out / "results.json").write_text(json.dumps(results))
-    assert command("report", "--verify", str(out / "results.json")).returncode == 1
+    verified = command("report", "--verify", str(out / "results.json"))
+    assert verified.returncode == 1, verified.stderr
+    for line in ("audio: the same", "weights: the same", "machine and versions: the same", "texts: 1 differ"):
+        assert line in verified.stdout
