@@ -7,7 +7,8 @@ window.asrRecord = (() => {
   // idle, opening, recording, paused, interrupted (by a reload, or a device that went), ending (it waits to be whole on the
   // server), handing (the page makes it a job), elsewhere (another tab of this browser records)
   let phase = "idle";
-  let peak = 0, shownPeak = 0, problem = "", settling = 0, release = null;
+  let peak = 0, shownPeak = 0, problem = "", settling = 0, release = null, looked;
+  const looking = new Promise((resolve) => { looked = resolve; }); // until it is known whether a recording is left
 
   // -- words -------------------------------------------------------------------------------------------------------
   let texts = null;
@@ -122,6 +123,8 @@ window.asrRecord = (() => {
     problem = "";
     try {
       if (!window.isSecureContext) throw new DOMException("", "SecurityError");
+      await looking;
+      if (phase !== "opening") return; // one is left, or another tab records
       if (!(await own())) return go("elsewhere");
       if (others && (await outbox.restore())) return go("interrupted"); // the other tab was closed
       const sinks = { piece: outbox.add, peak: (value) => { peak = Math.max(peak, value); }, lost };
@@ -232,18 +235,23 @@ window.asrRecord = (() => {
     show();
     if (!window.isSecureContext || !navigator.mediaDevices) {
       problem = "no_secure";
+      looked();
       return show();
     }
     navigator.mediaDevices.addEventListener("devicechange", showDevices);
     showDevices();
     for (let tries = 3; !(await own()); tries -= 1) { // after a reload, the page before may not be gone yet
-      if (!tries) return go("elsewhere");
+      if (!tries) {
+        go("elsewhere");
+        return looked();
+      }
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
-    if (phase !== "idle") return; // somebody was faster and records already
     const left = await outbox.restore();
-    if (!left) return leave();
-    go(left.ended ? "ending" : "interrupted");
+    if (left) go(left.ended ? "ending" : "interrupted");
+    else if (phase === "idle") leave(); // else somebody waits to record
+    looked();
+    if (!left) return;
     const found = await outbox.look();
     if (isOver(found)) await settle();
     if (!outbox.recording()) return;

@@ -60,6 +60,8 @@ def test_words_appear_within_a_second_and_a_half(whisper_base, open_page, tmp_pa
     with serving(home, "--lite", model="whisper-base") as (address, _):
         page = open_page(address, microphone=path)
         page.wait_for_function("() => /INT8|int8/.test(document.querySelector('.pill').innerText)", timeout=180_000)
+        page.get_by_role("tab", name="Microphone").click()
+        page.wait_for_selector("#captions")
         page.evaluate(WATCH)
         record(page)
         until(page, SPOKEN_S + 4)

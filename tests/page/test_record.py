@@ -88,6 +88,23 @@ def test_captions_while_speaking_a_pause_and_every_sample_in_the_job(site, open_
     assert runs[0][0] < 2.0 * rate() < runs[0][1] - clip_s * rate()
 
 
+def test_a_click_before_the_browser_has_looked_for_a_recording(site, open_page, tmp_path):
+    page = open_page(site[0], microphone=spoken(tmp_path, EXAMPLE / CLIP))
+    page.evaluate(
+        """() => { const restore = window.asrOutbox.restore;
+        window.asrOutbox.restore = () => { window.looks = true; return new Promise((r) => setTimeout(r, 1500)).then(restore); }; }"""
+    )
+    page.get_by_role("tab", name="Microphone").click()
+    page.wait_for_function("window.looks")
+    record(page)
+    until(page, 2.0)
+    recorder(page, "recording")
+    page.click("#rec-main")
+    page.click("#rec-discard")
+    page.click("#rec-discard.sure")
+    recorder(page, "idle")
+
+
 def test_where_the_browser_gives_no_microphone_the_page_says_why(site, open_page):
     """By the machine's own address it is no secure context; on loopback there is none in this browser."""
     address, _ = site
