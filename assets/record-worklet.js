@@ -1,9 +1,9 @@
-// Runs in the browser's audio thread: makes 16-bit samples of the microphone's and hands them over in pieces of half a
-// second, with the peak of each twentieth of a second for the level meter.
+// Runs in the browser's audio thread: makes 16-bit samples of the microphone's and hands them over in pieces of a
+// quarter of a second, with the peak of each twentieth of a second for the level meter.
 registerProcessor("asr-recorder", class extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.piece = new Int16Array(Math.round(sampleRate / 2));
+    this.piece = new Int16Array(Math.round(sampleRate / 4));
     this.filled = 0;
     this.collecting = false;
     this.peak = 0;

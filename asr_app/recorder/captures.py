@@ -26,7 +26,7 @@ from asr_app.errors import UserError
 from asr_app.journal import KEEP_DAYS, Journal
 
 RATES = (8_000, 48_000)  # Hz, the lowest and the highest
-MOST_PIECE_S = 2.0  # the page sends half a second
+MOST_PIECE_S = 2.0  # the page sends a quarter of a second
 _ID = re.compile(r"[A-Za-z0-9_-]{24}")
 _SAMPLE_BYTES = 2
 _HEADER_BYTES = 44

@@ -64,6 +64,7 @@ def test_words_appear_within_a_second_and_a_half(whisper_base, open_page, tmp_pa
         page.wait_for_selector("#captions")
         page.evaluate(WATCH)
         record(page)
+        page.wait_for_timeout(1000 * SPOKEN_S)
         until(page, SPOKEN_S + 4)
         recorder(page, "recording")
         pieces, captions = page.evaluate("[window.pieces, window.captions]")

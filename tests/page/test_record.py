@@ -18,7 +18,7 @@ from asr_app.scoring import score
 
 pytestmark = [pytest.mark.browser, pytest.mark.models]
 CLIP = "english-home.flac"
-MOST_LOST_S = 0.6  # of a page that goes away: its last piece
+MOST_LOST_S = 0.35  # of a page that goes away: its last piece
 
 
 def recorder(page, phase: str, timeout: float = 30_000) -> None:
