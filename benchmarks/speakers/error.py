@@ -37,4 +37,3 @@ def _frames(turns: Turns, length: int) -> np.ndarray:
     for start, end, name in turns:
         frames[names.index(name), round(start / STEP_S) : round(end / STEP_S)] = True
     return frames
-
