@@ -66,10 +66,13 @@ def stretches(recorded: np.ndarray, source: np.ndarray) -> list[tuple[int, int]]
 
 
 def _silent(samples: np.ndarray) -> int:
-    """The number of samples at the start that are 0, if they are more than sound has: the device was not running yet."""
+    """The number of samples at the start that are 0, if they are more than sound has: the device was not running yet.
+
+    The fake device begins anywhere in a block of the browser's, so that a few zeros may stand alone.
+    """
     sounding = np.flatnonzero(samples)
     count = int(sounding[0]) if len(sounding) else len(samples)
-    return count if count >= 64 else 0
+    return count if count >= 8 else 0
 
 
 def _find(pattern: np.ndarray, source: np.ndarray) -> int:
