@@ -332,13 +332,13 @@ def test_the_commands_write_the_report_and_verify_it(
     assert arm["speed"]["peak_mb"] > 0
     assert arm["disk_mb"] > 10
     assert "100%" in done.stderr or "texts" in done.stderr
+    verified = command("report", "--verify", str(out / "results.json"))
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    for line in ("audio: the same", "weights: the same", "machine and versions: the same", "texts: the same"):
+        assert line in verified.stdout
     same = json.loads((out / "results.json").read_text())
     monkeypatch.setattr(report_command, "run", lambda *_, **__: iter([same]))
-    assert cli.main(("report", "--verify", str(out / "results.json"))) == 0
-    assert "texts: the same" in capsys.readouterr().out
     arm["texts"][0]["text"] = "another"
     (out / "results.json").write_text(json.dumps(results))
-    verified = command("report", "--verify", str(out / "results.json"))
-    assert verified.returncode == 1, verified.stderr
-    for line in ("audio: the same", "weights: the same", "machine and versions: the same", "texts: 1 differ"):
-        assert line in verified.stdout
+    assert cli.main(("report", "--verify", str(out / "results.json"))) == 1
+    assert "texts: 1 differ" in capsys.readouterr().out

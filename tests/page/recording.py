@@ -47,10 +47,10 @@ def stretches(recorded: np.ndarray, source: np.ndarray) -> list[tuple[int, int]]
 
     Raises AssertionError where a sample of `recorded` is not in its place in the source.
     """
-    runs, at = [], 0
+    runs, at, zeros = [], 0, 0
     while at < len(recorded):
         if silent := _silent(recorded[at : at + rate() // 20]):
-            at += silent
+            at, zeros = at + silent, silent
             continue
         start = _find(recorded[at : at + 64], source)
         length = min(len(recorded) - at, len(source) - start)
@@ -58,17 +58,18 @@ def stretches(recorded: np.ndarray, source: np.ndarray) -> list[tuple[int, int]]
         length = int(differing[0]) if len(differing) else length
         if length > rate() // 20:  # the fake microphone stutters as it starts
             if runs and runs[-1][1] == start:
+                assert not 0 < zeros < 64, "zeros within the sound"
                 runs[-1] = runs[-1][0], start + length
             else:
                 runs.append((start, start + length))
-        at += length
+        at, zeros = at + length, 0
     return runs
 
 
 def _silent(samples: np.ndarray) -> int:
     """The number of samples at the start that are 0, if they are more than sound has: the device was not running yet.
 
-    The fake device begins anywhere in a block of the browser's, so that a few zeros may stand alone.
+    The fake device begins anywhere in a block of the browser's, so that a few zeros may stand before its sound.
     """
     sounding = np.flatnonzero(samples)
     count = int(sounding[0]) if len(sounding) else len(samples)
@@ -76,7 +77,7 @@ def _silent(samples: np.ndarray) -> int:
 
 
 def _find(pattern: np.ndarray, source: np.ndarray) -> int:
-    """Where the pattern stands in the source; past its end, the fake microphone gives silence."""
+    """The index of the pattern in the source. Past the source's end the fake microphone gives silence."""
     needle, hay = pattern.tobytes(), source.tobytes()
     at = hay.find(needle)
     while at % 2 and at >= 0:
