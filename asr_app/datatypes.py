@@ -292,9 +292,10 @@ class ModelCard:
     which they are tried. `directory`, if set, is a local folder or file that replaces the "model" source. Speech is
     packed into chunks of at most `max_chunk_s` over pauses of at most `max_gap_s`, and recognised `chunks_a_batch` at a
     time. With `retry_stretches` speech without words is recognised again, since a decoder may skip quiet speech between
-    loud. `capabilities` are the options and features: "language", "languages" (detection among some only), "itn",
-    "hotwords", "prompt", "translate", "word_timestamps", "confidence" (of words), "punctuation" (its own), "punctuation_model" (by another
-    model), "emotion", "events". `good_for` names the text of the page about the model's languages and uses.
+    loud. The first half precision in `precisions` is that of lite mode on a GPU. `capabilities` are the options and
+    features: "language", "languages" (detection among some only), "itn", "hotwords", "prompt", "translate",
+    "word_timestamps", "confidence" (of words), "punctuation" (its own), "punctuation_model" (by another model),
+    "emotion", "events". `good_for` names the text of the page about the model's languages and uses.
     """
 
     id: str

@@ -22,7 +22,7 @@ from asr_app.families.base import Engine
 from asr_app.gate import Gate
 from asr_app.hub import OnProgress
 from asr_app.memory import Needs, give_back_at_once, give_back_memory
-from asr_app.precision import Precision, PrecisionReport, Recipe, graph, tuned, variants
+from asr_app.precision import Precision, PrecisionReport, Recipe, captured, graph, tuned, variants
 from asr_app.precision.apply import OnStep, apply
 from asr_app.precision.counting import report
 from asr_app.stopping import Stop
@@ -64,6 +64,12 @@ class Loaded:
     disk_bytes: int = 0  # of the files that it is loaded from at its next start
 
     @property
+    def chunks_a_batch(self) -> int:
+        """Chunks to recognise at once. A GPU decodes twice as many in the same time."""
+        size = self.card.chunks_a_batch
+        return 2 * size if size > 1 and torch.device(self.device).type == "cuda" else size
+
+    @property
     def modules(self) -> dict[str, nn.Module]:
         """The engine's parts and the VAD."""
         return dict(self.engine.parts) | ({} if self.vad is None else {"vad": self.vad.module})
@@ -100,7 +106,8 @@ def load_from(
     give_back_at_once()
     began = time.perf_counter()
     engine, bytes_of = _at(precision, folders, card, device, threads, cache, on_step)
-    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu := torch.device(device).type == "cuda":
+        captured.capture(engine.parts, catalog.recipes(card)[Precision.INT8, "cpu"].stacks)
     vad = None
     if card.vad == "fsmn" and "vad" in folders:
         vad = fsmn_vad.load(folders["vad"], threads)
@@ -114,7 +121,8 @@ def load_from(
         check = self_check(card, engine, full.text if full else None)
         passed.keep(check)
     if on_gpu:
-        # The first pass compiled and allocated; a second one is what later chunks of that length are like.
+        # The first pass allocated, the second one captures its kernels; the third is like later chunks of that length.
+        self_check(card, engine)
         self_check(card, engine)
         torch.cuda.synchronize(device)
     warmup_s = time.perf_counter() - began

@@ -180,7 +180,7 @@ def _batches_by(
 
     Batches run side by side, as many as the engine takes.
     """
-    engine, size = loaded.engine, loaded.card.chunks_a_batch
+    engine, size = loaded.engine, loaded.chunks_a_batch
     starts = [first, *range(first + 1, len(chunks), size)] if first < len(chunks) else []
     batches = [(start, chunks[start : start + (1 if start == first else size)]) for start in starts]
     workers = min(engine.workers, len(batches))

@@ -11,13 +11,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from asr_app import timing, vad
 from asr_app.checks import FiniteWatch
 from asr_app.datatypes import SAMPLE_RATE, Chunk, Doubt, Options, Segment, StageTimes, Word
-from asr_app.errors import Cancelled
+from asr_app.errors import Cancelled, UserError
 from asr_app.hotwords import native
 from asr_app.loading import Loaded
+from asr_app.memory import give_back_memory
 from asr_app.precision import Precision
 from asr_app.scoring import normalise
 
@@ -93,7 +95,10 @@ def due(loaded: Loaded, batch: Sequence[np.ndarray]) -> Iterator[None]:
 def _transcribe(
     loaded: Loaded, watch: FiniteWatch, batch: Sequence[np.ndarray], options: Options
 ) -> tuple[list[list[Segment]], bool]:
-    """The segments of each sequence of samples `(n,)`, and whether all numbers on the way were finite."""
+    """The segments of each sequence of samples `(n,)`, and whether all numbers on the way were finite.
+
+    Raises UserError if a GPU has no memory for a single one.
+    """
     # Beside live speech, which waits for the present call, each call takes one chunk.
     size = 1 if loaded.gate.is_shared else max(1, len(batch))
     segments: list[list[Segment]] = []
@@ -102,6 +107,16 @@ def _transcribe(
             part = batch[first : first + size]
             with due(loaded, part):
                 segments += loaded.engine.transcribe(part, options)
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            raise UserError(
+                f"{loaded.card.id} needs more memory than {loaded.device} has free. Use lite mode, or a smaller model.",
+                f"{loaded.device} 的空闲显存不足以运行 {loaded.card.id}。请使用轻量模式，或选择更小的模型。",
+            ) from error
+        log.warning("%s: no memory for %d chunks at once; they are recognised one by one", loaded.card.id, len(batch))
+        give_back_memory()
+        alone = [_transcribe(loaded, watch, [samples], options) for samples in batch]
+        return [own for one, _ in alone for own in one], all(finite for _, finite in alone)
     except (ValueError, RuntimeError):
         if not watch.taken():
             raise
@@ -173,7 +188,7 @@ def _alone(
     A stretch is decoded once: where a second or less says little, samples at higher temperatures say no more.
     """
     samples = [vad.levelled(_cut(chunk, start, end)) for start, end in stretches]
-    size = loaded.card.chunks_a_batch
+    size = loaded.chunks_a_batch
     again: list[list[Segment]] = []
     for first in range(0, len(samples), size):
         segments, finite = _transcribe(

@@ -16,7 +16,7 @@ from asr_app.speakers import source
 
 _RETRY_S = 30  # told to a client while the model is being fetched
 # Clients that let nobody choose a model send one of these.
-ALIASES = ("whisper-1", "gpt-transcribe")
+ALIASES = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from asr_app.datatypes import SAMPLE_RATE, ModelCard
 from asr_app.memory import Needs
 from asr_app.precision.enum import Precision
+from asr_app.precision.recipes import HalfRuns
 from asr_app.precision.stack import Stack
 from asr_app.sources import Repository
 
@@ -23,6 +24,11 @@ SANM_SECOND = Stack(("tp_encoders",), lambda encoder: (encoder.output_size(),), 
 SANM_DECODER = Stack(
     ("decoders", "decoders2", "decoders3"), lambda decoder: (decoder.decoders[0].size,) * 2, (None, "memory", None)
 )
+
+
+def runs(stacks: Mapping[str, tuple[Stack, ...]]) -> dict[str, HalfRuns]:
+    """The layers of the `stacks` of each part, as runs of layers in half precision."""
+    return {part: tuple(stack.children for stack in listed) for part, listed in stacks.items()}
 
 
 def repositories(modelscope: str, revision: str, huggingface: str | None = None) -> tuple[Repository, ...]:

@@ -7,7 +7,8 @@ from asr_app.precision.enum import Precision
 from asr_app.sources import Bundled, JoinedFile, PublishedFile, Repository, Source, Wheels
 
 FAMILY = "whisper"
-PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
+# FP16 before BF16, as OpenAI runs it: on real speech it writes the texts of FP32, and BF16 other ones in an eighth of them.
+PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
 CAPABILITIES = frozenset(
     {"language", "languages", "translate", "prompt", "word_timestamps", "confidence", "punctuation", "short_windows"}
 )

@@ -23,7 +23,8 @@ from whisper.decoding import (
 )
 from whisper.utils import compression_ratio
 
-from asr_app.families._whisper_modules import CrossKV, Steps
+from asr_app.families._whisper_captured import steps_on
+from asr_app.families._whisper_modules import CrossKV
 
 # Same as whisper.transcribe: text that compresses better is a loop, less likely text is decoded again.
 _MOST_COMPRESSION, _LEAST_LOGPROB, _NO_SPEECH = 2.4, -1.0, 0.6
@@ -111,7 +112,7 @@ class _Task(DecodingTask):
     def __init__(self, model: Any, options: DecodingOptions, languages: Sequence[str] = ()) -> None:
         super().__init__(model, options)
         self._languages = languages
-        self.inference = Steps(model.decoder, self.sample_begin, self.tokenizer.eot)
+        self.inference = steps_on(model.device)(model.decoder, self.sample_begin, self.tokenizer.eot)
         self.decoder: _Greedy = _Greedy(0.0, self.tokenizer.eot)
         filters: list[LogitFilter] = self.logit_filters  # type: ignore[has-type]
         self.logit_filters = [

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from asr_app.families._whisper_captured import steps_on
 from asr_app.families._whisper_modules import Steps
 
 _IGNORED = -100  # a target that is not counted
@@ -47,7 +48,7 @@ def reference_loss(
         features = model.encoder(mel)
         spoken = _languages(model, features, languages)
         prompts, targets = zip(*(_tokens(model, *pair) for pair in zip(texts, spoken, strict=True)), strict=True)
-        steps = Steps(model.decoder, len(prompts[0]), model.dims.n_vocab)  # no token ends a row
+        steps = steps_on(device)(model.decoder, len(prompts[0]), model.dims.n_vocab)  # no token ends a row
         losses = _losses(steps, features, torch.tensor(prompts, device=device), _padded(targets, device))
     return [(float(nats), len(target)) for nats, target in zip(losses, targets, strict=True)]
 

@@ -10,18 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from whisper.decoding import Inference
 from whisper.model import AudioEncoder, TextDecoder
 
+from asr_app.precision.half import dtype_in
 from asr_app.precision.linears import QuantizedModule, cpu_multiplies
 from asr_app.precision.tables import Int8Rows
 
 _BLOCK = 64  # tokens by which the cache of keys and values grows
 CrossKV = tuple[torch.Tensor, torch.Tensor]  # a layer's cross-attention keys and values, `(b, heads, t, d)` each
+
+
+class CapturedStep(Protocol):
+    """A step of the decoder as a CUDA graph."""
+
+    def logits(self, tokens: torch.Tensor, offset: int) -> torch.Tensor:
+        """Logits `(b, 1, vocabulary)` after the tokens `(b, 1)` at `offset`."""
+        ...
 
 
 class Encoder(AudioEncoder):
@@ -32,7 +41,7 @@ class Encoder(AudioEncoder):
         x = nn.functional.gelu(self.conv1(x))
         x = nn.functional.gelu(self.conv2(x)).permute(0, 2, 1)
         x = x + self.positional_embedding[: x.shape[1]]
-        for block in self.blocks:
+        for block in self.blocks:  # in half precision they narrow and widen on their own
             x = block(x)
         y: torch.Tensor = self.ln_post(x)
         return y
@@ -47,29 +56,49 @@ class Decoder(TextDecoder):
         xa: torch.Tensor,
         caches: Sequence[KVCache] | None = None,
         offset: int = 0,
+        captured: CapturedStep | None = None,
     ) -> torch.Tensor:
         """Logits `(b, n, vocabulary)` of tokens `(b, n)`, given the encoder's output `xa` `(b, t, d)`.
 
-        With the `caches` of its layers, the tokens are those from `offset` on.
+        With the `caches` of its layers, the tokens are those from `offset` on. A `captured` step has caches of its own.
         """
-        y = self.token_embedding(x) + self.positional_embedding[offset : offset + x.shape[-1]]
+        if captured is not None:
+            return captured.logits(x, offset)
+        y = self._embedded(x, self.positional_embedding[offset : offset + x.shape[-1]])
         for i, block in enumerate(self.blocks):
             y = block(y, xa, mask=self.mask) if caches is None else _step(block, caches[i], y, offset)
         return self._head(y)
 
+    def step(
+        self, x: torch.Tensor, position: torch.Tensor, places: torch.Tensor, caches: Sequence[KVCache]
+    ) -> torch.Tensor:
+        """Logits `(b, 1, vocabulary)` of tokens `(b, 1)` at `position` `(1,)`, in shapes that do not change.
+
+        The `caches` have room for `places` `(n,)`, which are 0 to n - 1.
+        """
+        y = self._embedded(x, self.positional_embedding[position])
+        seen = (places <= position)[None]
+        for block, cache in zip(self.blocks, caches, strict=True):
+            y = _fixed_step(block, cache, y, position, seen)
+        return self._head(y)
+
+    def _embedded(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Input `(b, n, d)` of the first block, in its dtype."""
+        return (self.token_embedding(x) + positions).to(dtype_in(self.blocks))
+
     def _head(self, y: torch.Tensor) -> torch.Tensor:
         table: nn.Module = self.token_embedding
-        y = self.ln(y)
+        y = self.ln(y.float())
         return table.products(y) if isinstance(table, Int8Rows) else y @ table.weight.t()  # type: ignore[operator]
 
     def cross_attention_weights(self, x: torch.Tensor, cross_kv: Sequence[CrossKV]) -> Iterator[torch.Tensor]:
         """Yields each layer's cross-attention scores for tokens `x` `(1, n)`: `(1, heads, n, t)`, before the softmax."""
-        y = self.token_embedding(x) + self.positional_embedding[: x.shape[-1]]
+        y = self._embedded(x, self.positional_embedding[: x.shape[-1]])
         for block, (keys, values) in zip(self.blocks, cross_kv, strict=True):
             y = y + block.attn(block.attn_ln(y), mask=self.mask)[0]
             weights = _weights(_cross_query(block, y), keys)
             yield weights.float()
-            y = y + block.cross_attn.out(_joined(_weighed(weights, values)))
+            y = y + block.cross_attn.out(_joined(_weighed(weights, values)).to(y.dtype))
             y = y + block.mlp(block.mlp_ln(y))
 
 
@@ -138,6 +167,7 @@ class Steps(Inference):
         return [tuple(t[within : within + 1] for t in pieces[at]) for pieces in self._cross]  # type: ignore[misc]
 
     def _begin(self, audio_features: torch.Tensor) -> None:
+        """Begins windows whose encoder output is `audio_features` `(b, t, d)`."""
         rows = _rows_a_piece(audio_features)
         self._cross = [_cross_kv(block.cross_attn, audio_features, rows) for block in self._decoder.blocks]
         nothing = audio_features.new_empty(0)
@@ -181,6 +211,17 @@ def _step(block: Any, layer: KVCache, x: torch.Tensor, offset: int) -> torch.Ten
     return _rest(block, layer, x + block.attn.out(_joined(y)))
 
 
+def _fixed_step(
+    block: Any, cache: KVCache, x: torch.Tensor, position: torch.Tensor, seen: torch.Tensor
+) -> torch.Tensor:
+    """Like `_step` for one token, whose `position` `(1,)` is a tensor. `seen` `(1, n)` masks the places after it."""
+    q, k, v = _projections(block, x)
+    cache.keys.index_copy_(2, position, k)
+    cache.values.index_copy_(2, position, v)
+    y = nn.functional.scaled_dot_product_attention(q, cache.keys, cache.values, attn_mask=seen)
+    return _rest(block, cache, x + block.attn.out(_joined(y)))
+
+
 def _projections(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
     """Query, key and value of each head in the block's self-attention."""
     own, y = block.attn, block.attn_ln(x)
@@ -190,12 +231,12 @@ def _projections(block: Any, x: torch.Tensor) -> list[torch.Tensor]:
 def _rest(block: Any, layer: KVCache, x: torch.Tensor) -> torch.Tensor:
     """Cross-attention and MLP of the block."""
     q = _cross_query(block, x)
-    # With one query a row, the two products are faster one by one than in the fused kernel.
+    # With one query a row, the two products are faster one by one than in the fused kernel, on a CPU and on a GPU.
     queries = q.split(1) if len(layer.cross) > 1 else [q]
     attended = [
         _weighed(_weights(some, keys), values) for some, (keys, values) in zip(queries, layer.cross, strict=True)
     ]
-    x = x + block.cross_attn.out(_joined(torch.cat(attended)))
+    x = x + block.cross_attn.out(_joined(torch.cat(attended)).to(x.dtype))
     return x + block.mlp(block.mlp_ln(x))
 
 
@@ -210,15 +251,17 @@ def _weights(q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
 
 
 def _weighed(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """`values` `(b, heads, t, d)` weighted by the softmax of the scores `weights`: `(b, heads, n, d)`, in FP32."""
-    return (weights.softmax(-1) @ values).float()
+    """`values` `(b, heads, t, d)` weighted by the softmax of the scores `weights`: `(b, heads, n, d)`."""
+    return weights.softmax(-1) @ values
 
 
 def _cache_dtype(parts: Sequence[nn.Module], features: torch.Tensor) -> torch.dtype:
     """Dtype for caching the outputs of `parts`, which every token reads again: no finer than their weights."""
-    coarse = all(isinstance(part, QuantizedModule) and part.storage in (torch.int8, torch.bfloat16) for part in parts)
+    stored = {part.storage if isinstance(part, QuantizedModule) else torch.float32 for part in parts}
+    if features.is_cuda and stored == {torch.float16}:
+        return torch.float16
     here = features.is_cuda or cpu_multiplies(torch.bfloat16)
-    return torch.bfloat16 if coarse and here else torch.float32
+    return torch.bfloat16 if here and stored <= {torch.int8, torch.bfloat16} else torch.float32
 
 
 def _by_head(x: torch.Tensor, heads: int) -> torch.Tensor:

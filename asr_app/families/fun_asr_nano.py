@@ -44,6 +44,7 @@ RECIPES = rows(
     tables=("lm_head", "model.embed_tokens"),
     stacks={"audio_encoder": (SANM_ENCODER, SANM_SECOND)},
     int8_parts=("audio_encoder",),
+    half={"llm": (("model.layers",),)},
 )
 _CLASSES = ("FunASRNano",)
 # No FP16: the language model overflows in it and writes "!!!!" (modelscope/FunASR#3597).
@@ -142,6 +143,10 @@ class FunAsrNanoEngine:
         language_model = self.parts["llm"].float()
         # FunASR casts it at every request, which would undo the chosen precision.
         language_model.to = lambda *_, **__: language_model  # type: ignore[method-assign]
+        if model.device.startswith("cuda"):
+            from asr_app.families._qwen3_captured import Qwen3
+
+            Qwen3.of(language_model)
 
     def transcribe(self, batch: Sequence[np.ndarray], options: Options) -> list[list[Segment]]:
         """Sentences of each chunk."""

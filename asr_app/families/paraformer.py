@@ -23,6 +23,7 @@ from asr_app.families._funasr import (
     local_card,
     long_enough,
     repositories,
+    runs,
     weighted_parts,
     workers,
 )
@@ -43,10 +44,12 @@ if TYPE_CHECKING:
 
 NAME = "paraformer"
 ROLES = ("model", "punctuation", "vad")
+_STACKS = {"encoder": (SANM_ENCODER,), "decoder": (SANM_DECODER,)}
 RECIPES = rows(
     ("encoder", "decoder", "seaco_decoder", "punctuation"),
     tables=("output_layer", "*.output_layer"),
-    stacks={"encoder": (SANM_ENCODER,), "decoder": (SANM_DECODER,)},
+    stacks=_STACKS,
+    half=runs(_STACKS),
 )
 _CLASSES = ("Paraformer", "BiCifParaformer", "SeacoParaformer")
 _PUNCTUATION = repositories("iic/punc_ct-transformer_cn-en-common-vocab471067-large", "v2.0.4", "funasr/ct-punc")

@@ -21,6 +21,7 @@ from asr_app.families._funasr import (
     local_card,
     long_enough,
     repositories,
+    runs,
     weighted_parts,
     workers,
 )
@@ -42,7 +43,8 @@ NAME = "sensevoice"
 ROLES = ("model", "vad")
 # The embedding of the four query tokens is too small to list. The CTC head is multiplied with every frame, which for
 # 25,055 pieces is a sixth of the work. In half precision it would save nothing, so it stays FP32 there.
-RECIPES = rows(("encoder",), stacks={"encoder": (SANM_ENCODER, SANM_SECOND)}, int8_parts=("ctc",))
+_STACKS = {"encoder": (SANM_ENCODER, SANM_SECOND)}
+RECIPES = rows(("encoder",), stacks=_STACKS, int8_parts=("ctc",), half=runs(_STACKS))
 _CLASSES = ("SenseVoiceSmall",)
 _ALL = (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8)
 _CAPABILITIES = frozenset({"language", "itn", "emotion", "events", "word_timestamps", "punctuation"})

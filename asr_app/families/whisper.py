@@ -52,6 +52,7 @@ _SMOOTHED_CROSS = (("cross_attn_ln", ("cross_attn.query",)), ("cross_attn.value"
 # The token embedding is the vocabulary head as well.
 RECIPES = rows(
     ("encoder", "decoder"),
+    half={"encoder": (("blocks",),), "decoder": (("blocks",),)},
     tables=("token_embedding",),
     smoothing={"encoder.blocks": _SMOOTHED, "decoder.blocks": (*_SMOOTHED, *_SMOOTHED_CROSS)},
     stacks={

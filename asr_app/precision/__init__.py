@@ -2,9 +2,9 @@
 
 enum.py names the precisions. recipes.py holds the recipe of each precision by device, and tuned.py the recipes that a
 search improved for certain weights. linears.py and tables.py have the quantised torch layers, layers.py chooses among
-them, and graph.py has those that ONNX Runtime computes. apply.py swaps them in, counting.py counts the tensors of the
-result, and variants.py caches it on disk. evidence.py keeps measurements made on this machine, and choice.py chooses by
-them.
+them, and graph.py has those that ONNX Runtime computes. On a GPU, half.py puts whole runs of layers into half precision,
+and captured.py repeats them as CUDA graphs. apply.py swaps layers in, counting.py counts the tensors of the result, and
+variants.py caches it on disk. evidence.py keeps measurements made on this machine, and choice.py chooses by them.
 
 This module imports no torch, so that the catalog and the command line start at once.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_app.precision import graph, graph_export
+from asr_app.precision import graph, graph_export, half
 from asr_app.precision.layers import replacement
 from asr_app.precision.recipes import Recipe
 from asr_app.precision.smoothing import smooth
@@ -81,6 +81,10 @@ def apply(
                         swap.tie(first)
                     setattr(module, child_name, swap.to(child.weight.device) if device != "cpu" else swap)
                     replaced += 1
+    for part, runs in recipe.half.items():
+        for names in runs if part in parts else ():
+            if run := half.layers(parts[part], names):
+                half.lower(run, half.DTYPES[recipe.layers])
     if replaced == 0:
         raise RuntimeError(f"nothing was replaced in {sorted(parts)}")
     return replaced

@@ -22,6 +22,8 @@ from asr_app.precision.stack import Stack
 # By `PART.CHILD`, a list of blocks: pairs of a layer of each block, and the linear layers that take its output. Nothing
 # else may take it.
 Smoothing = Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]
+# Runs of layers, each as the names of the lists that hold them. FP32 code stands between two runs.
+HalfRuns = Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Recipe:
     embedding if that is the head too: their rows go to 8 bits, their activations to 16. `stacks`, by part, are layers
     that ONNX Runtime computes as one graph instead, if there is a folder for graphs. Their activations are scaled anew
     at each call or, with `ranges`, by calibration: one file a stack. `smoothing` lists the layers whose channels are
-    evened out first.
+    evened out first. `half`, by part, are runs of layers that are in half precision as a whole (half.py).
     """
 
     parts: tuple[str, ...]
@@ -43,13 +45,14 @@ class Recipe:
     stacks: Mapping[str, tuple[Stack, ...]] = field(default_factory=dict)
     ranges: Mapping[str, Path] = field(default_factory=dict)
     smoothing: Smoothing = field(default_factory=dict)
+    half: Mapping[str, HalfRuns] = field(default_factory=dict)
 
     def about(self) -> list[Any]:
         """Values that identify the recipe among those of its precision and device."""
         stacks = [[part, [[s.children, s.by_token] for s in listed]] for part, listed in sorted(self.stacks.items())]
         ranges = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(self.ranges.items())}
-        smoothing = sorted(self.smoothing.items())
-        return [self.parts, self.keep_high, self.tables, self.smallest, stacks, ranges, smoothing]
+        about = [self.parts, self.keep_high, self.tables, self.smallest, stacks, ranges, sorted(self.smoothing.items())]
+        return [*about, sorted(self.half.items())] if self.half else about
 
     def stays_high(self, part: str, name: str) -> bool:
         """Whether the layer `name` of `part` keeps its FP32."""
@@ -74,17 +77,18 @@ def rows(
     tables: tuple[str, ...] = (),
     int8_parts: tuple[str, ...] = (),
     smoothing: Smoothing | None = None,
+    half: Mapping[str, HalfRuns] | None = None,
 ) -> Recipes:
     """The usual recipes. Layers that `keep_high` matches, and parts not in `parts`, stay FP32 in all of them.
 
     `stacks`, `tables`, `smoothing` and `int8_parts`, beside `parts`, are for INT8 on CPU; elsewhere the tables stay FP32
-    too.
+    too. `half` is for the half precisions on CUDA.
     """
     high = (*keep_high, *tables)
     recipes: dict[tuple[Precision, str], Recipe] = {}
-    for device in ("cpu", "cuda"):
-        recipes[Precision.BF16, device] = Recipe(parts, "bf16", high)
-        recipes[Precision.FP16, device] = Recipe(parts, "fp16", high)
+    for precision, layers in ((Precision.BF16, "bf16"), (Precision.FP16, "fp16")):
+        recipes[precision, "cpu"] = Recipe(parts, layers, high)
+        recipes[precision, "cuda"] = Recipe(parts, layers, high, half=half or {})
     recipes[Precision.INT8, "cpu"] = Recipe(
         (*parts, *int8_parts), "int8", keep_high=keep_high, tables=tables, stacks=stacks or {},
         smoothing=smoothing or {},

@@ -53,7 +53,7 @@ def test_a_picked_precision_is_the_default_models_alone():
 
 def test_models_list_each_precision_that_runs_here(offered):
     names = [listed["id"] for listed in offered.listed()]
-    assert names[:3] == ["demo-whisper", "demo-whisper@fp32", "demo-whisper@bf16"]
+    assert names[:3] == ["demo-whisper", "demo-whisper@fp32", "demo-whisper@fp16"]
     assert {"demo-paraformer@int8", *ALIASES} <= set(names)
     assert "whisper-large-v3" not in names  # it is not on this disk: a request never starts a download
     assert len(names) == len(set(names))

@@ -18,7 +18,8 @@ from asr_app import catalog, hub
 from asr_app.audio import decode as audio_of
 from asr_app.datatypes import SAMPLE_RATE, Options
 from asr_app.errors import UserError
-from asr_app.families import _whisper_decoder, _whisper_engine, _whisper_modules
+from asr_app.families import _whisper_decoder, _whisper_engine, _whisper_loss, _whisper_modules
+from asr_app.families._whisper_captured import CapturedSteps
 from asr_app.families._whisper_decoder import decode, decode_samples, loops
 from asr_app.loading import load
 from asr_app.precision import Precision
@@ -34,6 +35,16 @@ ENGLISH = EXAMPLE / "english-home.flac"
 def engine():
     """The demo model at FP32. Tests give it back as it was."""
     return load(catalog.find("demo-whisper"), Precision.FP32, "cpu", 2, hub.HUBS[0]).engine
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def way(request, monkeypatch) -> str:
+    """The way of decoding of a device. Both run on any; only the launch of a captured step needs a GPU."""
+    if request.param == "gpu":
+        monkeypatch.setattr(_whisper_modules, "_rows_a_piece", len)
+        for module in (_whisper_decoder, _whisper_loss):
+            monkeypatch.setattr(module, "steps_on", lambda _device: CapturedSteps)
+    return request.param
 
 
 @contextmanager
@@ -66,11 +77,9 @@ def assert_as_the_library(engine, clip: np.ndarray, found, **asked) -> None:
     assert [w.end_s for w in ours] == pytest.approx([min(end, len(clip) / SAMPLE_RATE) for *_, end in words], abs=1e-3)
 
 
-@pytest.mark.parametrize("piece", [_whisper_modules._rows_a_piece, len], ids=["cpu", "gpu"])
-def test_text_and_times_are_the_librarys(engine, piece, monkeypatch):
+def test_text_and_times_are_the_librarys(engine, way, monkeypatch):
     """Also for the rows of a batch, and for the rest of a chunk that is longer than a window."""
     monkeypatch.setattr(_whisper_engine, "with_marks", list)
-    monkeypatch.setattr(_whisper_modules, "_rows_a_piece", piece)
     first, second = (audio_of(EXAMPLE / name).samples for name in ("english-home.flac", "english-numbers.ogg"))
     long = np.concatenate([first, np.zeros(31 * SAMPLE_RATE - len(first), np.float32), second])
     heard = []
@@ -97,11 +106,9 @@ def results(model, windows, options):
     return [d.result for d in decode(model, model.encoder(windows), options)]
 
 
-@pytest.mark.parametrize("piece", [_whisper_modules._rows_a_piece, len], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("asked", [{}, {"language": "en", "prompt": [500, 600, 700]}], ids=["", "prompt"])
-def test_decoding_gives_what_the_library_gives(engine, windows, asked, piece, monkeypatch):
+def test_decoding_gives_what_the_library_gives(engine, windows, asked, way):
     """Keys and values in their places, and without the rows that have ended: token by token the same."""
-    monkeypatch.setattr(_whisper_modules, "_rows_a_piece", piece)
     model, options = engine._model, whisper.DecodingOptions(fp16=False, **asked)
     ours = results(model, windows, options)
     with librarys_own(engine):
@@ -111,6 +118,11 @@ def test_decoding_gives_what_the_library_gives(engine, windows, asked, piece, mo
         assert found.avg_logprob == pytest.approx(expected.avg_logprob, abs=1e-3)
         assert found.no_speech_prob == pytest.approx(expected.no_speech_prob, abs=1e-3)
         assert found.compression_ratio == pytest.approx(expected.compression_ratio)
+    for step in vars(model.decoder).get("captured_steps", {}).values():  # what was there before does not show
+        for cache in step._caches:
+            cache.keys.fill_(torch.nan)
+            cache.values.fill_(torch.nan)
+    assert [found.tokens for found in results(model, windows, options)] == [found.tokens for found in ours]
 
 
 @torch.no_grad()
@@ -273,11 +285,9 @@ def test_short_windows_are_refused_where_the_model_has_none():
         engine.transcribe([audio_of(ENGLISH).samples], Options(short_windows=True))
 
 
-@pytest.mark.parametrize("piece", [_whisper_modules._rows_a_piece, len], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
-def test_the_loss_of_a_reference_is_that_of_decoding_it(precision, piece, monkeypatch):
+def test_the_loss_of_a_reference_is_that_of_decoding_it(precision, way):
     """In the arithmetic of decoding, too: at INT8, many tokens at once would be multiplied otherwise than each alone."""
-    monkeypatch.setattr(_whisper_modules, "_rows_a_piece", piece)
     engine = load(catalog.find("demo-whisper"), precision, "cpu", 2, hub.HUBS[0]).engine
     model, clips = (
         engine._model,

@@ -83,6 +83,32 @@ def recognised(engines, precision, count, model="demo-paraformer"):
     return texts, [d for step in steps for d in step.doubts], steps[-1].times
 
 
+class Full(Says):
+    """An engine on a GPU that has memory for `most` chunks at once."""
+
+    def __init__(self, most):
+        super().__init__({})
+        self.most, self.sizes = most, []
+
+    def transcribe(self, batch, options):
+        self.sizes.append(len(batch))
+        if len(batch) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().transcribe(batch, options)
+
+
+def test_chunks_that_do_not_fit_a_gpu_at_once_go_one_by_one():
+    engine = Full(1)
+    texts, doubts, _ = recognised(ByPrecision({Precision.INT8: engine}), Precision.INT8, 4, "demo-whisper")
+    assert (texts, doubts) == ([GOOD] * 4, [])
+    assert engine.sizes == [1, 3, 1, 1, 1]
+
+
+def test_a_chunk_that_does_not_fit_a_gpu_alone_is_refused_with_what_to_do():
+    with pytest.raises(UserError, match="Use lite mode, or a smaller model"):
+        recognised(ByPrecision({Precision.INT8: Full(0)}), Precision.INT8, 2, "demo-whisper")
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize(("bad", "reason"), [(LOOP, "loop"), (NAN, "not_finite"), (EMPTY, "empty")])
 def test_only_the_chunk_in_doubt_is_done_again(bad, reason, workers):

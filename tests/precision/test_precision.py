@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from asr_app import catalog
 from asr_app.errors import UserError
 from asr_app.precision import Precision, Recipe, choose, refusal, variants
 from asr_app.precision.apply import apply
@@ -215,6 +216,9 @@ def test_the_switch_chooses_and_a_pick_overrides_it():
     assert choose(False, None, RECIPES, ALL, "cpu") is Precision.FP32
     assert choose(True, None, RECIPES, ALL, "cpu") is Precision.INT8
     assert choose(True, None, RECIPES, ALL, "cuda:0") is Precision.BF16
+    fp16_first = catalog.find("whisper-large-v3").precisions
+    assert choose(True, None, RECIPES, fp16_first, "cuda:0") is Precision.FP16
+    assert choose(True, None, RECIPES, fp16_first, "cpu") is Precision.INT8
     assert choose(True, Precision.FP16, RECIPES, ALL, "cpu") is Precision.FP16
     with pytest.raises(UserError):
         choose(False, Precision.INT8, RECIPES, (Precision.FP32,), "cpu")
