@@ -10,6 +10,7 @@ import torch
 
 from asr_app.errors import UserError
 from asr_app.memory import free_bytes
+from asr_app.precision import Precision
 
 
 def pick_device(wanted: str) -> str:
@@ -35,6 +36,13 @@ def pick_device(wanted: str) -> str:
             f"Unknown device {wanted!r}. Use auto, cpu or cuda:0.", f"未知设备 {wanted!r}。可用：auto、cpu、cuda:0。"
         )
     return wanted
+
+
+def emulated(device: str) -> tuple[Precision, ...]:
+    """Precisions that the device computes without instructions for them, slowly. GPUs before Ampere have none for BF16."""
+    if torch.device(device).type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        return (Precision.BF16,)
+    return ()
 
 
 def usable_cores() -> int:

@@ -20,7 +20,7 @@ import torch
 
 from asr_app import catalog
 from asr_app.datatypes import ModelCard
-from asr_app.devices import default_budget
+from asr_app.devices import default_budget, emulated
 from asr_app.errors import UserError
 from asr_app.gate import Gate
 from asr_app.hub import OnProgress
@@ -59,7 +59,7 @@ class Engines:
     def choose(self, card: ModelCard, lite: bool, picked: Precision | None) -> Precision:
         """The precision for `card`, by what was picked and what was measured here. Raises UserError if there is none."""
         measured = self.evidence.of(card.key)
-        return choose(lite, picked, catalog.recipes(card), card.precisions, self.device, measured)
+        return choose(lite, picked, catalog.recipes(card), card.precisions, self.device, measured, emulated(self.device))
 
     def has_room(self, card: ModelCard, precision: Precision) -> bool:
         """Whether `card`, whose files are here, can be loaded at `precision`, made if it must be, with nothing unloaded."""

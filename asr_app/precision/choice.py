@@ -44,11 +44,12 @@ def choose(
     allowed: Sequence[Precision],
     device: str,
     measured: Mapping[Precision, Evidence] = MappingProxyType({}),
+    emulated: Sequence[Precision] = (),
 ) -> Precision:
     """Precision to run at: the picked one, else the lite or the full one.
 
-    Lite is the first precision in the device's order that has not failed its self-check. Raises UserError if there is
-    none, or if the picked precision is not allowed.
+    Lite is the first precision in the device's order that is not `emulated` and has not failed its self-check. Raises
+    UserError if there is none, or if the picked precision is not allowed.
     """
     if picked is None:
         picked = Precision.FP32 if Precision.FP32 in allowed else allowed[0]
@@ -56,7 +57,9 @@ def choose(
             usable = [
                 p
                 for p in _lite(allowed, device)
-                if refusal(p, recipes, allowed, device) is None and not (p in measured and measured[p].reason)
+                if p not in emulated
+                and refusal(p, recipes, allowed, device) is None
+                and not (p in measured and measured[p].reason)
             ]
             if not usable:
                 raise UserError(

@@ -20,7 +20,6 @@ FLOORS = [
         "text",
         "strikes",
         "memory",
-        "devices",
         "notes",
         "folders",
         "stopping",
@@ -35,7 +34,7 @@ FLOORS = [
         "prefix",
         "ray_cluster",
     ],
-    ["precision", "door"],
+    ["precision", "door", "devices"],
     ["datatypes"],
     [
         "audio",

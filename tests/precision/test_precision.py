@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from asr_app import catalog
+from asr_app.devices import emulated
 from asr_app.errors import UserError
 from asr_app.precision import Precision, Recipe, choose, refusal, variants
 from asr_app.precision.apply import apply
@@ -219,6 +220,15 @@ def test_the_switch_chooses_and_a_pick_overrides_it():
     fp16_first = catalog.find("whisper-large-v3").precisions
     assert choose(True, None, RECIPES, fp16_first, "cuda:0") is Precision.FP16
     assert choose(True, None, RECIPES, fp16_first, "cpu") is Precision.INT8
+    assert choose(True, None, RECIPES, ALL, "cuda:0", emulated=(Precision.BF16,)) is Precision.FP16
+    assert choose(True, Precision.BF16, RECIPES, ALL, "cuda:0", emulated=(Precision.BF16,)) is Precision.BF16
     assert choose(True, Precision.FP16, RECIPES, ALL, "cpu") is Precision.FP16
     with pytest.raises(UserError):
         choose(False, Precision.INT8, RECIPES, (Precision.FP32,), "cpu")
+
+
+@pytest.mark.parametrize(("capability", "lacking"), [((7, 5), (Precision.BF16,)), ((8, 0), ()), ((9, 0), ())])
+def test_gpus_before_ampere_have_no_bf16(monkeypatch, capability, lacking):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert emulated("cuda:0") == lacking
+    assert emulated("cpu") == ()
