@@ -58,8 +58,8 @@ class Engines:
 
     def choose(self, card: ModelCard, lite: bool, picked: Precision | None) -> Precision:
         """The precision for `card`, by what was picked and what was measured here. Raises UserError if there is none."""
-        measured = self.evidence.of(card.key)
-        return choose(lite, picked, catalog.recipes(card), card.precisions, self.device, measured, emulated(self.device))
+        measured, slow = self.evidence.of(card.key), emulated(self.device)
+        return choose(lite, picked, catalog.recipes(card), card.precisions, self.device, measured, slow)
 
     def has_room(self, card: ModelCard, precision: Precision) -> bool:
         """Whether `card`, whose files are here, can be loaded at `precision`, made if it must be, with nothing unloaded."""
