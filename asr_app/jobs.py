@@ -23,7 +23,7 @@ from asr_app.datatypes import Options
 from asr_app.engines import Engines
 from asr_app.errors import Cancelled, QueueFull, TooLarge, UserError
 from asr_app.families.base import require
-from asr_app.journal import Journal, Task, View
+from asr_app.journal import REQUEST, Journal, Task, View
 from asr_app.precision import Precision
 from asr_app.rows import replace_segments
 from asr_app.stopping import Stop, supervise
@@ -63,28 +63,32 @@ class Jobs:
         self._lock = threading.Lock()  # guards `totals` and `_busy`
         self._busy: set[str] = set()  # jobs that a thread works on
         journal.recover()
+        journal.forget_old()
         journal.storage.sweep(0)
 
     def submit(
         self, path: Path, name: str, model: str, precision: Precision, options: Options, before: str = "",
-        client: str = "",
+        client: str = "", *, is_request: bool = False,
     ) -> str:  # fmt: skip
         """Keeps the recording, queues the job and returns its id at once. Clients take turns in the queue.
 
-        `before` is the client's last job, which is returned if a double click asks for the same once more. Raises UserError for a bad file, and for an option that the model lacks.
+        `before` is the client's last job, which is returned if a double click asks for the same once more. With
+        `is_request` a request waits for the job and deletes it; the next start of the server does if this one dies.
+        Raises UserError for a bad file, and for an option that the model lacks.
         """
         card = catalog.find(model)
         require(card, options)
         if not path.is_file():
             raise UserError("The recording is gone. Upload it again.", "录音文件已不存在，请重新上传。")
         try:
-            return self._submit(path, name, card.key, precision, options, before, client)
+            return self._submit(path, name, card.key, precision, options, before, client, REQUEST if is_request else "")
         except sqlite3.OperationalError as error:
             raise unusable(error) from error
 
     def _submit(
-        self, path: Path, name: str, model: str, precision: Precision, options: Options, before: str, client: str
-    ) -> str:
+        self, path: Path, name: str, model: str, precision: Precision, options: Options, before: str, client: str,
+        prefix: str,
+    ) -> str:  # fmt: skip
         if before and self.journal.is_just_added(before, name, model, precision, options, _DOUBLE_CLICK_S):
             return before
         size = path.stat().st_size
@@ -99,7 +103,7 @@ class Jobs:
                 f"{MOST_WAITING} of your recordings are waiting already. Wait until one is done, or cancel one.",
                 f"您已有 {MOST_WAITING} 个录音在排队。请等待其中一个完成，或取消一个。",
             )
-        job = secrets.token_urlsafe(18)
+        job = prefix + secrets.token_urlsafe(18)
         kept = self.journal.storage.keep(path, job)
         try:
             self.journal.add(job, name, kept, model, precision, options, client, fingerprint(kept))

@@ -37,6 +37,7 @@ from asr_app.storage import Storage
 
 log = logging.getLogger(__name__)
 KEEP_DAYS = 7
+REQUEST = "request-"  # begins the ids of jobs for which a request waits
 FINAL = ("done", "failed", "cancelled")
 
 _CANCEL, _PAUSE = 1, 2  # values of the column `cancel`: what a running job is asked for
@@ -100,6 +101,7 @@ class Journal:
         self.trouble: UserError | None = None  # while the worker cannot write: jobs stand still
         shutil.rmtree(home / "exports", ignore_errors=True)  # transcripts that earlier versions wrote there
         self.transaction = Database(home / "journal.sqlite3").transaction
+        self._opened = time.time()
 
     # -- from the page -------------------------------------------------------------------------------------------------
 
@@ -113,9 +115,8 @@ class Journal:
         with self.transaction() as db:
             db.execute(
                 "INSERT INTO jobs (id, created, name, recording, model, precision, options, client, digest, state) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
-                values,
-            )
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')", values,
+            )  # fmt: skip
 
     def waiting(self, client: str) -> int:
         """The number of the client's jobs that wait."""
@@ -214,8 +215,7 @@ class Journal:
         """
         while True:
             with self.transaction() as db:
-                row = turns.first(db)
-                if row is None:
+                if (row := turns.first(db)) is None:
                     return None
                 claim = (
                     "UPDATE jobs SET state = 'running', stage = 'decoding', attempts = attempts + 1, started = ? "
@@ -319,13 +319,13 @@ class Journal:
             )
 
     def forget_old(self) -> None:
-        """Deletes recordings and transcripts of jobs older than KEEP_DAYS, and such recordings without a job."""
+        """Deletes jobs older than KEEP_DAYS, those of requests to an earlier process, and old recordings without a job."""
         with self.transaction() as db:
-            before = time.time() - KEEP_DAYS * 86400
             for row in db.execute(
-                "SELECT id, recording FROM jobs WHERE state != 'running' AND (created < ? OR id IN "
-                "(SELECT job FROM redos WHERE parent NOT IN (SELECT id FROM jobs)))", (before,),
-            ).fetchall():  # fmt: skip
+                f"SELECT id, recording FROM jobs WHERE state != 'running' AND (created < ? OR (id LIKE '{REQUEST}%' AND "  # noqa: S608
+                "created < ?) OR id IN (SELECT job FROM redos WHERE parent NOT IN (SELECT id FROM jobs)))",
+                (time.time() - KEEP_DAYS * 86400, self._opened),
+            ).fetchall():
                 self._delete(db, row)
             known = {row["recording"] for row in db.execute("SELECT recording FROM jobs")}
         self.storage.forget_strays(known, KEEP_DAYS * 86400)

@@ -61,7 +61,10 @@ class Intake:
         if webhooks and asked.webhook:
             webhooks.require(asked.webhook)
         upload = asked.file
-        job = self.take(upload.file, upload.size or 0, upload.filename or "", asked.chosen, asked.options, who)
+        job = self.take(
+            upload.file, upload.size or 0, upload.filename or "", asked.chosen, asked.options, who,
+            is_request=webhooks is None,
+        )  # fmt: skip
         if webhooks and asked.webhook:
             try:
                 webhooks.add(job, asked.webhook)
@@ -71,7 +74,10 @@ class Intake:
                 raise refusal(unusable(error)) from error
         return job
 
-    def take(self, file: BinaryIO, size: int, name: str, chosen: Chosen, options: Options, who: str) -> str:
+    def take(
+        self, file: BinaryIO, size: int, name: str, chosen: Chosen, options: Options, who: str, *,
+        is_request: bool = False,
+    ) -> str:  # fmt: skip
         """Stores the recording in `file`, of `size` bytes, and queues its job for the client `who`. Raises ApiError."""
         storage, name = self._jobs.journal.storage, Path(name).name or "recording"
         folder = storage.uploads / secrets.token_hex(16)
@@ -83,7 +89,9 @@ class Intake:
                 shutil.copyfileobj(file, stored)
             with self._queueing:
                 self._admit()
-                return self._jobs.submit(kept, name, chosen.card.key, chosen.precision, options, client=who)
+                return self._jobs.submit(
+                    kept, name, chosen.card.key, chosen.precision, options, client=who, is_request=is_request
+                )
         except ApiError:
             shutil.rmtree(folder, ignore_errors=True)
             raise

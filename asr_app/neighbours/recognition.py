@@ -81,8 +81,9 @@ class Recognition:
         arrival.close()
         try:
             return self._jobs.submit(
-                arrival.path, Path(name).name or "recording", chosen.card.key, chosen.precision, options, client=client
-            )
+                arrival.path, Path(name).name or "recording", chosen.card.key, chosen.precision, options, client=client,
+                is_request=True,
+            )  # fmt: skip
         except UserError as error:
             raise refusal(error) from error
 

@@ -100,6 +100,24 @@ def test_what_ran_when_the_process_died_goes_on_where_it_was(tmp_path, recording
     assert starts == sorted(starts)
 
 
+def test_a_request_that_the_process_did_not_answer_leaves_nothing(tmp_path, recording):
+    first = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
+    first._worker._engines.engine.gate = threading.Semaphore(1)
+    asked = (recording, recording.name, "demo-paraformer", Precision.INT8, Options())
+    begun, waits = (first.submit(*asked, is_request=True) for _ in range(2))
+    kept = first.submit(*asked)
+    first.start()
+    wait(first, begun, lambda v: len(v.segments) == 1)
+    # The process is gone: another one opens the same journal.
+    second = Jobs(Journal(tmp_path / "home"), FakeEngines(), Limits())
+    assert [second.observe(job) for job in (begun, waits)] == [None, None]
+    assert second.observe(kept).state == "queued"
+    assert len(list(second.journal.recordings.iterdir())) == 1
+    new = second.submit(*asked, is_request=True)
+    second.journal.forget_old()
+    assert second.observe(new).state == "queued"  # its request waits
+
+
 def test_a_failure_keeps_the_text_and_the_next_job_runs(jobs, recording):
     jobs._worker._engines.engine.dies_at = 4
     broken, good = submit(jobs, recording), submit(jobs, recording)
