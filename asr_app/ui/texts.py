@@ -187,12 +187,12 @@ TEXTS: dict[str, dict[str, str]] = {
     "not_loaded": {"en": "no model loaded", "zh": "未加载模型"},
     "measured": {"en": "Measured here:", "zh": "本机实测："},
     "no_lite": {"en": "This model has no lite variant that works here.", "zh": "该模型在本机没有可用的轻量版本。"},
-    "speed_faster": {"en": "{x} times as fast here ({low}–{high})", "zh": "本机速度为 {x} 倍（{low}–{high}）"},
+    "speed_faster": {"en": "{x} times as fast ({low}–{high})", "zh": "速度为 {x} 倍（{low}–{high}）"},
     "speed_slower": {
-        "en": "slower here: {x} times as fast ({low}–{high})",
-        "zh": "本机更慢：速度为 {x} 倍（{low}–{high}）",
+        "en": "slower: {x} times as fast ({low}–{high})",
+        "zh": "更慢：速度为 {x} 倍（{low}–{high}）",
     },
-    "speed_same": {"en": "about as fast here", "zh": "本机速度相近"},
+    "speed_same": {"en": "about as fast", "zh": "速度相近"},
     "speed_measuring": {"en": "measuring ...", "zh": "正在测量……"},
     "speed_busy": {
         "en": "measured while the machine was busy: will be measured anew",

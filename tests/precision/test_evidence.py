@@ -80,11 +80,11 @@ def said(full, low, busy=False):
 
 
 def test_the_page_says_what_was_measured_with_its_spread():
-    assert "INT8 2.0 times as fast here (1.8–2.3), 70 % smaller" in said(FULL, LOW)
+    assert "INT8 2.0 times as fast (1.8–2.3), 70 % smaller" in said(FULL, LOW)
     same = Evidence(30_000_000, speed=Speed(0.9, 1.1, 1.2))
-    assert "INT8 about as fast here, 70 % smaller" in said(FULL, same)
+    assert "INT8 about as fast, 70 % smaller" in said(FULL, same)
     slower = Evidence(30_000_000, speed=Speed(0.4, 0.5, 0.6))
-    assert "INT8 slower here: 0.5 times as fast (0.4–0.6)" in said(FULL, slower)
+    assert "INT8 slower: 0.5 times as fast (0.4–0.6)" in said(FULL, slower)
     assert "measuring" in said(FULL, Evidence(30_000_000))
     assert "machine was busy" in said(FULL, Evidence(30_000_000), busy=True)
 
