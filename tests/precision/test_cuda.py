@@ -15,6 +15,7 @@ from asr_app.families.base import as_spoken
 from asr_app.loading import load
 from asr_app.memory import give_back_memory
 from asr_app.precision import Precision
+from asr_app.precision.captured import CapturedLayers
 from asr_app.scoring import score
 
 pytestmark = [pytest.mark.models, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
@@ -33,11 +34,13 @@ def test_every_model_says_its_words_at_every_precision(model, precision, expecte
         assert {p.device.type for part in loaded.engine.parts.values() for p in part.parameters()} <= {"cuda"}
         if precision is not Precision.FP32:
             assert any(precision.label in part.label for part in loaded.precision.parts), loaded.precision.effective
+        modules = [m for part in loaded.engine.parts.values() for m in part.modules()]
+        assert any(isinstance(m, CapturedLayers) for m in modules) is (model != "demo-whisper")
         transcript = pipeline.transcribe(EXAMPLE / CLIP, loaded, as_spoken(card), Limits())
         rate = score([(expected[CLIP]["text"], transcript.text)]).rate
         assert rate < 0.1, f"{start}: {transcript.text}"
         assert transcript.memory["peak_device"] >= loaded.precision.weight_bytes * 0.9
-        del loaded, transcript
+        del loaded, transcript, modules
         give_back_memory()
     torch._C._cuda_clearCublasWorkspaces()
     assert torch.cuda.memory_allocated() <= before + 1_000_000

@@ -60,8 +60,13 @@ def test_a_model_by_its_cuda_recipe_says_the_same_words(model, precision, expect
     if precision not in card.precisions:
         pytest.skip("overflows in FP16")
     engine = load(card, Precision.FP32, "cpu", 2, hub.HUBS[0]).engine
-    apply(engine.parts, catalog.recipes(card)[precision, "cuda"], "cpu")
+    recipe = catalog.recipes(card)[precision, "cuda"]
+    apply(engine.parts, recipe, "cpu")
     assert any(precision.label in part.label for part in report(engine.parts, precision).parts)
+    lowered = {part: half.layers(engine.parts[part], names) for part, runs in recipe.half.items() for names in runs}
+    assert bool(lowered) is (precision is not Precision.INT8)
+    for layer in (layer for run in lowered.values() for layer in run):
+        assert {p.dtype for p in layer.parameters()} == {half.DTYPES[recipe.layers]}
     name = "mandarin-home.wav"
     heard = engine.transcribe([decode(EXAMPLE / name).samples], as_spoken(card))[0]
     assert score([(expected[name]["text"], " ".join(s.text for s in heard))]).rate < 0.1
