@@ -39,10 +39,13 @@ def pick_device(wanted: str) -> str:
 
 
 def emulated(device: str) -> tuple[Precision, ...]:
-    """Precisions that the device computes without instructions for them, slowly. GPUs before Ampere have none for BF16."""
-    if torch.device(device).type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        return (Precision.BF16,)
-    return ()
+    """Precisions that the device computes without instructions for them, slowly. GPUs before Ampere have none for BF16.
+
+    Empty where the device is not here, as on the head of a cluster.
+    """
+    if torch.device(device).type != "cuda" or not torch.cuda.is_available():
+        return ()
+    return (Precision.BF16,) if torch.cuda.get_device_capability(device) < (8, 0) else ()
 
 
 def usable_cores() -> int:

@@ -58,7 +58,7 @@ class Engines:
 
     def choose(self, card: ModelCard, lite: bool, picked: Precision | None) -> Precision:
         """The precision for `card`, by what was picked and what was measured here. Raises UserError if there is none."""
-        measured, slow = self.evidence.of(card.key), emulated(self.device)
+        measured, slow = self.evidence.of(card.key), emulated(self.device) if lite and picked is None else ()
         return choose(lite, picked, catalog.recipes(card), card.precisions, self.device, measured, slow)
 
     def has_room(self, card: ModelCard, precision: Precision) -> bool:

@@ -63,7 +63,7 @@ class Jobs:
         self._lock = threading.Lock()  # guards `totals` and `_busy`
         self._busy: set[str] = set()  # jobs that a thread works on
         journal.recover()
-        journal.forget_old()
+        journal.forget_old(requests=True)  # nobody waits for those of an earlier process
         journal.storage.sweep(0)
 
     def submit(

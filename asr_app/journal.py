@@ -101,7 +101,6 @@ class Journal:
         self.trouble: UserError | None = None  # while the worker cannot write: jobs stand still
         shutil.rmtree(home / "exports", ignore_errors=True)  # transcripts that earlier versions wrote there
         self.transaction = Database(home / "journal.sqlite3").transaction
-        self._opened = time.time()
 
     # -- from the page -------------------------------------------------------------------------------------------------
 
@@ -318,13 +317,13 @@ class Journal:
                 (state, error and error.en, error and error.zh, job),
             )
 
-    def forget_old(self) -> None:
-        """Deletes jobs older than KEEP_DAYS, those of requests to an earlier process, and old recordings without a job."""
+    def forget_old(self, *, requests: bool = False) -> None:
+        """Deletes jobs older than KEEP_DAYS, if asked those of all `requests`, and old recordings without a job."""
         with self.transaction() as db:
             for row in db.execute(
-                f"SELECT id, recording FROM jobs WHERE state != 'running' AND (created < ? OR (id LIKE '{REQUEST}%' AND "  # noqa: S608
-                "created < ?) OR id IN (SELECT job FROM redos WHERE parent NOT IN (SELECT id FROM jobs)))",
-                (time.time() - KEEP_DAYS * 86400, self._opened),
+                "SELECT id, recording FROM jobs WHERE state != 'running' AND (created < ? OR (? AND id LIKE ?) OR id IN "
+                "(SELECT job FROM redos WHERE parent NOT IN (SELECT id FROM jobs)))",
+                (time.time() - KEEP_DAYS * 86400, requests, f"{REQUEST}%"),
             ).fetchall():
                 self._delete(db, row)
             known = {row["recording"] for row in db.execute("SELECT recording FROM jobs")}

@@ -61,11 +61,12 @@ class Loaded:
     fresh: bool = True  # the job that waited for the loading has not been told what it cost
     given_back: int = 0  # bytes by which memory fell when others went to make room for it
     weights: str = ""  # a fingerprint of the files it came from
+    most_chunks: int = 64  # that fit at once; fewer once a GPU had no memory for more
     disk_bytes: int = 0  # of the files that it is loaded from at its next start
 
     @property
     def chunks_a_batch(self) -> int:
-        """Chunks to recognise at once. A GPU decodes twice as many in the same time."""
+        """Chunks to recognise at once. A GPU decodes twice as many in the same time. `most_chunks` bounds a call."""
         size = self.card.chunks_a_batch
         return 2 * size if size > 1 and torch.device(self.device).type == "cuda" else size
 
@@ -124,7 +125,8 @@ def load_from(
         # The first pass allocated, the second one captures its kernels; the third is like later chunks of that length.
         self_check(card, engine)
         self_check(card, engine)
-        torch.cuda.synchronize(device)
+        with captured.ALONE:
+            torch.cuda.synchronize(device)
     warmup_s = time.perf_counter() - began
     give_back_memory(collect=False)  # what the check took in this thread; recordings are recognised in others
     counted = report(engine.parts, precision)

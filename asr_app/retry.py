@@ -21,6 +21,7 @@ from asr_app.hotwords import native
 from asr_app.loading import Loaded
 from asr_app.memory import give_back_memory
 from asr_app.precision import Precision
+from asr_app.precision.captured import release
 from asr_app.scoring import normalise
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def _transcribe(
     Raises UserError if a GPU has no memory for a single one.
     """
     # Beside live speech, which waits for the present call, each call takes one chunk.
-    size = 1 if loaded.gate.is_shared else max(1, len(batch))
+    size = 1 if loaded.gate.is_shared else max(1, min(len(batch), loaded.most_chunks))
     segments: list[list[Segment]] = []
     try:
         for first in range(0, len(batch), size):
@@ -113,15 +114,22 @@ def _transcribe(
                 f"{loaded.card.id} needs more memory than {loaded.device} has free. Use lite mode, or a smaller model.",
                 f"{loaded.device} 的空闲显存不足以运行 {loaded.card.id}。请使用轻量模式，或选择更小的模型。",
             ) from error
-        log.warning("%s: no memory for %d chunks at once; they are recognised one by one", loaded.card.id, len(batch))
-        give_back_memory()
-        alone = [_transcribe(loaded, watch, [samples], options) for samples in batch]
-        return [own for one, _ in alone for own in one], all(finite for _, finite in alone)
     except (ValueError, RuntimeError):
         if not watch.taken():
             raise
         return [[] for _ in batch], False  # a decoder that samples refuses such numbers
-    return segments, not watch.taken()
+    else:
+        return segments, not watch.taken()
+    # Outside of the handler: the traceback holds the tensors of the batch that failed.
+    loaded.most_chunks = len(batch) // 2
+    log.warning("%s: no memory for %d chunks at once; %d from now on", loaded.card.id, len(batch), loaded.most_chunks)
+    watch.taken()
+    release(loaded.engine.parts)
+    give_back_memory()
+    halves = [
+        _transcribe(loaded, watch, part, options) for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :])
+    ]
+    return [own for half, _ in halves for own in half], all(finite for _, finite in halves)
 
 
 def without_words(chunk: Chunk, segments: Sequence[Segment]) -> list[tuple[float, float]]:

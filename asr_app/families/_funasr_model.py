@@ -145,7 +145,7 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class FunAsrModel:
-    """A module of FunASR with its front end and tokenizer. Several threads may call `infer` at once."""
+    """A module of FunASR with its front end and tokenizer. On a CPU several threads may call `infer` at once."""
 
     module: Any
     tokenizer: Any

@@ -58,10 +58,12 @@ class Qwen3(Qwen3ForCausalLM):
     def _step_for(self, positions: int, prompt: Sequence[KV]) -> _Step:
         """The captured step with room for so many `positions`, of which `prompt` holds the first."""
         room = -(-positions // _ROOM) * _ROOM
-        step = self.captured_steps.pop(room, None) or _Step(self, room, prompt)
+        step = self.captured_steps.pop(room, None)
+        if step is None:
+            if len(self.captured_steps) == _KEPT:
+                del self.captured_steps[next(iter(self.captured_steps))]  # before the new one takes its memory
+            step = _Step(self, room, prompt)
         self.captured_steps[room] = step
-        if len(self.captured_steps) > _KEPT:
-            del self.captured_steps[next(iter(self.captured_steps))]
         step.begin(prompt)
         return step
 

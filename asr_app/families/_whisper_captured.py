@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -69,11 +70,14 @@ class _Step:
 
 def _step_for(decoder: Decoder, rows: int, layers: Sequence[KVCache]) -> _Step:
     """The decoder's captured step for `rows` rows and cross-attention of the shape in `layers`, ready to begin."""
-    kept: dict[tuple[int, torch.Size], _Step] = decoder.__dict__.setdefault("captured_steps", {})
-    shape = rows, layers[0].cross[0][0].shape
-    step = kept.pop(shape, None) or _Step(decoder, layers, rows)
+    kept: dict[tuple[Any, ...], _Step] = decoder.__dict__.setdefault("captured_steps", {})
+    keys = layers[0].cross[0][0]
+    shape = rows, keys.shape, keys.dtype, layers[0].keys.dtype
+    step = kept.pop(shape, None)
+    if step is None:
+        if len(kept) == _KEPT:
+            del kept[next(iter(kept))]  # before the new one takes its memory
+        step = _Step(decoder, layers, rows)
     kept[shape] = step
-    if len(kept) > _KEPT:
-        del kept[next(iter(kept))]
     step.begin(layers)
     return step

@@ -44,7 +44,9 @@ def reference_loss(
             for x in samples
         ]
     ).to(device)
-    with torch.inference_mode():
+    with (
+        torch.no_grad()
+    ):  # tensors of inference mode would stay in a captured step, where decoding cannot write to them
         features = model.encoder(mel)
         spoken = _languages(model, features, languages)
         prompts, targets = zip(*(_tokens(model, *pair) for pair in zip(texts, spoken, strict=True)), strict=True)

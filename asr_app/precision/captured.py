@@ -10,16 +10,20 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from asr_app.errors import Cancelled
 from asr_app.precision.graph import layers, put
 from asr_app.precision.stack import Stack
 
 log = logging.getLogger(__name__)
+# Held by a capture, and by whoever waits for the whole device, which would make a capture invalid.
+ALONE = threading.Lock()
 
 # Positions: some 2 s of a SAN-M encoder's. A sequence is padded to a multiple of them, by a tenth as a rule.
 _BUCKET = 32
@@ -42,20 +46,24 @@ class Captured:
                 self._capture(pool)
 
     def _capture(self, pool: Any) -> None:
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
+        before, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+        beside.wait_stream(before)
         with torch.cuda.stream(beside):
             for _ in range(_WARM_UP):
                 self._run(*self._given)
-        torch.cuda.current_stream().wait_stream(beside)
+        before.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads may use the device meanwhile.
-            with torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):
+            # Other threads may use the device meanwhile. They may neither capture nor wait for all of it.
+            with ALONE, torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):
                 self._result = self._run(*self._given)
         except RuntimeError as error:
+            if isinstance(error.__context__, Cancelled):
+                raise error.__context__ from None
             log.warning("no CUDA graph could be captured, so kernels are launched one by one: %s", error)
             return
+        finally:
+            torch.cuda.set_stream(before)  # an invalid capture leaves its own stream current
         self._graph = graph
 
     def __call__(self, *given: torch.Tensor) -> torch.Tensor:
@@ -116,3 +124,9 @@ def capture(parts: Mapping[str, nn.Module], stacks: Mapping[str, Sequence[Stack]
         for stack in of_part:
             if name in parts and stack.beside and (inner := layers(parts[name], stack)):
                 put(parts[name], stack, CapturedLayers(list(inner.values()), stack))
+
+
+def release(parts: Mapping[str, nn.Module]) -> None:
+    """Drops the captured steps of `parts`, which hold the keys and values of a batch."""
+    for part in parts.values():
+        vars(part).get("captured_steps", {}).clear()

@@ -298,10 +298,19 @@ def test_the_loss_of_a_reference_is_that_of_decoding_it(precision, way):
     asked = whisper.DecodingOptions(
         language="en", without_timestamps=True, suppress_tokens="", suppress_blank=False, fp16=False
     )
-    with torch.inference_mode():
+    with torch.no_grad():
         found = [decoded.result for decoded in decode(model, model.encoder(windows), asked)]
     # The average of decoding counts the end, too.
     nats = [-result.avg_logprob * (len(result.tokens) + 1) for result in found]
     losses = engine.reference_loss(clips, [result.text for result in found], ["en", "en"])
     assert [tokens for _, tokens in losses] == [len(result.tokens) + 1 for result in found]
     assert [loss for loss, _ in losses] == pytest.approx(nats, rel=1e-3)
+
+
+def test_speech_is_decoded_after_the_loss_of_a_reference(engine, way):
+    """With the same number of rows, so with the same captured step."""
+    speech = [audio_of(ENGLISH).samples]
+    vars(engine.parts["decoder"]).pop("captured_steps", None)
+    engine.reference_loss(speech, ["where is the book"], ["en"])
+    ((first, *_),) = engine.transcribe(speech, Options(language="en"))
+    assert first.text

@@ -97,11 +97,18 @@ class Full(Says):
         return super().transcribe(batch, options)
 
 
-def test_chunks_that_do_not_fit_a_gpu_at_once_go_one_by_one():
+def test_chunks_that_do_not_fit_a_gpu_at_once_go_by_halves():
     engine = Full(1)
     texts, doubts, _ = recognised(ByPrecision({Precision.INT8: engine}), Precision.INT8, 4, "demo-whisper")
     assert (texts, doubts) == ([GOOD] * 4, [])
     assert engine.sizes == [1, 3, 1, 1, 1]
+
+
+def test_the_number_of_chunks_that_fits_a_gpu_is_remembered():
+    engine = Full(2)
+    texts, _, _ = recognised(ByPrecision({Precision.INT8: engine}), Precision.INT8, 9, "demo-whisper")
+    assert texts == [GOOD] * 9
+    assert engine.sizes == [1, 4, 2, 2, 2, 2]
 
 
 def test_a_chunk_that_does_not_fit_a_gpu_alone_is_refused_with_what_to_do():

@@ -10,6 +10,7 @@ from torch import nn
 from asr_app import catalog, hub, pipeline
 from asr_app.audio import Limits, decode
 from asr_app.datatypes import Options
+from asr_app.engines import Engines
 from asr_app.families._qwen3_captured import Qwen3
 from asr_app.families.base import as_spoken
 from asr_app.loading import load
@@ -157,3 +158,11 @@ def test_captured_generation_gives_the_tokens_of_transformers(precision):
             for tensor in kept:
                 tensor.fill_(torch.nan)
     assert tokens() == want
+
+
+@pytest.mark.parametrize("lite", [True, False])
+def test_a_precision_of_a_gpu_elsewhere_is_chosen_without_one(lite):
+    """As the head of a cluster does."""
+    engines = Engines("cuda:0", 1, hub.HUBS[0], budget=1)
+    chosen = engines.choose(catalog.find("demo-paraformer"), lite, None)
+    assert chosen is (Precision.BF16 if lite else Precision.FP32) or torch.cuda.is_available()

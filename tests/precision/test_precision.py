@@ -229,6 +229,7 @@ def test_the_switch_chooses_and_a_pick_overrides_it():
 
 @pytest.mark.parametrize(("capability", "lacking"), [((7, 5), (Precision.BF16,)), ((8, 0), ()), ((9, 0), ())])
 def test_gpus_before_ampere_have_no_bf16(monkeypatch, capability, lacking):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert emulated("cuda:0") == lacking
     assert emulated("cpu") == ()
