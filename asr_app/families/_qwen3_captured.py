@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import DynamicCache, Qwen3ForCausalLM
 
-from asr_app.precision.captured import Captured
+from asr_app.precision.captured import Captured, begin, kept
 
 _ROOM = 256  # positions by which the room for keys and values grows
 _KEPT = 2  # steps that stay captured, each for another room
@@ -58,12 +58,7 @@ class Qwen3(Qwen3ForCausalLM):
     def _step_for(self, positions: int, prompt: Sequence[KV]) -> _Step:
         """The captured step with room for so many `positions`, of which `prompt` holds the first."""
         room = -(-positions // _ROOM) * _ROOM
-        step = self.captured_steps.pop(room, None)
-        if step is None:
-            if len(self.captured_steps) == _KEPT:
-                del self.captured_steps[next(iter(self.captured_steps))]  # before the new one takes its memory
-            step = _Step(self, room, prompt)
-        self.captured_steps[room] = step
+        step: _Step = kept(self.captured_steps, room, _KEPT, lambda: _Step(self, room, prompt))
         step.begin(prompt)
         return step
 
@@ -80,10 +75,9 @@ class _Step:
 
     def begin(self, prompt: Sequence[KV]) -> None:
         """Copies the keys and values of the prompt."""
-        for kept, layer in zip(self._kept, prompt, strict=True):
-            for own, first in zip(kept, layer, strict=True):
-                own[:, :, : first.shape[2]] = first
-                own[:, :, first.shape[2] :] = 0  # numbers of another prompt that are not finite would pass the mask
+        for layer, firsts in zip(self._kept, prompt, strict=True):
+            for own, first in zip(layer, firsts, strict=True):
+                begin(own, first)
 
     def logits(self, token: torch.Tensor, offset: int) -> torch.Tensor:
         """Logits `(1, 1, vocabulary)` after the `token` `(1, 1)` at `offset`. The next call overwrites them."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from asr_app.families._whisper_modules import Decoder, KVCache, Steps
-from asr_app.precision.captured import Captured
+from asr_app.precision.captured import Captured, begin, kept
 
 _KEPT = 3  # shapes that stay captured: a batch, a single window, samples of a window. A row of large-v3 takes 0.6 GB
 
@@ -57,8 +57,7 @@ class _Step:
                 own_keys.copy_(keys)
                 own_values.copy_(values)
             for room, first in ((own.keys, cache.keys), (own.values, cache.values)):
-                room[:, :, : first.shape[2]] = first
-                room[:, :, first.shape[2] :] = 0  # numbers of another window that are not finite would pass the mask
+                begin(room, first)
 
     def logits(self, tokens: torch.Tensor, offset: int) -> torch.Tensor:
         """See `_whisper_modules.CapturedStep`."""
@@ -70,14 +69,9 @@ class _Step:
 
 def _step_for(decoder: Decoder, rows: int, layers: Sequence[KVCache]) -> _Step:
     """The decoder's captured step for `rows` rows and cross-attention of the shape in `layers`, ready to begin."""
-    kept: dict[tuple[Any, ...], _Step] = decoder.__dict__.setdefault("captured_steps", {})
+    steps: dict[tuple[Any, ...], _Step] = decoder.__dict__.setdefault("captured_steps", {})
     keys = layers[0].cross[0][0]
     shape = rows, keys.shape, keys.dtype, layers[0].keys.dtype
-    step = kept.pop(shape, None)
-    if step is None:
-        if len(kept) == _KEPT:
-            del kept[next(iter(kept))]  # before the new one takes its memory
-        step = _Step(decoder, layers, rows)
-    kept[shape] = step
+    step: _Step = kept(steps, shape, _KEPT, lambda: _Step(decoder, layers, rows))
     step.begin(layers)
     return step

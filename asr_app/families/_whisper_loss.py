@@ -44,9 +44,8 @@ def reference_loss(
             for x in samples
         ]
     ).to(device)
-    with (
-        torch.no_grad()
-    ):  # tensors of inference mode would stay in a captured step, where decoding cannot write to them
+    # Not inference mode: its tensors would stay in a captured step, and decoding could not write to them.
+    with torch.no_grad():
         features = model.encoder(mel)
         spoken = _languages(model, features, languages)
         prompts, targets = zip(*(_tokens(model, *pair) for pair in zip(texts, spoken, strict=True)), strict=True)

@@ -126,6 +126,26 @@ def capture(parts: Mapping[str, nn.Module], stacks: Mapping[str, Sequence[Stack]
                 put(parts[name], stack, CapturedLayers(list(inner.values()), stack))
 
 
+def kept(steps: dict[Any, Any], key: Any, most: int, make: Callable[[], Any]) -> Any:
+    """The captured step of `key` among `steps`, made if there is none. The one unused for longest gives way to it."""
+    step = steps.pop(key, None)
+    if step is None:
+        if len(steps) == most:
+            del steps[next(iter(steps))]  # before the new one takes its memory
+        step = make()
+    steps[key] = step
+    return step
+
+
+def begin(room: torch.Tensor, first: torch.Tensor) -> None:
+    """Copies `first` `(b, heads, n, d)` to the beginning of `room`, whose other places become 0.
+
+    Numbers that are not finite, left there by another text, would pass the mask.
+    """
+    room[:, :, : first.shape[2]] = first
+    room[:, :, first.shape[2] :] = 0
+
+
 def release(parts: Mapping[str, nn.Module]) -> None:
     """Drops the captured steps of `parts`, which hold the keys and values of a batch."""
     for part in parts.values():

@@ -94,7 +94,8 @@ class HalfLinear(QuantizedModule):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         arithmetic = self.arithmetic
-        if self.bias is not None and x.dtype == self.weight.dtype == self.bias.dtype == arithmetic:  # see half.py
+        # In a run of layers that is in half precision as a whole, nothing is converted.
+        if self.bias is not None and x.dtype == self.weight.dtype == self.bias.dtype == arithmetic:
             return nn.functional.linear(x, self.weight, self.bias)
         y = nn.functional.linear(x.to(arithmetic), self.weight.to(arithmetic))
         # The sum with the bias is FP32: on a GPU, one kernel less than widening first.
